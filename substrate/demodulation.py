@@ -110,7 +110,7 @@ def derivative_weights(
 ) -> Array:
     """The record-to-derivative functional as one vector: ``sum_t c(t) q(t)`` is q's Chebyshev derivative at zero nudge.
 
-    Demodulation is linear in the record, so the discrete Fourier sums and ``A_1 - 3 A_3 + ...`` fold into, with N samples,
+    Demodulation is linear in the record, so the discrete Fourier sums and ``A_1 - 3 A_3 + ...`` fold into (N samples)
 
         c(t) = 2 / (N beta) sum over odd k <= harmonics of (-1)^((k-1)/2) k cos(k phi_t)
 
