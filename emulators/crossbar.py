@@ -1,0 +1,286 @@
+"""The crossbar array: exact node voltages and currents with wire, driver and sense resistance."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal, final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from emulators.crossbar_lines import Lines
+from emulators.memristors.cell_law import CellLaw
+from emulators.memristors.ohmic import OhmicCell
+from emulators.nodal.terminals import Terminals, check_paths
+from substrate.errors import CapabilityError, ConvergenceError, InputError
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+Direction = Literal["forward", "backward"]
+
+ELIMINATION_LIMIT = 24
+"""Short dimension up to which block elimination beats conjugate gradients for the effective matrix (measured)."""
+
+
+@final
+@dataclass(frozen=True)
+class CrossbarSolution:
+    """The state of an array; every array has a batch axis first if the voltages had one.
+
+    Voltages in volts, currents in amperes. Cell currents run from word line to bit line, port currents out of the array
+    into what the port is tied to (so a sensed line's current is positive when it flows into the sense input).
+    """
+
+    wordline_voltages: FloatArray
+    """(..., rows, cols): the word-line node of every cell."""
+    bitline_voltages: FloatArray
+    """(..., rows, cols): the bit-line node of every cell."""
+    cell_currents: FloatArray
+    """(..., rows, cols)."""
+    wordline_currents: FloatArray
+    """(..., rows): out of the word lines' ports."""
+    bitline_currents: FloatArray
+    """(..., cols): out of the bit lines' ports."""
+    residual: FloatArray
+    """(...): what is left of the error, relative to the cells' currents."""
+    iterations: IntArray
+    """(...): conjugate-gradient iterations, summed over Newton steps."""
+    newton_steps: IntArray
+    """(...): Newton steps; 0 for a linear cell law."""
+
+    @property
+    def cell_voltages(self) -> FloatArray:
+        """(..., rows, cols): word-line node less bit-line node."""
+        return self.wordline_voltages - self.bitline_voltages
+
+
+@final
+class Crossbar:
+    """A crossbar of ``rows`` word lines and ``cols`` bit lines with a cell at every crossing.
+
+    conductances: (rows, cols) siemens, finite and >= 0 (0 is an open cell; a line of open cells only is an error).
+    wordline_resistance, bitline_resistance: ohms of each segment; every port has one too, in series with
+    source_resistance where the line is driven and sense_resistance where it is sensed. Word lines have their port at
+    column 0, bit lines at the last row. Any resistance may be zero. cell: the cells' law.
+    tolerance: the solver's error, relative to the cells' currents in the energy norm; the default gives port currents
+    right to better than 1e-9. threads: how many inputs are solved at the same time.
+
+    Raises InputError for bad arguments.
+    """
+
+    def __init__(
+        self,
+        conductances: ArrayLike,
+        wordline_resistance: float = 1.0,
+        bitline_resistance: float = 1.0,
+        source_resistance: float = 0.0,
+        sense_resistance: float = 0.0,
+        cell: CellLaw | None = None,
+        *,
+        tolerance: float = 1e-10,
+        max_iterations: int = 2000,
+        threads: int = 1,
+    ) -> None:
+        self._g = _conductances(conductances, None)
+        self._g.flags.writeable = False
+        self.wordline_resistance = _resistance("wordline_resistance", wordline_resistance)
+        self.bitline_resistance = _resistance("bitline_resistance", bitline_resistance)
+        self.source_resistance = _resistance("source_resistance", source_resistance)
+        self.sense_resistance = _resistance("sense_resistance", sense_resistance)
+        self.cell: CellLaw = OhmicCell() if cell is None else cell
+        if not 1e-14 <= tolerance < 1:
+            raise InputError(f"tolerance is {tolerance}; expected a number from 1e-14 up to 1")
+        for name, value in (("max_iterations", max_iterations), ("threads", threads)):
+            if not (isinstance(value, int) and value >= 1):
+                raise InputError(f"{name} is {value!r}; expected an integer >= 1")
+        self.tolerance = tolerance
+        self.max_iterations = max_iterations
+        self.threads = threads
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows, cols)."""
+        return self._g.shape[0], self._g.shape[1]
+
+    @property
+    def conductances(self) -> FloatArray:
+        """The programmed conductances (rows, cols) in siemens, read-only."""
+        return self._g
+
+    def program(self, conductances: ArrayLike, mask: ArrayLike | None = None) -> None:
+        """Set the cells' conductances (rows, cols), siemens; with ``mask`` (rows, cols) only where it is true.
+
+        The given array is copied. Raises InputError, leaving the array as it was.
+        """
+        if mask is None:
+            new = _conductances(conductances, self.shape)
+        else:
+            chosen = np.asarray(mask)
+            if chosen.dtype != np.bool_ or chosen.shape != self.shape:
+                raise InputError(
+                    f"mask has dtype {chosen.dtype} and shape {chosen.shape}; expected bool and {self.shape}"
+                )
+            given = np.asarray(conductances, dtype=np.float64)
+            if given.shape != self.shape:
+                raise InputError(f"conductances has shape {given.shape}; expected {self.shape}")
+            new = _conductances(np.where(chosen, given, self._g), self.shape)
+        new.flags.writeable = False
+        self._g = new
+
+    def read(self, voltages: ArrayLike, direction: Direction = "forward") -> FloatArray:
+        """Return the currents into the sense inputs, (cols,) or (batch, cols) amperes.
+
+        ``voltages``: (rows,) or (batch, rows) volts. ``direction="backward"`` drives the columns and senses the rows.
+        Raises InputError for bad voltages, ConvergenceError if the solver does not reach the tolerance.
+        """
+        lines = self._lines(direction)
+        terminals, batched = self._terminals(voltages, lines)
+        outcome = self._solve(terminals, None, keep=False)
+        currents = outcome.bitline_currents if direction == "forward" else outcome.wordline_currents
+        return currents if batched else currents[0]
+
+    def solve(
+        self, voltages: ArrayLike, lines: Lines | None = None, start: CrossbarSolution | None = None
+    ) -> CrossbarSolution:
+        """Return all node voltages and currents.
+
+        ``voltages``: volts of the driven lines, word lines first, (driven,) or (batch, driven); with ``lines`` left out
+        the word lines are driven and the bit lines sensed. ``start``: an earlier solution of the same shape to begin
+        from, which saves iterations when little has changed. Raises InputError for bad voltages or line states and for
+        floating lines without a path to any port, ConvergenceError if the solver does not reach the tolerance.
+        """
+        chosen = Lines.forward(*self.shape) if lines is None else lines
+        terminals, batched = self._terminals(voltages, chosen)
+        check_paths(self._g, chosen)
+        guess = None
+        if start is not None:
+            guess = np.asarray(start.bitline_voltages, dtype=np.float64).reshape(-1, *self.shape)
+            if guess.shape[0] != terminals.batch:
+                raise InputError(f"start holds {guess.shape[0]} inputs; expected {terminals.batch}")
+        outcome = self._solve(terminals, guess, keep=True)
+        if batched:
+            return outcome
+        return CrossbarSolution(**{name: value[0] for name, value in vars(outcome).items()})
+
+    def effective_conductances(self, direction: Direction = "forward") -> FloatArray:
+        """Return the m x n matrix that the array is from its ports, terminations included, in siemens.
+
+        Forward, (rows, cols): ``read(v) == v @ matrix``; backward, (cols, rows). Raises CapabilityError for a cell law
+        that is not linear.
+        """
+        self._require_linear("effective_conductances")
+        return self._transfer(self._g[np.newaxis], direction)[0]
+
+    def effective_conductances_of(self, conductances: ArrayLike, direction: Direction = "forward") -> FloatArray:
+        """Return the effective matrices of other cells in the same wires, terminations and tolerance.
+
+        ``conductances``: a stack (count, rows, cols) in siemens, of any one shape, e.g. the two arrays of a
+        differential pair; they are left alone and so is this array. Returns (count, rows, cols), backward (count,
+        cols, rows).
+        """
+        self._require_linear("effective_conductances_of")
+        return self._transfer(_conductances(conductances, None, stack=True), direction)
+
+    def _transfer(self, conductances: FloatArray, direction: Direction) -> FloatArray:
+        from emulators.nodal.linear import transfer_matrices
+
+        _check_direction(direction)
+        forward = direction == "forward"
+        row_end, column_end = self.source_resistance, self.sense_resistance
+        if not forward:
+            row_end, column_end = column_end, row_end
+        matrices, residual = transfer_matrices(
+            conductances,
+            self.wordline_resistance,
+            self.bitline_resistance,
+            self.wordline_resistance + row_end,
+            self.bitline_resistance + column_end,
+            tolerance=self.tolerance,
+            max_iterations=self.max_iterations,
+            threads=self.threads,
+            elimination_limit=ELIMINATION_LIMIT,
+        )
+        self._check_converged(residual)
+        return matrices if forward else matrices.transpose(0, 2, 1)
+
+    def _require_linear(self, what: str) -> None:
+        if not self.cell.linear:
+            raise CapabilityError(f"{what} needs cells with a linear law; these are {type(self.cell).__name__}")
+
+    def _lines(self, direction: Direction) -> Lines:
+        _check_direction(direction)
+        return Lines.forward(*self.shape) if direction == "forward" else Lines.backward(*self.shape)
+
+    def _terminals(self, voltages: ArrayLike, lines: Lines) -> tuple[Terminals, bool]:
+        return Terminals.of(
+            self.shape,
+            lines,
+            voltages,
+            self.wordline_resistance,
+            self.bitline_resistance,
+            self.source_resistance,
+            self.sense_resistance,
+        )
+
+    def _solve(self, terminals: Terminals, guess: FloatArray | None, keep: bool) -> CrossbarSolution:
+        from emulators.nodal.linear import solve_linear
+
+        result = solve_linear(
+            self._g[np.newaxis],
+            np.empty((0, *self.shape)),
+            terminals,
+            guess,
+            tolerance=self.tolerance,
+            max_iterations=self.max_iterations,
+            threads=self.threads,
+            keep=keep,
+        )
+        self._check_converged(float(result.residual.max(initial=0.0)))
+        return CrossbarSolution(
+            result.word,
+            result.bit,
+            self._g * (result.word - result.bit) if keep else result.word,
+            result.row_current,
+            result.column_current,
+            result.residual,
+            result.iterations,
+            np.zeros_like(result.iterations),
+        )
+
+    def _check_converged(self, residual: float) -> None:
+        if not residual <= self.tolerance:
+            raise ConvergenceError(
+                f"the crossbar's node voltages did not converge in {self.max_iterations} iterations: "
+                f"relative residual {residual:.3g}, tolerance {self.tolerance:.3g}"
+            )
+
+
+def _check_direction(direction: str) -> None:
+    if direction not in ("forward", "backward"):
+        raise InputError(f"direction is {direction!r}; expected 'forward' or 'backward'")
+
+
+def _resistance(name: str, value: float) -> float:
+    if not (math.isfinite(value) and value >= 0):
+        raise InputError(f"{name} is {value}; expected finite ohms >= 0")
+    return float(value)
+
+
+def _conductances(given: ArrayLike, shape: tuple[int, int] | None, stack: bool = False) -> FloatArray:
+    """Return a checked copy."""
+    new = np.array(given, dtype=np.float64, order="C")
+    if new.ndim != (3 if stack else 2) or new.size == 0:
+        expected = "(count, rows, cols)" if stack else "(rows, cols)"
+        raise InputError(f"conductances has shape {new.shape}; expected {expected}, none of them 0")
+    if shape is not None and new.shape != shape:
+        raise InputError(f"conductances has shape {new.shape}; expected {shape}")
+    low, high = new.min(), new.max()
+    if not (low >= 0 and high < np.inf):  # catches NaN, which compares false
+        index = tuple(int(k) for k in np.argwhere(~((new >= 0) & (new < np.inf)))[0])
+        raise InputError(f"conductances{list(index)} is {new[index]} S; expected finite siemens >= 0")
+    if low == 0:
+        for name, axis in (("word", -1), ("bit", -2)):
+            empty = ~new.any(axis=axis)
+            if empty.any():
+                line = int(np.argwhere(empty)[0][-1])
+                raise InputError(f"{name} line {line} is wholly disconnected: all its cells have conductance 0")
+    return new
