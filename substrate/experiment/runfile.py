@@ -1,7 +1,8 @@
 """Reading a run file: while it is written, after its writer was killed, and once it is plain."""
 
+import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, final
@@ -91,7 +92,8 @@ class RunFile:
         Raises `InputError` when there is no such series.
         """
         rows = self._rows(name)
-        return {path.rsplit("/", 1)[1]: self._file[path][start:rows] for path in self._series[name].datasets}
+        with _damage_reported(self.path):
+            return {path.rsplit("/", 1)[1]: self._file[path][start:rows] for path in self._series[name].datasets}
 
     def units(self, name: str) -> dict[str, str]:
         """The units of the index and the columns of a series."""
@@ -107,7 +109,8 @@ class RunFile:
 
     def checkpoint(self) -> checkpoint.Checkpoint | None:
         """The newest valid checkpoint, or None."""
-        return checkpoint.newest_checkpoint(self._file)
+        with _damage_reported(self.path):
+            return checkpoint.newest_checkpoint(self._file)
 
     def starts(self) -> list[dict[str, Any]]:
         """The resume chain: one entry for the first start and each resume (`time`, `host`, `process`, `argv`)."""
@@ -148,18 +151,29 @@ class RunFile:
 
     def _rows(self, name: str) -> int:
         rows: list[int] = []
-        for path in self._known(name).datasets:
-            dataset = self._file[path]
-            if not self.plain:
-                dataset.id.refresh()
-            rows.append(dataset.shape[0])
+        paths = self._known(name).datasets
+        with _damage_reported(self.path):
+            for path in paths:
+                dataset = self._file[path]
+                if not self.plain:
+                    dataset.id.refresh()
+                rows.append(dataset.shape[0])
         return min(rows)
 
     def _fresh(self, path: str) -> Any:
-        dataset = self._file[path]
-        if not self.plain:
-            dataset.id.refresh()
-        return dataset[()]
+        with _damage_reported(self.path):
+            dataset = self._file[path]
+            if not self.plain:
+                dataset.id.refresh()
+            return dataset[()]
+
+
+@contextlib.contextmanager
+def _damage_reported(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        raise RunFileError(f"{path}: damaged ({error})") from error
 
 
 def open_source(path: Path) -> tuple[h5py.File, bool]:
