@@ -1,0 +1,60 @@
+import importlib
+import json
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from urllib.parse import unquote, urlparse
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[2]
+PACKAGES = ("substrate", "emulators", "drivers")
+HEAVY = ("numba", "scipy", "matplotlib", "sklearn", "h5py")
+
+
+def lint_imports(folder):
+    command = [sys.executable, "-c", "from importlinter.cli import lint_imports_command as main; main()", "--no-cache"]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def test_import_contracts_hold():
+    answer = lint_imports(PROJECT)
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    assert "0 broken" in answer.stdout
+
+
+@pytest.mark.parametrize(
+    ("importer", "imported"),
+    [("substrate", "emulators"), ("substrate", "drivers"), ("emulators", "drivers"), ("drivers", "emulators")],
+)
+def test_import_contracts_forbid_what_they_should(tmp_path, importer, imported):
+    (tmp_path / "pyproject.toml").write_text((PROJECT / "pyproject.toml").read_text())
+    for package in PACKAGES:
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "__init__.py").write_text("")
+    (tmp_path / importer / "inner.py").write_text(f"import {imported}\n")
+    answer = lint_imports(tmp_path)
+    assert answer.returncode != 0
+    assert "BROKEN" in answer.stdout
+
+
+def test_the_three_packages_come_from_our_one_distribution():
+    """Unrelated projects on the package index are named substrate and drivers too."""
+    distribution = metadata.distribution("analog-substrate")
+    roots = {Path(importlib.import_module(package).__file__).resolve().parents[1] for package in PACKAGES}
+    origin = json.loads(distribution.read_text("direct_url.json") or "{}")
+    if origin.get("dir_info", {}).get("editable"):
+        home = Path(unquote(urlparse(origin["url"]).path))
+    else:
+        home = Path(str(distribution.locate_file("")))
+    assert roots == {home.resolve()}
+
+
+@pytest.mark.parametrize(
+    "module", ["substrate", "substrate.datasets", "substrate.demodulation", "emulators", "drivers"]
+)
+def test_import_leaves_heavy_packages_alone(module):
+    script = f"import sys, {module}; print(*[name for name in {HEAVY} if name in sys.modules])"
+    answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=PROJECT)
+    assert answer.stdout.split() == []
