@@ -1,9 +1,12 @@
 """What a cell law is: the static current of a two-terminal cell and its slope."""
 
+import math
 from abc import ABC, abstractmethod
 
 import numpy as np
 from numpy.typing import NDArray
+
+from substrate.errors import InputError
 
 FloatArray = NDArray[np.float64]
 
@@ -11,9 +14,9 @@ FloatArray = NDArray[np.float64]
 class CellLaw(ABC):
     """Static law of a cell: current (amperes) and slope di/dv (siemens) against voltage and conductance.
 
-    The voltage is that of the word-line node less that of the bit-line node; ``conductances`` is the cell's programmed
-    conductance (the slope of the memristor itself at 0 V). A law must be continuous, zero at 0 V and must not fall with
-    voltage, which makes the state of an array unique and lets Newton's method find it from anywhere.
+    The voltage is that of the word-line node less that of the bit-line node; ``conductances`` is what the memristor is
+    programmed to (its own slope at 0 V). A law must be continuous, zero at 0 V and must not fall with voltage, which
+    makes the state of an array unique and lets Newton's method find it from anywhere.
     """
 
     @property
@@ -32,3 +35,25 @@ class CellLaw(ABC):
     def slope(self, voltages: FloatArray, conductances: FloatArray) -> FloatArray:
         """Return the slope di/dv (siemens), of the broadcast shape of the arguments."""
         return self.current_and_slope(voltages, conductances)[1]
+
+
+class MemristorLaw(CellLaw):
+    """A law of the family i = g (exp(a v) - exp(-b v))/(a + b), which an access device can be put in series with."""
+
+    @property
+    @abstractmethod
+    def exponents(self) -> tuple[float, float]:
+        """(a, b) in 1/V, both 0 for an ohmic memristor."""
+
+
+def require(law: CellLaw, name: str, positive: bool = False) -> None:
+    """Raise InputError unless the parameter ``name`` of ``law`` is finite and >= 0 (> 0 if ``positive``)."""
+    value = getattr(law, name)
+    if not (math.isfinite(value) and (value > 0 or (value == 0 and not positive))):
+        raise InputError(f"{type(law).__name__}.{name} is {value}; expected a finite number {'>' if positive else '>='} 0")
+
+
+def broadcast(voltages: FloatArray, conductances: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return both arguments in their common shape, contiguous doubles, as the compiled laws expect them."""
+    v, g = np.broadcast_arrays(np.asarray(voltages, dtype=np.float64), np.asarray(conductances, dtype=np.float64))
+    return np.ascontiguousarray(v), np.ascontiguousarray(g)

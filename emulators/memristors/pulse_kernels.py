@@ -107,12 +107,17 @@ def _apply_pulses(
             base = 1.0 + slope * origin
             for _ in range(number):
                 deviate = cycle_spread * rng.standard_normal() if noisy else 0.0
-                relative = max(0.0, base - slope * x)
+                relative = base - slope * x
+                if relative < 0.0:
+                    relative = 0.0
                 if additive:
                     x += step * deviate + step * relative
                 else:
                     x += (step + step * deviate) * relative
-                x = min(max(x, low), high)
+                if x > high:
+                    x = high
+                elif x < low:
+                    x = low
         else:
             for _ in range(number):
                 change = step * _shape_compiled(family, direction, x, high, low, origin, constants, table)

@@ -40,9 +40,9 @@ def update_from_config(mapping: Mapping[str, Any], where: str = "update") -> Upd
         parameters["retention"] = retention_from_config(parameters["retention"], f"{where}.retention")
     try:
         if "preset" in mapping:
-            from emulators.memristors.presets import PRESETS
+            from emulators.memristors.presets import preset
 
-            base: UpdateLaw = PRESETS[require_choice("preset", mapping["preset"], PRESETS)].update
+            base = preset(mapping["preset"]).update
             require_keys(where, parameters, _keys(type(base)))
             return replace(base, **parameters)
         law = UPDATE_LAWS[require_choice("law", mapping["law"], UPDATE_LAWS)]
