@@ -36,17 +36,22 @@ class Checkpoint:
     generation: int
 
 
-def create_slots(file: h5py.File, capacity_bytes: int) -> None:
-    """Allocate `/checkpoints` with two empty slots of `capacity_bytes` each (before SWMR starts)."""
+def create_slots(file: h5py.File, capacity_bytes: int, allocated_bytes: int | None = None) -> None:
+    """Allocate `/checkpoints` with two empty slots of `capacity_bytes` each (before SWMR starts).
+
+    `allocated_bytes` makes them smaller in a file that is no longer written; the capacity is still noted.
+    """
     from substrate.experiment.layout import Constant, write_constants
 
     headers = {
         name: Constant(np.zeros(2, dtype), units=units, dims=("slot",))
         for name, dtype, units in (("generation", "u8", "1"), ("length", "u8", "byte"), ("crc32", "u4", "1"))
     }
+    size = capacity_bytes if allocated_bytes is None else allocated_bytes
     # Zeros are written so that the disk space is there when a checkpoint needs it.
-    slots = {name: Constant(np.zeros(max(1, capacity_bytes), "u1"), units="1", dims=("byte",)) for name in _SLOTS}
-    write_constants(file.require_group("checkpoints"), headers | slots)
+    slots = {name: Constant(np.zeros(max(1, size), "u1"), units="1", dims=("byte",)) for name in _SLOTS}
+    capacity = Constant(np.int64(capacity_bytes), units="byte", description="size of a slot while the run is written")
+    write_constants(file.require_group("checkpoints"), headers | slots | {"capacity": capacity})
 
 
 def write_slot(file: h5py.File, blob: bytes, lengths: Mapping[str, int]) -> int:
@@ -83,18 +88,25 @@ def newest_checkpoint(file: h5py.File) -> Checkpoint | None:
     return None if newest is None else newest[1]
 
 
-def copy_slots(source: h5py.File, target: h5py.File, capacity_bytes: int | None = None) -> Checkpoint | None:
+def copy_slots(
+    source: h5py.File, target: h5py.File, capacity_bytes: int | None = None, trim: bool = False
+) -> Checkpoint | None:
     """Create the slots of `target` and put the newest valid checkpoint of `source` there, generation kept.
 
-    `capacity_bytes` is the size of the new slots; None makes them just large enough (a file that is no longer
-    written). Returns the checkpoint that was copied, if there was one.
+    `capacity_bytes` is the size of the new slots, by default that of the old ones; with `trim` they take no more room
+    than the checkpoint (in a file that is no longer written). Returns the checkpoint that was copied, if any.
     """
     kept = newest_checkpoint(source)
     payload = b""
     if kept is not None:
         book = json.dumps(kept.lengths).encode()
         payload = _PREFIX.pack(len(book)) + book + kept.blob
-    create_slots(target, max(len(payload), capacity_bytes or 0))
+    capacity = slot_capacity(source) if capacity_bytes is None else capacity_bytes
+    if len(payload) > capacity:
+        raise InputError(
+            f"checkpoint_bytes: expected at least the {len(payload)} bytes of the checkpoint, got {capacity}"
+        )
+    create_slots(target, capacity, len(payload) if trim else None)
     if kept is not None:
         group = target["checkpoints"]
         group[_SLOTS[0]][: len(payload)] = np.frombuffer(payload, "u1")
@@ -105,8 +117,8 @@ def copy_slots(source: h5py.File, target: h5py.File, capacity_bytes: int | None 
 
 
 def slot_capacity(file: h5py.File) -> int:
-    """The size in bytes of one checkpoint slot of an open run file."""
-    return int(file["checkpoints"][_SLOTS[0]].shape[0])
+    """The size in bytes of one checkpoint slot of an open run file while it is, or was, written."""
+    return int(file["checkpoints/capacity"][()])
 
 
 def _newest_slot(group: h5py.Group) -> tuple[int, Checkpoint] | None:

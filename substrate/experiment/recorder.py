@@ -34,6 +34,8 @@ __all__ = ["Column", "Constant", "Recorder", "RunHeader", "Series"]
 # SWMR needs the file format of HDF5 1.10; asking for no newer one keeps files readable with older libraries.
 _FORMAT = ("v110", "v110")
 _MESSAGE_BYTES = 4096
+# A slot holds the lengths of all series beside the state.
+_LENGTHS_BYTES = 4096
 _STATUSES = ("finished", "interrupted", "failed")
 _WALL_PERIOD_SECONDS = 1.0
 
@@ -148,8 +150,7 @@ class Recorder:
                 for group, members in _by_group(constants or {}).items():
                     layout.write_constants(file.require_group(group), members)
                 _create_state(file, [_start(header.argv)], 0.0)
-                # A page more than asked for, for the table of lengths.
-                checkpoint.create_slots(file, checkpoint_bytes + 4096 if checkpoint_bytes else 0)
+                checkpoint.create_slots(file, checkpoint_bytes + _LENGTHS_BYTES)
             return cls._publish(target, lock, file, 0.0)
         except BaseException:
             discard_temporary(target)
@@ -186,9 +187,7 @@ class Recorder:
                     lengths = saved.lengths
                 wall_seconds = float(source["state/wall_seconds"][()])
                 starts = [*json.loads(source["state/starts"][()]), _start(argv)]
-                capacity = checkpoint.slot_capacity(source)
-                if checkpoint_bytes is not None:
-                    capacity = checkpoint_bytes + 4096
+                capacity = None if checkpoint_bytes is None else checkpoint_bytes + _LENGTHS_BYTES
                 with _Draft(target) as file:
                     for key, value in source.attrs.items():
                         file.attrs[key] = value

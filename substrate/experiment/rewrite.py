@@ -39,7 +39,7 @@ def rewrite_plain(path: Path) -> dict[str, int]:
                 for key, value in source.attrs.items():
                     target.attrs[key] = value
                 layout.copy_contents(source, target, lengths, growing=False)
-                checkpoint.copy_slots(source, target)
+                checkpoint.copy_slots(source, target, trim=True)
                 status = text_of(source["state/status"][()])
                 status = "interrupted" if status == "running" else status
                 target["state/status"][()] = status

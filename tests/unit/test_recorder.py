@@ -525,8 +525,14 @@ def test_resume_keeps_the_rows_it_is_told_to(tmp_path: Path) -> None:
     assert remains(tmp_path) == {"run.h5"}
     with open_run(path) as run:
         lengths = run.lengths
+    with pytest.raises(InputError, match="checkpoint_bytes"):
+        Recorder.resume(path, checkpoint_bytes=-4096)
     with Recorder.resume(path, lengths=lengths, checkpoint_bytes=50_000) as recorder:
         assert recorder.lengths["train"] == 6
+        recorder.checkpoint(bytes(50_000))
+    with Recorder.resume(path) as recorder:  # the plain file takes less room; its slots do not shrink for it
+        recorder.checkpoint(b"")
+    with Recorder.resume(path) as recorder:
         recorder.checkpoint(bytes(50_000))
 
 
@@ -550,7 +556,7 @@ def test_a_state_larger_than_its_slot_is_refused(tmp_path: Path) -> None:
 
 
 def memory_file() -> h5py.File:
-    return h5py.File.in_memory()
+    return h5py.File("checkpoints", "w", driver="core", backing_store=False)
 
 
 @settings(deadline=None, max_examples=40)
