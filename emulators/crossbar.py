@@ -19,6 +19,7 @@ Direction = Literal["forward", "backward"]
 
 ELIMINATION_LIMIT = 24
 """Short dimension up to which block elimination beats conjugate gradients for the effective matrix (measured)."""
+MAX_NEWTON_STEPS = 200
 
 
 @final
@@ -43,7 +44,7 @@ class CrossbarSolution:
     residual: FloatArray
     """(...): what is left of the error, relative to the cells' currents."""
     iterations: IntArray
-    """(...): conjugate-gradient iterations, summed over Newton steps."""
+    """(...): conjugate-gradient iterations, all Newton steps together."""
     newton_steps: IntArray
     """(...): Newton steps; 0 for a linear cell law."""
 
@@ -151,12 +152,7 @@ class Crossbar:
         chosen = Lines.forward(*self.shape) if lines is None else lines
         terminals, batched = self._terminals(voltages, chosen)
         check_paths(self._g, chosen)
-        guess = None
-        if start is not None:
-            guess = np.asarray(start.bitline_voltages, dtype=np.float64).reshape(-1, *self.shape)
-            if guess.shape[0] != terminals.batch:
-                raise InputError(f"start holds {guess.shape[0]} inputs; expected {terminals.batch}")
-        outcome = self._solve(terminals, guess, keep=True)
+        outcome = self._solve(terminals, start, keep=True)
         if batched:
             return outcome
         return CrossbarSolution(**{name: value[0] for name, value in vars(outcome).items()})
@@ -168,7 +164,8 @@ class Crossbar:
         that is not linear.
         """
         self._require_linear("effective_conductances")
-        return self._transfer(self._g[np.newaxis], direction)[0]
+        matrix: FloatArray = self._transfer(self._linear_conductances()[np.newaxis], direction)[0]
+        return matrix
 
     def effective_conductances_of(self, conductances: ArrayLike, direction: Direction = "forward") -> FloatArray:
         """Return the effective matrices of other cells in the same wires, terminations and tolerance.
@@ -178,7 +175,8 @@ class Crossbar:
         cols, rows).
         """
         self._require_linear("effective_conductances_of")
-        return self._transfer(_conductances(conductances, None, stack=True), direction)
+        given = _conductances(conductances, None, stack=True)
+        return self._transfer(self.cell.slope(np.zeros(()), given), direction)
 
     def _transfer(self, conductances: FloatArray, direction: Direction) -> FloatArray:
         from emulators.nodal.linear import transfer_matrices
@@ -199,7 +197,7 @@ class Crossbar:
             threads=self.threads,
             elimination_limit=ELIMINATION_LIMIT,
         )
-        self._check_converged(residual)
+        self._check_converged(np.array(residual))
         return matrices if forward else matrices.transpose(0, 2, 1)
 
     def _require_linear(self, what: str) -> None:
@@ -221,24 +219,35 @@ class Crossbar:
             self.sense_resistance,
         )
 
-    def _solve(self, terminals: Terminals, guess: FloatArray | None, keep: bool) -> CrossbarSolution:
+    def _solve(self, terminals: Terminals, start: CrossbarSolution | None, keep: bool) -> CrossbarSolution:
         from emulators.nodal.linear import solve_linear
 
+        guess = None
+        if start is not None:
+            guess = (
+                np.asarray(start.wordline_voltages, dtype=np.float64).reshape(-1, *self.shape),
+                np.asarray(start.bitline_voltages, dtype=np.float64).reshape(-1, *self.shape),
+            )
+            if guess[0].shape[0] != terminals.batch or guess[1].shape[0] != terminals.batch:
+                raise InputError(f"start holds {guess[0].shape[0]} inputs; expected {terminals.batch}")
+        if not self.cell.linear:
+            return self._solve_newton(terminals, guess, keep)
+        slopes = self._linear_conductances()
         result = solve_linear(
-            self._g[np.newaxis],
+            slopes[np.newaxis],
             np.empty((0, *self.shape)),
             terminals,
-            guess,
+            None if guess is None else guess[1],
             tolerance=self.tolerance,
             max_iterations=self.max_iterations,
             threads=self.threads,
             keep=keep,
         )
-        self._check_converged(float(result.residual.max(initial=0.0)))
+        self._check_converged(result.residual)
         return CrossbarSolution(
             result.word,
             result.bit,
-            self._g * (result.word - result.bit) if keep else result.word,
+            slopes * (result.word - result.bit),
             result.row_current,
             result.column_current,
             result.residual,
@@ -246,11 +255,35 @@ class Crossbar:
             np.zeros_like(result.iterations),
         )
 
-    def _check_converged(self, residual: float) -> None:
-        if not residual <= self.tolerance:
+    def _solve_newton(
+        self, terminals: Terminals, guess: tuple[FloatArray, FloatArray] | None, keep: bool
+    ) -> CrossbarSolution:
+        from emulators.nodal.newton import solve_newton
+
+        state = solve_newton(
+            self.cell,
+            self._g,
+            terminals,
+            guess,
+            tolerance=self.tolerance,
+            max_iterations=self.max_iterations,
+            max_steps=MAX_NEWTON_STEPS,
+            threads=self.threads,
+            keep=keep,
+        )
+        self._check_converged(state.residual)
+        return CrossbarSolution(*state)
+
+    def _linear_conductances(self) -> FloatArray:
+        """Return what each cell conducts, which is less than its memristor with a series resistance."""
+        return self.cell.slope(np.zeros(()), self._g)
+
+    def _check_converged(self, residuals: FloatArray) -> None:
+        worst = float(np.max(residuals, initial=0.0))
+        if not worst <= self.tolerance:
             raise ConvergenceError(
-                f"the crossbar's node voltages did not converge in {self.max_iterations} iterations: "
-                f"relative residual {residual:.3g}, tolerance {self.tolerance:.3g}"
+                f"the crossbar's state did not converge within max_iterations = {self.max_iterations}: relative residual "
+                f"{worst:.3g}, tolerance {self.tolerance:.3g}"
             )
 
 

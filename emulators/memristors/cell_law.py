@@ -50,7 +50,9 @@ def require(law: CellLaw, name: str, positive: bool = False) -> None:
     """Raise InputError unless the parameter ``name`` of ``law`` is finite and >= 0 (> 0 if ``positive``)."""
     value = getattr(law, name)
     if not (math.isfinite(value) and (value > 0 or (value == 0 and not positive))):
-        raise InputError(f"{type(law).__name__}.{name} is {value}; expected a finite number {'>' if positive else '>='} 0")
+        raise InputError(
+            f"{type(law).__name__}.{name} is {value}; expected a finite number {'>' if positive else '>='} 0"
+        )
 
 
 def broadcast(voltages: FloatArray, conductances: FloatArray) -> tuple[FloatArray, FloatArray]:

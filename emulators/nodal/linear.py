@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +16,7 @@ FloatArray = NDArray[np.float64]
 
 
 class LinearResult(NamedTuple):
-    """Node voltages (batch, rows, cols), or of the last input alone if not kept; currents into the ports; convergence."""
+    """Node voltages (batch, rows, cols), empty if not kept; currents into the ports; convergence."""
 
     word: FloatArray
     bit: FloatArray
@@ -33,7 +34,7 @@ def over_threads(batch: int, threads: int, work: Callable[[slice], None]) -> Non
         return
     edges = [batch * k // count for k in range(count + 1)]
     with ThreadPoolExecutor(count) as pool:
-        for future in [pool.submit(work, slice(a, b)) for a, b in zip(edges, edges[1:], strict=False)]:
+        for future in [pool.submit(work, slice(a, b)) for a, b in pairwise(edges)]:
             future.result()
 
 

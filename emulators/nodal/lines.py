@@ -3,14 +3,13 @@
 A line is a chain of segments with its port at one end and an open far end; the cells hang on its nodes. Its equations
 are eliminated from the far end towards the port (a tridiagonal solve). Written with *resistances*,
 
-    E_k = D_k + E_far c_far,     c_k = 1 / (1 + rho_k E_k),     I_k = s_k + c_far I_far,     v_k = c_k (v_near + rho_k I_k),
+    E_k = D_k + E_far c_far,  c_k = 1 / (1 + rho_k E_k),  I_k = s_k + c_far I_far,  v_k = c_k (v_near + rho_k I_k),
 
 where E_k is the admittance and I_k the Norton current seen from node k looking away from the port, D_k the cell's
 conductance, s_k the current injected and rho_k the resistance towards the port. There is no subtraction (so no loss of
 digits however stiff the wires) and no division by a resistance (so a resistance may be zero). At the port,
 
-    v = k V + h I,    k = 1 / (1 + R E),    h = R / (1 + R E),        and for a floating line (R infinite) k = 0, h =
-    1 / E.
+    v = k V + h I,  k = 1 / (1 + R E),  h = R / (1 + R E),  and for a floating line (R infinite) k = 0, h = 1 / E.
 
 These are the pivots of Thomas's algorithm in subtraction-free form (Higham, Accuracy and Stability of Numerical
 Algorithms, section 9.6).

@@ -30,7 +30,7 @@ class Terminals:
     @property
     def batch(self) -> int:
         """The number of inputs."""
-        return self.row_volts.shape[0]
+        return len(self.row_volts)
 
     def part(self, where: slice | NDArray[np.intp]) -> "Terminals":
         """Return the inputs at ``where``."""
@@ -54,7 +54,7 @@ class Terminals:
         source_resistance: float,
         sense_resistance: float,
     ) -> tuple[Self, bool]:
-        """Check ``voltages`` (driven,) or (batch, driven) against ``lines``; return the terminals and whether batched."""
+        """Check ``voltages``, (driven,) or (batch, driven); return the terminals and whether batched."""
         if (len(lines.word_lines), len(lines.bit_lines)) != shape:
             found = (len(lines.word_lines), len(lines.bit_lines))
             raise InputError(f"lines has states for {found} word and bit lines; expected {shape}")
@@ -103,6 +103,6 @@ def check_paths(conductances: FloatArray, lines: Lines) -> None:
         if not tied.all():
             index = int(np.flatnonzero(~tied)[0])
             raise InputError(
-                f"{name} line {index} is floating and wholly disconnected: no path of cells leads from it to a line that is "
-                "driven, sensed or grounded"
+                f"{name} line {index} is floating and wholly disconnected: no path of cells leads from it to a line "
+                "that is driven, sensed or grounded"
             )

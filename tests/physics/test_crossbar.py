@@ -1,5 +1,7 @@
 """Ohmic crossbars: conservation, reciprocity, limits, the effective matrix, bad input."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -125,7 +127,7 @@ def test_currents_tend_to_the_ideal_product_as_the_segments_shrink() -> None:
     assert errors[0] > 1e-4
     assert np.all((ratios > 9.5) & (ratios < 10.05))  # the departure is of first order in the resistance
     drops = [Crossbar(g, r, r).read(volts) for r in (0.0, 1.0, 10.0, 100.0)]
-    assert all(np.all(b < a) for a, b in zip(drops, drops[1:], strict=False))
+    assert all(np.all(b < a) for a, b in pairwise(drops))
 
 
 @settings(max_examples=25, deadline=None)
