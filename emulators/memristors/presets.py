@@ -101,7 +101,7 @@ _REPRESENTATIVE = "representative; the published fit is in normalised weight"
 _ALL = (
     Preset(
         name="reram_exponential",
-        title="HfO2 ReRAM, exponential step",
+        title="HfO₂ ReRAM, exponential step",
         update=Exponential(
             step=0.00135 * _RERAM.scale,
             step_spread=0.2,
@@ -124,7 +124,7 @@ _ALL = (
     ),
     Preset(
         name="reram_soft_bounds",
-        title="HfO2 ReRAM, soft bounds",
+        title="HfO₂ ReRAM, soft bounds",
         update=SoftBounds(
             step=0.002 * _RERAM_SOFT.scale,
             step_spread=0.3,
@@ -160,7 +160,7 @@ _ALL = (
     ),
     Preset(
         name="reram_array_hfo2",
-        title="14 nm ReRAM array, baseline HfO2",
+        title="14 nm ReRAM array, baseline HfO₂",
         update=SoftBounds(
             step=0.4622 * _ARRAY_HFO2.scale,
             step_spread=0.7125,
@@ -270,7 +270,7 @@ _ALL = (
     ),
     Preset(
         name="pcm",
-        title="Ge2Sb2Te5 phase-change memory",
+        title="Ge₂Sb₂Te₅ phase-change memory",
         update=OneSided(
             step=0.01 * _PCM.scale,
             step_spread=0.2,
@@ -292,7 +292,7 @@ _ALL = (
             **_PCM.bounds,
         ),
         window_siemens=(0.0, 25e-6),
-        window_note="g_max 25 uS, as in the million-cell statistics of Joshi et al., Nature Communications 11, 2473",
+        window_note="g_max 25 µS, as in the million-cell statistics of Joshi et al., Nature Communications 11, 2473",
         source=(
             "S. R. Nandakumar et al., Mixed-precision deep learning based on computational memory, "
             "Frontiers in Neuroscience 14, 406 (2020)"

@@ -139,27 +139,3 @@ def _apply_pulses(
 
 
 apply_pulses = njit(cache=True)(_apply_pulses)
-
-
-def _round_to_counts(
-    rng: np.random.Generator, change: FloatArray, unit_up: float, unit_down: float, limit: int, counts: IntArray
-) -> int:
-    """Fill ``counts`` with ``change`` in pulses, rounded stochastically without bias and held to +-``limit``.
-
-    One uniform number a cell, whatever its change. Returns how many cells the limit held back.
-    """
-    held = 0
-    for cell in range(change.size):
-        wanted = change[cell] / (unit_up if change[cell] > 0.0 else unit_down)
-        count = math.floor(wanted + rng.random())
-        if count > limit:
-            count = limit
-            held += 1
-        elif count < -limit:
-            count = -limit
-            held += 1
-        counts[cell] = count
-    return held
-
-
-round_to_counts = njit(cache=True)(_round_to_counts)
