@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import NamedTuple, final
+from typing import Any, NamedTuple, final
 
 import numpy as np
 import numpy.typing as npt
@@ -277,11 +277,11 @@ class Devices:
                 np.copyto(values, leaked, where=~self._stuck)
         self._age_seconds += elapsed
 
-    def snapshot(self) -> dict[str, npt.NDArray[np.generic]]:
+    def snapshot(self) -> dict[str, npt.NDArray[Any]]:
         """Return copies of everything that changes (not the generator, nor what construction draws)."""
         return {name: values.copy() for name, values in self._changing().items()}
 
-    def restore(self, snapshot: Mapping[str, npt.NDArray[np.generic]]) -> None:
+    def restore(self, snapshot: Mapping[str, npt.NDArray[Any]]) -> None:
         """Take back a ``snapshot`` of an equal array; InputError for missing or unknown names and other shapes."""
         changing = self._changing()
         if set(snapshot) != set(changing):
@@ -296,7 +296,7 @@ class Devices:
         for name, values in changing.items():
             values[...] = snapshot[name]
 
-    def _changing(self) -> dict[str, npt.NDArray[np.generic]]:
+    def _changing(self) -> dict[str, npt.NDArray[Any]]:
         return {
             "state": self._state,
             "shown": self._shown,
