@@ -163,8 +163,7 @@ class Crossbar:
         Forward, (rows, cols): ``read(v) == v @ matrix``; backward, (cols, rows). Raises CapabilityError for a cell law
         that is not linear.
         """
-        self._require_linear("effective_conductances")
-        matrix: FloatArray = self._transfer(self._linear_conductances()[np.newaxis], direction)[0]
+        matrix: FloatArray = self._transfer(self._g[np.newaxis], direction)[0]
         return matrix
 
     def effective_conductances_of(self, conductances: ArrayLike, direction: Direction = "forward") -> FloatArray:
@@ -174,20 +173,19 @@ class Crossbar:
         differential pair; they are left alone and so is this array. Returns (count, rows, cols), backward (count,
         cols, rows).
         """
-        self._require_linear("effective_conductances_of")
-        given = _conductances(conductances, None, stack=True)
-        return self._transfer(self.cell.slope(np.zeros(()), given), direction)
+        return self._transfer(_conductances(conductances, None, stack=True), direction)
 
     def _transfer(self, conductances: FloatArray, direction: Direction) -> FloatArray:
         from emulators.nodal.linear import transfer_matrices
 
         _check_direction(direction)
+        linear = self._linear(conductances, "the effective matrix")
         forward = direction == "forward"
         row_end, column_end = self.source_resistance, self.sense_resistance
         if not forward:
             row_end, column_end = column_end, row_end
         matrices, residual = transfer_matrices(
-            conductances,
+            linear,
             self.wordline_resistance,
             self.bitline_resistance,
             self.wordline_resistance + row_end,
@@ -200,9 +198,11 @@ class Crossbar:
         self._check_converged(np.array(residual))
         return matrices if forward else matrices.transpose(0, 2, 1)
 
-    def _require_linear(self, what: str) -> None:
-        if not self.cell.linear:
+    def _linear(self, conductances: FloatArray, what: str) -> FloatArray:
+        linear = self.cell.linear_conductances(conductances)
+        if linear is None:
             raise CapabilityError(f"{what} needs cells with a linear law; these are {type(self.cell).__name__}")
+        return linear
 
     def _lines(self, direction: Direction) -> Lines:
         _check_direction(direction)
@@ -230,24 +230,26 @@ class Crossbar:
             )
             if guess[0].shape[0] != terminals.batch or guess[1].shape[0] != terminals.batch:
                 raise InputError(f"start holds {guess[0].shape[0]} inputs; expected {terminals.batch}")
-        if not self.cell.linear:
+        slopes = self.cell.linear_conductances(self._g)
+        if slopes is None:
             return self._solve_newton(terminals, guess, keep)
-        slopes = self._linear_conductances()
+        kept = (terminals.batch if keep else 0, *self.shape)
+        word, bit = np.empty(kept), np.empty(kept) if guess is None else guess[1].copy()
         result = solve_linear(
             slopes[np.newaxis],
             np.empty((0, *self.shape)),
             terminals,
-            None if guess is None else guess[1],
+            (word, bit) if keep else None,
+            warm=guess is not None,
             tolerance=self.tolerance,
             max_iterations=self.max_iterations,
             threads=self.threads,
-            keep=keep,
         )
         self._check_converged(result.residual)
         return CrossbarSolution(
-            result.word,
-            result.bit,
-            slopes * (result.word - result.bit),
+            word,
+            bit,
+            slopes * (word - bit),
             result.row_current,
             result.column_current,
             result.residual,
@@ -274,16 +276,12 @@ class Crossbar:
         self._check_converged(state.residual)
         return CrossbarSolution(*state)
 
-    def _linear_conductances(self) -> FloatArray:
-        """Return what each cell conducts, which is less than its memristor with a series resistance."""
-        return self.cell.slope(np.zeros(()), self._g)
-
     def _check_converged(self, residuals: FloatArray) -> None:
         worst = float(np.max(residuals, initial=0.0))
         if not worst <= self.tolerance:
             raise ConvergenceError(
-                f"the crossbar's state did not converge within max_iterations = {self.max_iterations}: relative residual "
-                f"{worst:.3g}, tolerance {self.tolerance:.3g}"
+                f"the crossbar's state did not converge within max_iterations = {self.max_iterations}: relative "
+                f"residual {worst:.3g}, tolerance {self.tolerance:.3g}"
             )
 
 

@@ -4,7 +4,7 @@ import math
 from abc import ABC, abstractmethod
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from substrate.errors import InputError
 
@@ -19,20 +19,29 @@ class CellLaw(ABC):
     makes the state of an array unique and lets Newton's method find it from anywhere.
     """
 
-    @property
     @abstractmethod
-    def linear(self) -> bool:
-        """Whether the current is proportional to the voltage, so that one linear solve is exact."""
+    def linear_conductances(self, conductances: FloatArray) -> FloatArray | None:
+        """Return what each cell conducts, if its current is proportional to its voltage; None if it is not.
+
+        With proportional currents one linear solve is exact and the array has an effective matrix.
+        """
 
     @abstractmethod
-    def current_and_slope(self, voltages: FloatArray, conductances: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def evaluate(self, voltages: FloatArray, conductances: FloatArray, current: FloatArray, slope: FloatArray) -> None:
+        """Fill ``current`` (amperes) and ``slope`` (siemens); all four are contiguous and of one shape."""
+
+    def current_and_slope(self, voltages: ArrayLike, conductances: ArrayLike) -> tuple[FloatArray, FloatArray]:
         """Return current (amperes) and slope (siemens), both of the broadcast shape of the arguments."""
+        v, g = np.broadcast_arrays(np.asarray(voltages, dtype=np.float64), np.asarray(conductances, dtype=np.float64))
+        current, slope = np.empty(v.shape), np.empty(v.shape)
+        self.evaluate(np.ascontiguousarray(v), np.ascontiguousarray(g), current, slope)
+        return current, slope
 
-    def current(self, voltages: FloatArray, conductances: FloatArray) -> FloatArray:
+    def current(self, voltages: ArrayLike, conductances: ArrayLike) -> FloatArray:
         """Return the current (amperes), of the broadcast shape of the arguments."""
         return self.current_and_slope(voltages, conductances)[0]
 
-    def slope(self, voltages: FloatArray, conductances: FloatArray) -> FloatArray:
+    def slope(self, voltages: ArrayLike, conductances: ArrayLike) -> FloatArray:
         """Return the slope di/dv (siemens), of the broadcast shape of the arguments."""
         return self.current_and_slope(voltages, conductances)[1]
 
@@ -53,9 +62,3 @@ def require(law: CellLaw, name: str, positive: bool = False) -> None:
         raise InputError(
             f"{type(law).__name__}.{name} is {value}; expected a finite number {'>' if positive else '>='} 0"
         )
-
-
-def broadcast(voltages: FloatArray, conductances: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return both arguments in their common shape, contiguous doubles, as the compiled laws expect them."""
-    v, g = np.broadcast_arrays(np.asarray(voltages, dtype=np.float64), np.asarray(conductances, dtype=np.float64))
-    return np.ascontiguousarray(v), np.ascontiguousarray(g)

@@ -13,17 +13,16 @@ from emulators.memristors.cell_law import FloatArray, MemristorLaw
 class OhmicCell(MemristorLaw):
     """A resistor of the programmed conductance: i = g v."""
 
-    @property
-    def linear(self) -> bool:
-        """True."""
-        return True
+    def linear_conductances(self, conductances: FloatArray) -> FloatArray | None:
+        """Return the conductances."""
+        return conductances
 
     @property
     def exponents(self) -> tuple[float, float]:
         """(0, 0)."""
         return 0.0, 0.0
 
-    def current_and_slope(self, voltages: FloatArray, conductances: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return g v and g (see the base class)."""
-        current = np.asarray(conductances * voltages, dtype=np.float64)
-        return current, np.broadcast_to(conductances, current.shape).copy()
+    def evaluate(self, voltages: FloatArray, conductances: FloatArray, current: FloatArray, slope: FloatArray) -> None:
+        """Fill current and slope (see the base class)."""
+        np.multiply(conductances, voltages, out=current)
+        slope[...] = conductances

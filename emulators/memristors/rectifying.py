@@ -8,7 +8,7 @@ alpha = a; b = 0 is Shockley's diode with saturation current g/a.
 from dataclasses import dataclass
 from typing import final
 
-from emulators.memristors.cell_law import FloatArray, MemristorLaw, broadcast, require
+from emulators.memristors.cell_law import FloatArray, MemristorLaw, require
 
 
 @final
@@ -26,20 +26,17 @@ class RectifyingCell(MemristorLaw):
         require(self, "forward_alpha", positive=True)
         require(self, "reverse_alpha")
 
-    @property
-    def linear(self) -> bool:
-        """False."""
-        return False
+    def linear_conductances(self, conductances: FloatArray) -> FloatArray | None:
+        """Return None: the law is curved."""
+        return None
 
     @property
     def exponents(self) -> tuple[float, float]:
         """(forward_alpha, reverse_alpha)."""
         return self.forward_alpha, self.reverse_alpha
 
-    def current_and_slope(self, voltages: FloatArray, conductances: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return current and slope (see the base class)."""
+    def evaluate(self, voltages: FloatArray, conductances: FloatArray, current: FloatArray, slope: FloatArray) -> None:
+        """Fill current and slope (see the base class)."""
         from emulators.nodal.laws import exponential_cells
 
-        return exponential_cells(  # type: ignore[no-any-return]
-            *broadcast(voltages, conductances), self.forward_alpha, self.reverse_alpha
-        )
+        exponential_cells(voltages, conductances, self.forward_alpha, self.reverse_alpha, current, slope)

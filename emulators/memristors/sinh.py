@@ -7,7 +7,7 @@ Processes in Ionic Crystals, 1940), i ~ sinh(q d v / 2 k T L).
 from dataclasses import dataclass
 from typing import final
 
-from emulators.memristors.cell_law import FloatArray, MemristorLaw, broadcast, require
+from emulators.memristors.cell_law import FloatArray, MemristorLaw, require
 
 
 @final
@@ -20,18 +20,17 @@ class SinhCell(MemristorLaw):
     def __post_init__(self) -> None:
         require(self, "alpha", positive=True)
 
-    @property
-    def linear(self) -> bool:
-        """False."""
-        return False
+    def linear_conductances(self, conductances: FloatArray) -> FloatArray | None:
+        """Return None: the law is curved."""
+        return None
 
     @property
     def exponents(self) -> tuple[float, float]:
         """(alpha, alpha)."""
         return self.alpha, self.alpha
 
-    def current_and_slope(self, voltages: FloatArray, conductances: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return g sinh(alpha v)/alpha and g cosh(alpha v) (see the base class)."""
+    def evaluate(self, voltages: FloatArray, conductances: FloatArray, current: FloatArray, slope: FloatArray) -> None:
+        """Fill current and slope (see the base class)."""
         from emulators.nodal.laws import exponential_cells
 
-        return exponential_cells(*broadcast(voltages, conductances), self.alpha, self.alpha)  # type: ignore[no-any-return]
+        exponential_cells(voltages, conductances, self.alpha, self.alpha, current, slope)

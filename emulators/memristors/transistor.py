@@ -7,7 +7,9 @@ voltage u, cell by cell; the slopes combine as in series.
 from dataclasses import dataclass, field
 from typing import final
 
-from emulators.memristors.cell_law import CellLaw, FloatArray, MemristorLaw, broadcast, require
+import numpy as np
+
+from emulators.memristors.cell_law import CellLaw, FloatArray, MemristorLaw, require
 from emulators.memristors.ohmic import OhmicCell
 
 
@@ -25,20 +27,23 @@ class SeriesResistanceCell(CellLaw):
     def __post_init__(self) -> None:
         require(self, "series_resistance")
 
-    @property
-    def linear(self) -> bool:
-        """Whether the memristor is."""
-        return self.memristor.linear
+    def linear_conductances(self, conductances: FloatArray) -> FloatArray | None:
+        """Return g/(1 + g R) of an ohmic memristor, None for another."""
+        if any(self.memristor.exponents):
+            return None
+        return conductances / (1.0 + conductances * self.series_resistance)
 
-    def current_and_slope(self, voltages: FloatArray, conductances: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return current and slope (see the base class)."""
+    def evaluate(self, voltages: FloatArray, conductances: FloatArray, current: FloatArray, slope: FloatArray) -> None:
+        """Fill current and slope (see the base class)."""
         from emulators.nodal.laws import series_cells
 
-        v, g = broadcast(voltages, conductances)
-        if self.memristor.linear:
-            slope = g / (1.0 + g * self.series_resistance)
-            return slope * v, slope
-        return series_cells(v, g, *self.memristor.exponents, self.series_resistance, 0.0, 0.0, 0.0)  # type: ignore[no-any-return]
+        linear = self.linear_conductances(conductances)
+        if linear is not None:
+            slope[...] = linear
+            np.multiply(linear, voltages, out=current)
+            return
+        a, b = self.memristor.exponents
+        series_cells(voltages, conductances, a, b, self.series_resistance, 0.0, 0.0, 0.0, current, slope)
 
 
 @final
@@ -46,10 +51,10 @@ class SeriesResistanceCell(CellLaw):
 class TransistorCell(CellLaw):
     """A memristor behind an n-channel transistor by the square law (Shichman & Hodges 1968; SPICE level 1).
 
-    With x the voltage across the channel, V = ``gate_overdrive_volts`` (gate to source, less threshold) and
-    k = ``transconductance`` (A/V^2): i = k (V - x/2) x (1 + lambda x) up to x = V, k V^2/2 (1 + lambda x) beyond, lambda =
-    ``channel_length_modulation`` (1/V). The gate is taken to be driven relative to whichever end is the source, so the
-    channel is symmetric; body effect is left out. Raises InputError unless V, k > 0 and lambda >= 0.
+    With x the voltage across the channel, V = ``gate_overdrive_volts`` (gate to source, less threshold) and k =
+    ``transconductance`` (A/V^2): i = k (V - x/2) x (1 + lambda x) up to x = V, k V^2/2 (1 + lambda x) beyond, lambda
+    = ``channel_length_modulation`` (1/V). The gate is taken to be driven relative to whichever end is the source, so
+    the channel is symmetric; body effect is left out. Raises InputError unless V, k > 0 and lambda >= 0.
     """
 
     gate_overdrive_volts: float = 1.0
@@ -62,20 +67,22 @@ class TransistorCell(CellLaw):
         require(self, "transconductance", positive=True)
         require(self, "channel_length_modulation")
 
-    @property
-    def linear(self) -> bool:
-        """False."""
-        return False
+    def linear_conductances(self, conductances: FloatArray) -> FloatArray | None:
+        """Return None: the law is curved."""
+        return None
 
-    def current_and_slope(self, voltages: FloatArray, conductances: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return current and slope (see the base class)."""
+    def evaluate(self, voltages: FloatArray, conductances: FloatArray, current: FloatArray, slope: FloatArray) -> None:
+        """Fill current and slope (see the base class)."""
         from emulators.nodal.laws import series_cells
 
-        return series_cells(  # type: ignore[no-any-return]
-            *broadcast(voltages, conductances),
+        series_cells(
+            voltages,
+            conductances,
             *self.memristor.exponents,
             0.0,
             self.gate_overdrive_volts,
             self.transconductance,
             self.channel_length_modulation,
+            current,
+            slope,
         )

@@ -134,6 +134,7 @@ def solve_batch(  # type: ignore[no-untyped-def]
     column_current,
     iterations,
     residuals,
+    work,
 ):
     """Solve a batch of inputs, one after another, in one scratch set.
 
@@ -141,17 +142,18 @@ def solve_batch(  # type: ignore[no-untyped-def]
     line in parallel with each cell; ``row_volts`` (batch, rows), ``column_volts`` (batch, cols). ``b_all`` and
     ``w_all`` (1 or batch, rows, cols) receive the node voltages; with ``warm``, ``b_all`` holds the first guess. Port
     currents *into* the ports go to ``row_current``, ``column_current``. The iteration ends when the error's energy
-    norm, relative to that of the cells, is below ``tolerance``; ``residuals`` holds what was reached.
+    norm, relative to that of the cells, is below ``tolerance``; ``residuals`` holds what was reached. ``work`` (7,
+    rows, cols) is scratch.
     """
     batch, m = row_volts.shape
     n = column_volts.shape[1]
-    cw = np.empty((m, n))
-    cb = np.empty((m, n))
-    r = np.empty((m, n))
-    p = np.empty((m, n))
-    q = np.empty((m, n))
-    s = np.empty((m, n))
-    f = np.empty((m, n))
+    cw = work[0, : m * n].reshape(m, n)
+    cb = work[1, : m * n].reshape(m, n)
+    r = work[2, : m * n].reshape(m, n)
+    p = work[3, : m * n].reshape(m, n)
+    q = work[4, : m * n].reshape(m, n)
+    s = work[5, : m * n].reshape(m, n)
+    f = work[6, : m * n].reshape(m, n)
     kw, hw, ew, norton = np.empty(m), np.empty(m), np.empty(m), np.empty(m)
     kb, hb, eb, z = np.empty(n), np.empty(n), np.empty(n), np.empty(n)
     u = np.empty((4, n))

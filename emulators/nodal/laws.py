@@ -2,7 +2,6 @@
 
 import math
 
-import numpy as np
 from numba import njit
 
 from emulators.nodal.lines import FLAGS
@@ -36,14 +35,36 @@ def _memristor(u, g, a, b):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, fastmath=FLAGS)
-def exponential_cells(voltages, conductances, a, b):  # type: ignore[no-untyped-def]
-    """Current and slope of the exponential family, element by element."""
-    current = np.empty_like(voltages)
-    slope = np.empty_like(voltages)
+def _sinh_cells(v, g, a, i, s):  # type: ignore[no-untyped-def]
+    """The sinh law for |a v| <= 8: the series at an eighth of the argument, doubled three times (no branch, so vectors)."""
+    for k in range(v.size):
+        x = 0.125 * a * v[k]
+        y = x * x
+        t = 1.0 + y * (1.0 / 210.0) * (1.0 + y * (1.0 / 272.0))
+        t = 1.0 + y * (1.0 / 110.0) * (1.0 + y * (1.0 / 156.0) * t)
+        t = 1.0 + y * (1.0 / 42.0) * (1.0 + y * (1.0 / 72.0) * t)
+        sh = x * (1.0 + y * (1.0 / 6.0) * (1.0 + y * (1.0 / 20.0) * t))
+        ch = math.sqrt(1.0 + sh * sh)
+        sh, ch = 2.0 * sh * ch, 1.0 + 2.0 * sh * sh
+        sh, ch = 2.0 * sh * ch, 1.0 + 2.0 * sh * sh
+        sh, ch = 2.0 * sh * ch, 1.0 + 2.0 * sh * sh
+        i[k] = g[k] * sh / a
+        s[k] = g[k] * ch
+
+
+@njit(cache=True, nogil=True, fastmath=FLAGS)
+def exponential_cells(voltages, conductances, a, b, current, slope):  # type: ignore[no-untyped-def]
+    """Fill current and slope of the exponential family, element by element."""
     v, g, i, s = voltages.ravel(), conductances.ravel(), current.ravel(), slope.ravel()
+    if a == b:
+        largest = 0.0
+        for k in range(v.size):
+            largest = max(largest, abs(v[k]))
+        if a * largest <= 8.0:
+            _sinh_cells(v, g, a, i, s)
+            return
     for k in range(v.size):
         i[k], s[k] = _memristor(v[k], g[k], a, b)
-    return current, slope
 
 
 @njit(cache=True, nogil=True, fastmath=FLAGS)
@@ -63,13 +84,11 @@ def _access(x, resistance, overdrive, k, modulation):  # type: ignore[no-untyped
 
 
 @njit(cache=True, nogil=True, fastmath=FLAGS)
-def series_cells(voltages, conductances, a, b, resistance, overdrive, k, modulation):  # type: ignore[no-untyped-def]
-    """Current and slope of a memristor in series with an access device, element by element.
+def series_cells(voltages, conductances, a, b, resistance, overdrive, k, modulation, current, slope):  # type: ignore[no-untyped-def]
+    """Fill current and slope of a memristor in series with an access device, element by element.
 
-    The memristor's voltage lies between 0 and the cell's; Newton's method, bisecting whenever it would leave the bracket.
+    The memristor's voltage lies between 0 and the cell's; Newton's method, bisecting when it would leave that bracket.
     """
-    current = np.empty_like(voltages)
-    slope = np.empty_like(voltages)
     v, g, i_out, s_out = voltages.ravel(), conductances.ravel(), current.ravel(), slope.ravel()
     for index in range(v.size):
         total = v[index]
@@ -100,4 +119,3 @@ def series_cells(voltages, conductances, a, b, resistance, overdrive, k, modulat
         # The device that takes most of the voltage gives the current with the fewest digits lost.
         i_out[index] = i_t if abs(u) < 0.5 * abs(total) else i_m
         s_out[index] = s_m * s_t / (s_m + s_t) if s_m + s_t > 0.0 else 0.0
-    return current, slope

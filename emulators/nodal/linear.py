@@ -15,11 +15,23 @@ from emulators.nodal.terminals import Terminals
 FloatArray = NDArray[np.float64]
 
 
-class LinearResult(NamedTuple):
-    """Node voltages (batch, rows, cols), empty if not kept; currents into the ports; convergence."""
+SPARE_WORK_SPACES = 4
+_spare: list[FloatArray] = []  # fresh memory costs more than the arithmetic done in it, so work spaces are used again
 
-    word: FloatArray
-    bit: FloatArray
+
+def _work_space(rows: int, cols: int) -> FloatArray:
+    # Arrays a power of two apart would meet in the same cache sets, hence the odd number of cache lines between them.
+    shape = (9, rows * cols + 136)
+    try:
+        space = _spare.pop()
+    except IndexError:
+        return np.empty(shape)
+    return space if space.shape == shape else np.empty(shape)
+
+
+class LinearResult(NamedTuple):
+    """Currents into the ports, (batch, rows) and (batch, cols), and convergence, (batch,)."""
+
     row_current: FloatArray
     column_current: FloatArray
     iterations: NDArray[np.int64]
@@ -42,31 +54,28 @@ def solve_linear(
     conductances: FloatArray,
     sources: FloatArray,
     terminals: Terminals,
-    guess: FloatArray | None,
+    voltages: tuple[FloatArray, FloatArray] | None = None,
     *,
+    warm: bool = False,
     tolerance: float,
     max_iterations: int,
     threads: int,
-    keep: bool,
 ) -> LinearResult:
     """Solve every input of ``terminals``.
 
     ``conductances`` (1 or batch, rows, cols); ``sources`` (0 or batch, rows, cols): amperes from word to bit line in
-    parallel with the cells; ``guess`` (batch, rows, cols): bit-line voltages to start from; ``keep``: whether node
-    voltages are wanted.
+    parallel with the cells; ``voltages``: where the word- and the bit-line voltages go, (batch, rows, cols) each, if
+    they are wanted; with ``warm`` the bit-line voltages there are the first guess.
     """
     batch, rows = terminals.row_volts.shape
     cols = terminals.column_volts.shape[1]
-    kept = batch if keep else 0
-    bit = np.empty((kept, rows, cols)) if guess is None else guess.copy()
-    word = np.empty((kept, rows, cols))
-    row_current = np.empty((batch, rows))
-    column_current = np.empty((batch, cols))
-    iterations = np.empty(batch, dtype=np.int64)
-    residual = np.empty(batch)
+    result = LinearResult(
+        np.empty((batch, rows)), np.empty((batch, cols)), np.empty(batch, dtype=np.int64), np.empty(batch)
+    )
 
     def work(part: slice) -> None:
-        scratch = (1, rows, cols)
+        space = _work_space(rows, cols)
+        scratch = space[7:, : rows * cols].reshape(2, rows, cols)
         solve_batch(
             conductances if conductances.shape[0] == 1 else conductances[part],
             sources[part] if sources.shape[0] else sources,
@@ -76,19 +85,22 @@ def solve_linear(
             terminals.column_port,
             terminals.row_volts[part],
             terminals.column_volts[part],
-            guess is not None,
+            warm,
             tolerance,
             max_iterations,
-            bit[part] if keep else np.empty(scratch),
-            word[part] if keep else np.empty(scratch),
-            row_current[part],
-            column_current[part],
-            iterations[part],
-            residual[part],
+            scratch[1:2] if voltages is None else voltages[1][part],
+            scratch[:1] if voltages is None else voltages[0][part],
+            result.row_current[part],
+            result.column_current[part],
+            result.iterations[part],
+            result.residual[part],
+            space[:7],
         )
+        _spare.append(space)
+        del _spare[:-SPARE_WORK_SPACES]
 
     over_threads(batch, threads, work)
-    return LinearResult(word, bit, row_current, column_current, iterations, residual)
+    return result
 
 
 def transfer_matrices(
@@ -140,11 +152,9 @@ def transfer_matrices(
             conductances[k : k + 1],
             empty,
             terminals,
-            None,
             tolerance=tolerance,
             max_iterations=max_iterations,
             threads=threads,
-            keep=False,
         )
         out[k] = result_k.row_current.T if by_columns else result_k.column_current
         worst = max(worst, float(result_k.residual.max()))

@@ -6,25 +6,25 @@ function; along the step its slope at the full step is
 
     psi(1),   psi(t) = -sum dv D dv + sum dv (i(v + t dv) - i(v)),
 
-to which the wires add -(1 - t) times their dissipation. A full step is taken where psi(1) is not positive or small beside
-sum dv D dv; elsewhere psi(t) = 0 is bracketed, and the end of the bracket with psi <= 0 surely lowers the co-content
+to which the wires add -(1 - t) times their dissipation. A full step is taken where psi(1) is not positive, or small
+beside sum dv D dv; elsewhere psi(t) = 0 is bracketed, and the end of the bracket with psi <= 0 lowers the co-content
 (Ortega & Rheinboldt, Iterative Solution of Nonlinear Equations, section 14.4).
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
 from emulators.memristors.cell_law import CellLaw
-from emulators.nodal.lines import FLAGS
 from emulators.nodal.linear import solve_linear
+from emulators.nodal.lines import FLAGS
 from emulators.nodal.terminals import Terminals
 
 FloatArray = NDArray[np.float64]
 BISECTIONS = 40
-CELLS_IN_FLIGHT = 1 << 18  # inputs are taken in chunks of this many cells, about 25 MB of work space
+CELLS_IN_FLIGHT = 1 << 16  # inputs are taken in chunks of about this many cells, to stay in the caches
 
 
 class NewtonResult(NamedTuple):
@@ -38,6 +38,30 @@ class NewtonResult(NamedTuple):
     residual: FloatArray
     iterations: NDArray[np.int64]
     steps: NDArray[np.int64]
+
+
+class _State(NamedTuple):
+    """Word, bit and cell voltages, cell currents and slopes of the inputs in flight, (batch, rows, cols) each."""
+
+    word: FloatArray
+    bit: FloatArray
+    voltage: FloatArray
+    current: FloatArray
+    slope: FloatArray
+
+    @classmethod
+    def empty(cls, batch: int, rows: int, cols: int) -> Self:
+        return cls(*(np.empty((batch, rows, cols)) for _ in range(5)))
+
+    def head(self, count: int) -> Self:
+        return type(self)(*(part[:count] for part in self))
+
+    def select(self, chosen: NDArray[np.bool_]) -> Self:
+        """Move the chosen inputs to the front, in place."""
+        count = int(chosen.sum())
+        for part in self:
+            part[:count] = part[chosen]
+        return self.head(count)
 
 
 @njit(cache=True, nogil=True, fastmath=FLAGS)
@@ -114,15 +138,27 @@ def solve_newton(
         np.zeros(batch, dtype=np.int64),
         np.zeros(batch, dtype=np.int64),
     )
-    chunk = max(threads, CELLS_IN_FLIGHT // (rows * cols), 1)
+    chunk = min(batch, max(threads, CELLS_IN_FLIGHT // (rows * cols)))
+    state, trial = (_State.empty(chunk, rows, cols) for _ in range(2))
+    source = np.empty((chunk, rows, cols))
+    cells = np.broadcast_to(conductances, source.shape).copy()
     for first in range(0, batch, chunk):
         where = np.arange(first, min(first + chunk, batch))
-        start = None if guess is None else (guess[0][where], guess[1][where])
+        now = state.head(len(where))
+        if guess is None:
+            now.voltage[...] = 0.0
+        else:
+            now.word[...], now.bit[...] = guess[0][where], guess[1][where]
+            np.subtract(now.word, now.bit, out=now.voltage)
+        law.evaluate(now.voltage, cells[: len(where)], now.current, now.slope)
         _solve_chunk(
             law,
-            conductances[np.newaxis],
+            cells,
             terminals,
-            start,
+            now,
+            trial,
+            source,
+            guess is not None,
             where,
             result,
             tolerance,
@@ -135,9 +171,12 @@ def solve_newton(
 
 def _solve_chunk(
     law: CellLaw,
-    g: FloatArray,
+    cells: FloatArray,
     terminals: Terminals,
-    start: tuple[FloatArray, FloatArray] | None,
+    now: "_State",
+    spare: "_State",
+    sources: FloatArray,
+    warm: bool,
     where: NDArray[np.intp],
     result: NewtonResult,
     tolerance: float,
@@ -145,34 +184,28 @@ def _solve_chunk(
     max_steps: int,
     threads: int,
 ) -> None:
-    """Solve the inputs ``where`` into ``result``; those that have converged leave the batch."""
-    keep = len(result.word) > 0
-    if start is None:
-        word = bit = None
-        voltage = np.zeros((len(where), *g.shape[1:]))
-    else:
-        word, bit = start
-        voltage = word - bit
-    current, slope = law.current_and_slope(voltage, g)
-    inner = 1e-3 if start is None else 1e-6
+    """Solve the inputs ``where`` into ``result``, from the state ``now``; those that have converged leave the batch."""
+    inner = 1e-6 if warm else 1e-3
     for step in range(max_steps):
-        source = np.empty_like(voltage)
-        _tangent_sources(voltage, current, slope, source)
-        inner = max(inner, 0.5 * tolerance)
+        count = len(where)
+        new, source, g = spare.head(count), sources[:count], cells[:count]
+        _tangent_sources(now.voltage, now.current, now.slope, source)
+        if warm or step > 0:
+            new.bit[...] = now.bit
         linear = solve_linear(
-            slope,
+            now.slope,
             source,
             terminals.part(where),
-            bit,
-            tolerance=inner,
+            (new.word, new.bit),
+            warm=warm or step > 0,
+            tolerance=max(inner, 0.5 * tolerance),
             max_iterations=max_iterations,
             threads=threads,
-            keep=True,
         )
-        new_voltage = linear.word - linear.bit
-        new_current, new_slope = law.current_and_slope(new_voltage, g)
-        dissipation, excess, mismatch, largest = (np.empty(len(where)) for _ in range(4))
-        _measure(voltage, new_voltage, slope, source, new_current, dissipation, excess, mismatch, largest)
+        np.subtract(new.word, new.bit, out=new.voltage)
+        law.evaluate(new.voltage, g, new.current, new.slope)
+        dissipation, excess, mismatch, largest = np.empty((4, count))
+        _measure(now.voltage, new.voltage, now.slope, source, new.current, dissipation, excess, mismatch, largest)
         result.iterations[where] += linear.iterations
         result.steps[where] = step + 1
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -180,38 +213,33 @@ def _solve_chunk(
         result.residual[where] = np.fmax(relative, linear.residual)
 
         full = (excess <= 0.1 * dissipation) | (mismatch <= tolerance * largest)
-        if step == 0 and start is None:
+        if step == 0 and not warm:
             full |= np.isfinite(mismatch)  # the state of rest that it starts from does not obey the sources
         done = full & (result.residual[where] <= tolerance)
         if not full.all():
             short = np.flatnonzero(~full)
-            share = _damping(law, g, voltage[short], new_voltage[short], current[short], dissipation[short])[
-                :, None, None
-            ]
-            if word is None or bit is None:
-                linear.word[short] *= share
-                linear.bit[short] *= share
+            share = _damping(
+                law, g[short], now.voltage[short], new.voltage[short], now.current[short], dissipation[short]
+            )[:, None, None]
+            if warm or step > 0:
+                new.word[short] = now.word[short] + share * (new.word[short] - now.word[short])
+                new.bit[short] = now.bit[short] + share * (new.bit[short] - now.bit[short])
             else:
-                linear.word[short] = word[short] + share * (linear.word[short] - word[short])
-                linear.bit[short] = bit[short] + share * (linear.bit[short] - bit[short])
-            new_voltage[short] = linear.word[short] - linear.bit[short]
-            new_current[short], new_slope[short] = law.current_and_slope(new_voltage[short], g)
+                new.word[short] *= share
+                new.bit[short] *= share
+            np.subtract(new.word, new.bit, out=new.voltage)
+            law.evaluate(new.voltage, g, new.current, new.slope)
         if done.any():
             ended = where[done]
             result.row_current[ended] = linear.row_current[done]
             result.column_current[ended] = linear.column_current[done]
-            if keep:
-                result.word[ended], result.bit[ended] = linear.word[done], linear.bit[done]
-                result.current[ended] = new_current[done]
-        go = ~done
-        if not go.any():
-            return
-        worst = relative[go].max()
+            if len(result.word):
+                result.word[ended], result.bit[ended] = new.word[done], new.bit[done]
+                result.current[ended] = new.current[done]
+            if done.all():
+                return
+            where = where[~done]
+            new = new.select(~done)
+        worst = relative[~done].max()
         inner = min(1e-3, 0.1 * worst * worst) if np.isfinite(worst) else 1e-3
-        if done.any():
-            where = where[go]
-            word, bit, voltage = linear.word[go], linear.bit[go], new_voltage[go]
-            current, slope = new_current[go], new_slope[go]
-        else:
-            word, bit, voltage = linear.word, linear.bit, new_voltage
-            current, slope = new_current, new_slope
+        now, spare = new, now

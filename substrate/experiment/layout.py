@@ -43,7 +43,7 @@ _NETCDF_BARE = "This is a netCDF dimension but not a netCDF variable."
 class Column:
     """One dataset of a series: `shape` is that of one row, `dims` names its axes.
 
-    `dtype` is a number type or `S<n>`, text of at most n bytes of UTF-8. `units` is `1` for pure numbers, `s` (not
+    `dtype` is a number type or, where a row is one text, `S<n>`: at most n bytes of UTF-8. `units` is `1` for pure numbers, `s` (not
     `seconds`) for time. `coordinates` holds the values along a dimension where its index is not enough. Dimensions
     of one name but different size or coordinates within a group get the column's name in front.
     """
@@ -293,12 +293,14 @@ def _check_field(where: str, units: str, shape: tuple[int, ...], dims: tuple[str
 
 def _storage_type(column: Column, where: str) -> np.dtype[Any]:
     dtype = np.dtype(column.dtype)
-    if dtype.kind == "S" and dtype.itemsize:
+    if dtype.kind == "S" and dtype.itemsize and not column.shape:
         text: np.dtype[Any] = h5py.string_dtype("utf-8", dtype.itemsize)
         return text
     if dtype.kind in "fiub":
         return dtype
-    raise InputError(f"{where}, column {column.name}: dtype: expected a number type or S<n>, got {dtype}")
+    raise InputError(
+        f"{where}, column {column.name}: dtype: expected a number type, or S<n> without shape, got {dtype}"
+    )
 
 
 def _as_stored(values: Any) -> np.ndarray[Any, Any]:

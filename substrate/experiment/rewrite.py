@@ -42,9 +42,12 @@ def rewrite_plain(path: Path) -> dict[str, int]:
                 checkpoint.copy_slots(source, target, trim=True)
                 status = text_of(source["state/status"][()])
                 status = "interrupted" if status == "running" else status
-                target["state/status"][()] = status
-                target.attrs["status"] = status
-                target.attrs["message"] = text_of(source["state/message"][()])
+                # In a plain file text need not be of fixed size.
+                texts = {"status": status, "message": text_of(source["state/message"][()])}
+                for name, text in texts.items():
+                    del target[f"state/{name}"]
+                    target.attrs[name] = text
+                layout.write_constants(target["state"], {name: layout.Constant(text) for name, text in texts.items()})
                 target.attrs["wall_seconds"] = float(source["state/wall_seconds"][()])
         checkpoint.sync(temporary)
         os.replace(temporary, path)

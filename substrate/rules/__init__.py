@@ -1,1 +1,1 @@
-"""substrate.rules"""
+"""Learning rules, one a file."""

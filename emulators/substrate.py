@@ -1,0 +1,274 @@
+"""The emulated device behind the contract: arrays, neurons and converters joined into a network that settles."""
+
+from collections.abc import Mapping
+from typing import Any, final
+
+import numpy as np
+from pydantic import ValidationError
+
+from emulators.arrays import DifferentialArray
+from emulators.config import EmulatorConfig
+from emulators.converters import Adc, Dac
+from emulators.memristors.updates import update_from_config
+from emulators.networks.current_mode import Block, CurrentModeNetwork
+from emulators.networks.equilibrium import Tolerance, settle
+from emulators.networks.quasi_static import nudged_period
+from emulators.neurons import Neurons
+from substrate.arrays import FloatArray
+from substrate.capabilities import Capabilities, Limits, Nudge, WriteRequest
+from substrate.contract import Oracle, Record, Scale, Snapshot, StateStore, Substrate, WriteReport
+from substrate.errors import InputError
+from substrate.network import Network
+from substrate.registry import Backend
+from substrate.tones import SamplingPlan
+from substrate.validation import describe
+
+QUASI_STATIC = 0.02
+"""Largest omega tau at which equilibria stand for the steady state: the in-phase error is its square, 4e-4."""
+
+
+@final
+class EmulatedSubstrate(Substrate):
+    """A network of the current-mode family on emulated crossbars.
+
+    Args:
+        network: topology.
+        config: the device, with all its non-idealities.
+        rng: its children draw the devices, the neurons and the noise, each concern its own.
+    """
+
+    def __init__(self, network: Network, config: EmulatorConfig, rng: np.random.Generator) -> None:
+        self._network = network
+        self._config = config
+        update = update_from_config(config.update)
+        array_rngs = rng.spawn(len(network.arrays))
+        neuron_rng, self._noise_rng = rng.spawn(2)
+        self._arrays = {
+            coupling.name: DifferentialArray(coupling.shape, config.cells, config.wires, update, array_rng)
+            for coupling, array_rng in zip(network.arrays, array_rngs, strict=True)
+        }
+        neurons = config.neurons
+        self._neurons = Neurons.mismatched(
+            network.activation,
+            network.node_count,
+            neuron_rng,
+            neurons.gain_spread,
+            neurons.offset_spread,
+            neurons.saturation_spread,
+        )
+        converters = config.converters
+        self._dac = Dac(converters.dac_bits, converters.dac_range_volts)
+        self._adc = Adc(converters.adc_bits, converters.adc_range_volts, converters.adc_noise_volts)
+        self._scale = Scale(neurons.volts_per_unit, config.cells.unit_siemens)
+        self._tolerance = Tolerance(residual=config.solver.residual)
+        self._equations: CurrentModeNetwork | None = None
+        self._inputs = np.zeros((0, network.input_size))
+        self._drive: FloatArray | None = None
+        self._free: FloatArray | None = None
+        self._free_settled = np.zeros(0, dtype=np.bool_)
+        first = next(iter(self._arrays.values())).devices
+        steps = first.nominal_step_siemens if update.pulsed else (0.0, 0.0)
+        limits = config.limits
+        tau = neurons.time_constant_seconds
+        self._capabilities = Capabilities(
+            limits=Limits(limits.read_volts, limits.write_volts, limits.current_amperes),
+            conductance_window_siemens=config.cells.window_siemens,
+            step_siemens=(float(steps[0]), float(steps[1])),
+            highest_frequency_hz=QUASI_STATIC / (2 * np.pi * tau) if tau else float("inf"),
+            pulses=update.pulsed,
+            continuous_writing=not update.pulsed,
+            simultaneous_sampling=True,
+            complex_nudges=False,
+            node_nudges=True,
+            forward_products=True,
+            exact_adjoint=True,
+            state_snapshots=True,
+        )
+        self._oracle = _ExactResponse(self)
+        self._states = _Memory(self)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the emulated chip can do and survive."""
+        return self._capabilities
+
+    @property
+    def network(self) -> Network:
+        """The topology."""
+        return self._network
+
+    @property
+    def scale(self) -> Scale:
+        """Volts and siemens of a unit."""
+        return self._scale
+
+    @property
+    def oracle(self) -> Oracle:
+        """The exact linear response."""
+        return self._oracle
+
+    @property
+    def states(self) -> StateStore:
+        """Snapshots of cells and random generators."""
+        return self._states
+
+    def _open(self) -> None:
+        self._safe_state()
+
+    def _safe_state(self) -> None:
+        self._inputs = np.zeros((0, self._network.input_size))
+        self._drive = self._free = None
+
+    def _close(self) -> None:
+        self._equations = None
+
+    def _hold(self, volts: FloatArray) -> None:
+        self._inputs = self._dac.convert(volts)
+        self._drive = self._free = None
+
+    def _settle(self) -> Record:
+        drive = self._held_drive()
+        start = np.zeros_like(drive)
+        found = settle(self._solved_network(), start, drive, self._tolerance)
+        self._free, self._free_settled = found.u, found.settled
+        volts = self._node_volts(found.u[:, None, :])
+        readings, saturated = self._adc.convert(volts, self._noise_rng)
+        return Record(readings, 0.0, 0.0, saturated, found.settled, found.residual)
+
+    def _nudge(self, nudge: Nudge, plan: SamplingPlan) -> Record:
+        if self._free is None:
+            raise InputError("nudge: the free phase has not settled; call settle() after hold()")
+        if len(nudge.amperes) != len(self._free):
+            raise InputError(f"nudge: expected a batch of {len(self._free)}, got {len(nudge.amperes)}")
+        peak = nudge.amperes / self._scale.unit_amperes
+        network, drive = self._solved_network(), self._held_drive()
+        period = nudged_period(network, self._free, drive, peak, plan, self._tolerance)
+        volts = np.tile(self._node_volts(period.u), (1, plan.periods, 1))
+        readings, saturated = self._adc.convert(volts, self._noise_rng)
+        return Record(
+            readings, plan.rate_hz, 0.0, saturated, period.unbroken & self._free_settled, period.residual
+        )
+
+    def _products(self, coupling: str, volts: FloatArray) -> FloatArray:
+        return self._dac.convert(volts) @ self._arrays[coupling].weights() * self._scale.unit_siemens
+
+    def _read_cells(self, coupling: str) -> FloatArray:
+        return self._arrays[coupling].devices.conductances
+
+    def _write_cells(self, request: WriteRequest) -> WriteReport:
+        report = self._arrays[request.coupling].write(request)
+        self._equations = None
+        self._drive = self._free = None
+        return report
+
+    def _node_volts(self, u: FloatArray) -> FloatArray:
+        return self._neurons.activity(u) * self._scale.volts_per_unit
+
+    def _held_drive(self) -> FloatArray:
+        """Currents into the free nodes from held inputs and bias lines, (batch, node) activity units."""
+        if self._drive is None:
+            activities = self._inputs / self._scale.volts_per_unit
+            drive = np.zeros((len(activities), self._network.node_count))
+            for coupling in self._network.forward:
+                weights = self._arrays[coupling.name].weights()
+                nodes = coupling.target.nodes
+                drive[:, nodes] += weights[coupling.source.size]
+                if coupling.source.start < 0:
+                    drive[:, nodes] += activities @ weights[: coupling.source.size]
+            self._drive = drive
+        return self._drive
+
+    def _solved_network(self) -> CurrentModeNetwork:
+        """The equations at the present conductances."""
+        if self._equations is None:
+            inner = [coupling for coupling in self._network.forward if coupling.source.start >= 0]
+            blocks = [
+                Block(c.source.nodes, c.target.nodes, self._arrays[c.name].weights()[: c.source.size]) for c in inner
+            ]
+            if self._network.feedback == "shared":
+                blocks += [
+                    Block(c.target.nodes, c.source.nodes, self._arrays[c.name].weights("backward")[:, : c.source.size])
+                    for c in inner
+                ]
+            else:
+                blocks += [
+                    Block(c.source.nodes, c.target.nodes, self._arrays[c.name].weights()) for c in self._network.backward
+                ]
+            layers = [layer.nodes for layer in self._network.layers[1:]]
+            self._equations = CurrentModeNetwork(layers, blocks, self._neurons)
+        return self._equations
+
+    def _adjoint(self, values: FloatArray) -> FloatArray:
+        if self._free is None:
+            raise InputError("adjoint: the free phase has not settled; call settle() after hold()")
+        network = self._solved_network()
+        # u = W s + I and s = f(u): chi = ds/dI = (D^-1 - W)^-1 = D (1 - W D)^-1. With weights stored as (source,
+        # target), W v is v @ weights; chi^T y = (1 - D W^T)^-1 D y.
+        slope = network.slope(self._free)
+        weights = network.weights()
+        system = np.eye(network.node_count) - slope[:, :, None] * weights[None]
+        solved = np.linalg.solve(system, (slope * values)[:, :, None])[:, :, 0]
+        return np.asarray(solved / self._scale.unit_siemens)
+
+
+@final
+class _ExactResponse(Oracle):
+    def __init__(self, device: EmulatedSubstrate) -> None:
+        self._device = device
+
+    def adjoint(self, values: FloatArray) -> FloatArray:
+        return self._device._adjoint(values)
+
+
+@final
+class _Memory(StateStore):
+    def __init__(self, device: EmulatedSubstrate) -> None:
+        self._device = device
+
+    def snapshot(self) -> Snapshot:
+        device = self._device
+        return {
+            "arrays": {name: array.snapshot() for name, array in device._arrays.items()},
+            "noise": device._noise_rng.bit_generator.state,
+        }
+
+    def restore(self, snapshot: Snapshot) -> None:
+        device = self._device
+        for name, array in device._arrays.items():
+            array.restore(snapshot["arrays"][name])
+        device._noise_rng.bit_generator.state = snapshot["noise"]
+        device._equations = None
+        device._safe_state()
+
+
+@final
+class EmulatorBackend(Backend):
+    """Builds emulated substrates from the ``substrate`` section of an experiment file."""
+
+    @property
+    def summary(self) -> str:
+        """One line."""
+        return "circuit-level emulator of memristive crossbars and amplifier neurons"
+
+    def resolve(self, section: Mapping[str, Any], network: Network) -> dict[str, Any]:
+        """Check the section and fill in defaults."""
+        return self._parse(section).model_dump(mode="json")
+
+    def build(self, section: Mapping[str, Any], network: Network, rng: np.random.Generator) -> EmulatedSubstrate:
+        """The emulated device."""
+        return EmulatedSubstrate(network, self._parse(section), rng)
+
+    def _parse(self, section: Mapping[str, Any]) -> EmulatorConfig:
+        try:
+            config = EmulatorConfig.model_validate(section)
+        except ValidationError as error:
+            raise InputError(describe(error, "substrate")) from error
+        try:
+            update_from_config(config.update)
+        except InputError as error:
+            raise InputError(f"substrate.update: {error}") from error
+        return config
+
+
+backend = EmulatorBackend()
+"""The entry point."""

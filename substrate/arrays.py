@@ -1,0 +1,34 @@
+"""Array types used across the project, and the one check that refuses non-finite numbers."""
+
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from substrate.errors import InputError
+
+FloatArray: TypeAlias = npt.NDArray[np.float64]
+IntArray: TypeAlias = npt.NDArray[np.int64]
+BoolArray: TypeAlias = npt.NDArray[np.bool_]
+
+
+def finite(name: str, values: Any, shape: tuple[int | None, ...]) -> FloatArray:
+    """Return ``values`` as float64 after checking its shape (``None`` = any length) and that every entry is finite.
+
+    Raises:
+        InputError: names the array, the shape expected, or the first non-finite entry.
+    """
+    try:
+        array = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name}: expected numbers, got {type(values).__name__}") from error
+    expected = "(" + ", ".join("any" if size is None else str(size) for size in shape) + ")"
+    fits = array.ndim == len(shape) and all(
+        size is None or size == got for size, got in zip(shape, array.shape, strict=True)
+    )
+    if not fits:
+        raise InputError(f"{name}: expected shape {expected}, got {array.shape}")
+    if not np.isfinite(array).all():
+        where = tuple(int(index) for index in np.argwhere(~np.isfinite(array))[0])
+        raise InputError(f"{name}: expected finite numbers, got {array[where]} at index {where}")
+    return array

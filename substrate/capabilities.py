@@ -1,0 +1,156 @@
+"""What a device can do and what it survives, as plain data, and the one check of every request against it."""
+
+from dataclasses import dataclass
+from functools import singledispatch
+from typing import TYPE_CHECKING, Any, final
+
+import numpy as np
+
+from substrate.errors import CapabilityError
+
+if TYPE_CHECKING:
+    from substrate.arrays import FloatArray
+
+
+@final
+@dataclass(frozen=True)
+class Limits:
+    """What no request may exceed, whatever the experiment asks.
+
+    Attributes:
+        read_volts: largest magnitude put on a line while reading or computing.
+        write_volts: largest magnitude of a programming pulse.
+        current_amperes: largest magnitude of an injected current.
+    """
+
+    read_volts: float
+    write_volts: float
+    current_amperes: float
+
+
+@final
+@dataclass(frozen=True)
+class Capabilities:
+    """What a device offers.
+
+    Attributes:
+        limits: what it survives.
+        conductance_window_siemens: (lowest, highest) conductance that a cell can be programmed to.
+        step_siemens: mean conductance change of one pulse (up, down) at mid window; (0, 0) without pulses.
+        highest_frequency_hz: of a nudge; above it the converters do not follow.
+        pulses: cells move by programming pulses.
+        continuous_writing: cells take any conductance inside the window in one write.
+        simultaneous_sampling: all nodes of a record are sampled at the same instants.
+        complex_nudges: states and nudges may be complex (emulators only).
+        node_nudges: currents can be injected into every node, not only into the outputs.
+        forward_products: one array at a time can be read at given voltages.
+        exact_adjoint: the device's own linear response can be computed without measuring (emulators only).
+        state_snapshots: the whole physical state can be saved and put back (emulators only).
+    """
+
+    limits: Limits
+    conductance_window_siemens: tuple[float, float]
+    step_siemens: tuple[float, float]
+    highest_frequency_hz: float
+    pulses: bool
+    continuous_writing: bool
+    simultaneous_sampling: bool
+    complex_nudges: bool
+    node_nudges: bool
+    forward_products: bool
+    exact_adjoint: bool
+    state_snapshots: bool
+
+    def require(self, capability: str, purpose: str) -> None:
+        """Refuse a purpose that needs a capability that the device lacks.
+
+        Raises:
+            CapabilityError: names the capability and the purpose.
+        """
+        if not getattr(self, capability):
+            raise CapabilityError(f"{purpose} needs the capability '{capability}', which this device lacks")
+
+
+@final
+@dataclass(frozen=True)
+class HeldVoltages:
+    """Voltages to be held on lines: ``volts`` of any shape, ``purpose`` for the message."""
+
+    volts: "FloatArray"
+    purpose: str
+
+
+@final
+@dataclass(frozen=True)
+class Nudge:
+    """Sinusoidal currents into the free nodes, in phase with cos(2 pi f t).
+
+    Attributes:
+        amperes: peak current, (batch, node).
+    """
+
+    amperes: "FloatArray"
+
+
+@final
+@dataclass(frozen=True)
+class WriteRequest:
+    """What to write into one array; one of the two is given.
+
+    Attributes:
+        coupling: name of the array.
+        pulses: signed pulse counts (polarity, row, column), positive = potentiation; polarity 0 is the positive device.
+        target_siemens: conductances (polarity, row, column) to be set outright.
+    """
+
+    coupling: str
+    pulses: Any = None
+    target_siemens: Any = None
+
+
+def _within(what: str, values: "FloatArray", limit: float, unit: str, key: str) -> None:
+    largest = float(np.max(np.abs(values), initial=0.0))
+    # A NaN compares false: it must be refused as well.
+    if not largest <= limit * (1 + 1e-12):
+        raise CapabilityError(
+            f"{what}: {largest:.6g} {unit} is beyond the device's safe limit {key} = {limit:.6g} {unit}"
+        )
+
+
+@singledispatch
+def check(request: object, capabilities: Capabilities) -> None:
+    """Check a request against what the device can do and survive; every backend goes through here.
+
+    Raises:
+        CapabilityError: names the request, the limit or capability, and the value.
+    """
+    raise TypeError(f"no check is known for {type(request).__name__}")
+
+
+@check.register
+def _(request: HeldVoltages, capabilities: Capabilities) -> None:
+    _within(request.purpose, request.volts, capabilities.limits.read_volts, "V", "limits.read_volts")
+
+
+@check.register
+def _(request: Nudge, capabilities: Capabilities) -> None:
+    _within("nudge", request.amperes, capabilities.limits.current_amperes, "A", "limits.current_amperes")
+
+
+@check.register
+def _(request: WriteRequest, capabilities: Capabilities) -> None:
+    if (request.pulses is None) == (request.target_siemens is None):
+        raise CapabilityError(f"write to {request.coupling}: expected either pulses or target conductances")
+    if request.pulses is not None:
+        capabilities.require("pulses", f"writing {request.coupling} by pulses")
+        return
+    capabilities.require("continuous_writing", f"writing {request.coupling} outright")
+    low, high = capabilities.conductance_window_siemens
+    targets = np.asarray(request.target_siemens, dtype=np.float64)
+    inside = (targets >= low * (1 - 1e-12)) & (targets <= high * (1 + 1e-12))
+    if not inside.all():
+        where = tuple(int(index) for index in np.argwhere(~inside)[0])
+        raise CapabilityError(
+            f"write to {request.coupling}: {targets[where]:.6g} S at {where} lies outside the device's window "
+            f"{low:.6g} .. {high:.6g} S"
+        )

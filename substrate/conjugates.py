@@ -1,0 +1,135 @@
+"""From demodulated activities to descent directions, array by array (physics.md, 2.2).
+
+Product rule: the cell's conjugate s_i s_j is demodulated itself; for symmetric couplings, whose one array (or mirrored
+pair of arrays) descends along d(s_i s_j)/dbeta. Post-synaptic rule: for each directed weight j -> i, the response of s_i
+times the free activity s_j(0); for separate feedback arrays, whatever their symmetry.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, final
+
+import numpy as np
+
+from substrate.arrays import BoolArray, FloatArray
+from substrate.network import Coupling, Layer, Network
+
+Conjugate = Literal["product", "postsynaptic"]
+
+
+@final
+@dataclass(frozen=True)
+class Signals:
+    """What a rule measured on a batch, in activity units.
+
+    Attributes:
+        inputs: (batch, input), held.
+        activity: (batch, node), free.
+        response: (batch, node), d(activity)/dbeta at nudge zero.
+        response_variance: (batch,), variance that read-out noise leaves on one entry of ``response``.
+        waveform: (batch, time, node), the nudged record.
+        weights: (batch, time), the functional that takes a record to its derivative at nudge zero.
+    """
+
+    inputs: FloatArray
+    activity: FloatArray
+    response: FloatArray
+    response_variance: FloatArray
+    waveform: FloatArray
+    weights: FloatArray
+
+
+def conjugate_of(network: Network, choice: str) -> Conjugate:
+    """The conjugate that a rule uses on this network: ``auto`` is the product where one array serves both ways."""
+    if choice == "auto":
+        return "product" if network.feedback == "shared" else "postsynaptic"
+    return "product" if choice == "product" else "postsynaptic"
+
+
+def mean_directions(
+    network: Network, signals: Signals, keep: BoolArray, conjugate: Conjugate
+) -> dict[str, FloatArray]:
+    """Descent direction of every array, (rows, columns), as the mean over the samples that are kept."""
+    share = keep / max(int(keep.sum()), 1)
+    return {
+        coupling.name: _mean_product(network, signals, coupling, share)
+        if conjugate == "product"
+        else _rows(signals, coupling, signals.activity).T @ (share[:, None] * signals.response[:, coupling.target.nodes])
+        for coupling in network.arrays
+    }
+
+
+def sample_directions(network: Network, signals: Signals, coupling: Coupling, conjugate: Conjugate) -> FloatArray:
+    """Descent direction of one array for every sample, (batch, rows, columns)."""
+    if conjugate == "product":
+        return _sample_products(network, signals, coupling)
+    rows = _rows(signals, coupling, signals.activity)
+    return rows[:, :, None] * signals.response[:, None, coupling.target.nodes]
+
+
+def standard_errors(network: Network, signals: Signals, keep: BoolArray, conjugate: Conjugate) -> dict[str, float]:
+    """Frobenius norm of the error that read-out noise leaves on each mean direction."""
+    count = max(int(keep.sum()), 1)
+    variance = np.where(keep, signals.response_variance, 0.0)
+    errors = {}
+    for coupling in network.arrays:
+        rows = _rows(signals, coupling, signals.activity)
+        power = coupling.target.size * np.sum(rows**2, axis=1)
+        if conjugate == "product" and coupling.source.start >= 0:
+            power = power + coupling.source.size * np.sum(signals.activity[:, coupling.target.nodes] ** 2, axis=1)
+        errors[coupling.name] = float(np.sqrt(variance @ power) / count)
+    return errors
+
+
+def exact_directions(
+    network: Network, inputs: FloatArray, activity: FloatArray, adjoint: FloatArray, coupling: Coupling
+) -> FloatArray:
+    """Descent direction of one array for every sample from the adjoint chi^T e, (batch, rows, columns).
+
+    -dC/dw_{j -> i} = (chi^T e)_i s_j; a shared array has both directions.
+    """
+    rows = _with_bias(coupling, inputs if coupling.source.start < 0 else activity[:, coupling.source.nodes])
+    direction = rows[:, :, None] * adjoint[:, None, coupling.target.nodes]
+    if network.feedback == "shared" and coupling.source.start >= 0:
+        size = coupling.source.size
+        direction[:, :size] += (
+            adjoint[:, coupling.source.nodes][:, :, None] * activity[:, None, coupling.target.nodes]
+        )
+    return direction
+
+
+def _with_bias(coupling: Coupling, rows: FloatArray) -> FloatArray:
+    return np.concatenate([rows, np.ones((len(rows), 1))], axis=1) if coupling.bias else rows
+
+
+def _rows(signals: Signals, coupling: Coupling, activity: FloatArray) -> FloatArray:
+    """Free activities on the word lines of an array, the bias line included, (batch, rows)."""
+    return _with_bias(coupling, signals.inputs if coupling.source.start < 0 else activity[:, coupling.source.nodes])
+
+
+def _weighted(signals: Signals, layer: Layer, share: FloatArray) -> FloatArray:
+    return signals.waveform[:, :, layer.nodes] * (share[:, None] * signals.weights)[:, :, None]
+
+
+def _mean_product(network: Network, signals: Signals, coupling: Coupling, share: FloatArray) -> FloatArray:
+    source, target = coupling.source, coupling.target
+    if source.start < 0:
+        # A held line does not move, so its product with a node is the node's response times its own activity.
+        rows = _rows(signals, coupling, signals.activity)
+        return np.asarray(rows.T @ (share[:, None] * signals.response[:, target.nodes]))
+    weighted = _weighted(signals, target, share).reshape(-1, target.size)
+    products = signals.waveform[:, :, source.nodes].reshape(-1, source.size).T @ weighted
+    if not coupling.bias:
+        return np.asarray(products)
+    return np.concatenate([products, weighted.sum(axis=0)[None]])
+
+
+def _sample_products(network: Network, signals: Signals, coupling: Coupling) -> FloatArray:
+    source, target = coupling.source, coupling.target
+    if source.start < 0:
+        rows = _rows(signals, coupling, signals.activity)
+        return rows[:, :, None] * signals.response[:, None, target.nodes]
+    weighted = _weighted(signals, target, np.ones(len(signals.weights)))
+    products = signals.waveform[:, :, source.nodes].transpose(0, 2, 1) @ weighted
+    if not coupling.bias:
+        return np.asarray(products)
+    return np.concatenate([products, weighted.sum(axis=1)[:, None]], axis=1)

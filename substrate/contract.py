@@ -1,0 +1,352 @@
+"""The two seams between an experiment and a device: ``CrossbarArray`` and ``Substrate``.
+
+A backend implements the hooks (names with a leading underscore); what all devices share, the checks of every request
+and the safe state on exit, is concrete here, once. Arrays carry the batch axis first.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Literal, Self, final
+
+import numpy as np
+
+from substrate.arrays import BoolArray, FloatArray, IntArray, finite
+from substrate.capabilities import Capabilities, HeldVoltages, Nudge, WriteRequest, check
+from substrate.errors import CapabilityError, InputError
+from substrate.network import Network
+from substrate.tones import SamplingPlan
+
+Direction = Literal["forward", "backward"]
+Snapshot = dict[str, Any]
+"""A physical state as nested mappings of arrays, numbers and strings."""
+
+
+@final
+@dataclass(frozen=True)
+class Scale:
+    """How activities and weights stand in volts and siemens.
+
+    A weight w = (g+ - g-)/``unit_siemens``; an activity s is s ``volts_per_unit`` on a line; a nudge current of one
+    activity unit is ``unit_amperes``.
+    """
+
+    volts_per_unit: float
+    unit_siemens: float
+
+    @property
+    def unit_amperes(self) -> float:
+        """The current of one activity unit through one weight unit."""
+        return self.volts_per_unit * self.unit_siemens
+
+
+@final
+@dataclass(frozen=True)
+class Record:
+    """Node voltages read in the steady state.
+
+    Attributes:
+        volts: (batch, time, node).
+        rate_hz: sample rate; 0 for a single reading.
+        origin_seconds: time of the first sample on the nudge's own clock (0: at its crest).
+        saturated: (batch,), whether a converter clipped any sample.
+        settled: (batch,), whether the device reports a steady state on an unbroken branch.
+        residual: (batch,), largest remaining imbalance in activity units; NaN where a device cannot tell.
+    """
+
+    volts: FloatArray
+    rate_hz: float
+    origin_seconds: float
+    saturated: BoolArray
+    settled: BoolArray
+    residual: FloatArray
+
+
+@final
+@dataclass(frozen=True)
+class WriteReport:
+    """What a write did.
+
+    Attributes:
+        pulses: pulses given, over all cells.
+        failed: (polarity, row, column), cells that were asked to move and are known not to have.
+    """
+
+    pulses: int
+    failed: BoolArray
+
+
+class Oracle(ABC):
+    """What only an emulator knows: the exact linear response at the held operating point."""
+
+    @abstractmethod
+    def adjoint(self, values: FloatArray) -> FloatArray:
+        """Transposed susceptibility applied to ``values``: chi^T v with chi = dV_node/dI_node in ohms.
+
+        Args:
+            values: (batch, node), at the inputs now held and in their free state.
+
+        Returns:
+            (batch, node), ohms times the unit of ``values``.
+        """
+
+
+class StateStore(ABC):
+    """Saving and putting back the whole physical state, random generators included (emulators only)."""
+
+    @abstractmethod
+    def snapshot(self) -> Snapshot:
+        """Everything that changes while the device is used."""
+
+    @abstractmethod
+    def restore(self, snapshot: Snapshot) -> None:
+        """Put a state back, so that what follows is bit for bit what would have followed it."""
+
+
+class Device(ABC):
+    """What both seams share: opening, the safe state on every way out, and capabilities."""
+
+    @property
+    @abstractmethod
+    def capabilities(self) -> Capabilities:
+        """What the device can do and survive."""
+
+    @abstractmethod
+    def _open(self) -> None:
+        """Open connections; on return the device is in its safe state."""
+
+    @abstractmethod
+    def _safe_state(self) -> None:
+        """Outputs at zero, matrix open. Must be possible at any moment, and more than once."""
+
+    @abstractmethod
+    def _close(self) -> None:
+        """Release connections."""
+
+    @final
+    def __enter__(self) -> Self:
+        self._open()
+        return self
+
+    @final
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._safe_state()
+        finally:
+            self._close()
+
+    @final
+    def safe_state(self) -> None:
+        """Bring the device to its safe state now."""
+        self._safe_state()
+
+
+class CrossbarArray(Device):
+    """One array seen from its ports: voltages in, currents out, cells read and written."""
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, int]:
+        """(word lines, bit lines)."""
+
+    @abstractmethod
+    def _read(self, volts: FloatArray, direction: Direction) -> FloatArray:
+        """Currents (batch, sensed lines) in amperes for volts (batch, driven lines)."""
+
+    @abstractmethod
+    def _read_cells(self) -> FloatArray:
+        """Cell conductances (rows, columns) in siemens."""
+
+    @abstractmethod
+    def _pulse(self, counts: IntArray) -> BoolArray:
+        """Give signed pulse counts (rows, columns); which cells are known not to have moved."""
+
+    @abstractmethod
+    def _set(self, target_siemens: FloatArray) -> BoolArray:
+        """Set conductances outright; which cells are known not to hold them."""
+
+    @final
+    def read(self, volts: Any, direction: Direction = "forward") -> FloatArray:
+        """Drive the rows (``backward``: the columns) and sense the others at virtual ground.
+
+        Args:
+            volts: (driven,) or (batch, driven) volts.
+            direction: which side is driven.
+
+        Returns:
+            (sensed,) or (batch, sensed) amperes, positive into the sense input.
+
+        Raises:
+            InputError: wrong shape or direction, a voltage that is not finite.
+            CapabilityError: a voltage beyond the safe limit.
+        """
+        if direction not in ("forward", "backward"):
+            raise InputError(f"direction: expected 'forward' or 'backward', got {direction!r}")
+        driven = self.shape[0] if direction == "forward" else self.shape[1]
+        single = np.ndim(volts) == 1
+        batch = finite("volts", np.atleast_2d(volts), (None, driven))
+        check(HeldVoltages(batch, "read"), self.capabilities)
+        currents = self._read(batch, direction)
+        return currents[0] if single else currents
+
+    @final
+    def read_cells(self) -> FloatArray:
+        """Cell conductances, (rows, columns) siemens."""
+        return self._read_cells()
+
+    @final
+    def write_cells(self, request: WriteRequest) -> WriteReport:
+        """Write cells, by pulses or outright.
+
+        Raises:
+            InputError: wrong shape.
+            CapabilityError: a way of writing that the device lacks, or a conductance outside its window.
+        """
+        check(request, self.capabilities)
+        if request.pulses is not None:
+            counts = _whole_numbers("pulses", request.pulses, self.shape)
+            return WriteReport(int(np.abs(counts).sum()), self._pulse(counts))
+        return WriteReport(0, self._set(finite("target_siemens", request.target_siemens, self.shape)))
+
+
+class Substrate(Device):
+    """A network that settles by itself: inputs held, a nudge applied, nodes read in the steady state, cells written.
+
+    The order of use is ``hold`` (new inputs), ``settle`` (the free phase), ``nudge`` (any number of times).
+    """
+
+    @property
+    @abstractmethod
+    def network(self) -> Network:
+        """The topology that the device is wired as."""
+
+    @property
+    @abstractmethod
+    def scale(self) -> Scale:
+        """Volts and siemens of one activity and one weight unit."""
+
+    @property
+    @abstractmethod
+    def oracle(self) -> Oracle | None:
+        """Exact responses, where the device is an emulator."""
+
+    @property
+    @abstractmethod
+    def states(self) -> StateStore | None:
+        """Snapshots, where the device is an emulator."""
+
+    @abstractmethod
+    def _hold(self, volts: FloatArray) -> None:
+        """Hold input voltages (batch, input)."""
+
+    @abstractmethod
+    def _settle(self) -> Record:
+        """Let the free network settle and read it once: a record of one sample."""
+
+    @abstractmethod
+    def _nudge(self, nudge: Nudge, plan: SamplingPlan) -> Record:
+        """Apply a sinusoidal nudge to the settled network and record its steady state."""
+
+    @abstractmethod
+    def _products(self, coupling: str, volts: FloatArray) -> FloatArray:
+        """Differential currents (batch, columns) of one array at given row voltages (batch, rows)."""
+
+    @abstractmethod
+    def _read_cells(self, coupling: str) -> FloatArray:
+        """Conductances (polarity, row, column) of one array in siemens."""
+
+    @abstractmethod
+    def _write_cells(self, request: WriteRequest) -> WriteReport:
+        """Carry out a write that was checked."""
+
+    @final
+    def hold(self, volts: Any) -> None:
+        """Hold input voltages, (batch, input) volts.
+
+        Raises:
+            InputError: wrong shape or a voltage that is not finite.
+            CapabilityError: a voltage beyond the safe limit.
+        """
+        held = finite("inputs", volts, (None, self.network.input_size))
+        check(HeldVoltages(held, "inputs"), self.capabilities)
+        self._hold(held)
+
+    @final
+    def settle(self) -> Record:
+        """The free phase: one reading of every free node, (batch, 1, node) volts, at the inputs now held."""
+        return self._settle()
+
+    @final
+    def nudge(self, nudge: Nudge, plan: SamplingPlan) -> Record:
+        """Nudge the settled network and record whole periods of its steady state.
+
+        Raises:
+            InputError: wrong shape.
+            CapabilityError: a current or a frequency beyond the safe limit, a nudge of a node that has no port.
+        """
+        amperes = finite("nudge", nudge.amperes, (None, self.network.node_count))
+        check(nudge, self.capabilities)
+        if plan.frequency_hz > self.capabilities.highest_frequency_hz:
+            raise CapabilityError(
+                f"nudge.frequency_hz: {plan.frequency_hz:.6g} Hz is beyond the device's "
+                f"{self.capabilities.highest_frequency_hz:.6g} Hz"
+            )
+        if np.any(amperes[:, : self.network.output.start]):
+            self.capabilities.require("node_nudges", "a nudge of hidden nodes")
+        return self._nudge(Nudge(amperes), plan)
+
+    @final
+    def products(self, coupling: str, volts: Any) -> FloatArray:
+        """Read one array alone, the rest of the network silent.
+
+        Args:
+            coupling: name of the array.
+            volts: (batch, rows) volts on its word lines.
+
+        Returns:
+            Differential currents I+ - I-, (batch, columns) amperes.
+
+        Raises:
+            InputError: unknown coupling, wrong shape.
+            CapabilityError: the device can't, or a voltage beyond the safe limit.
+        """
+        self.capabilities.require("forward_products", f"reading {coupling} alone")
+        batch = finite("volts", volts, (None, self.network.array(coupling).shape[0]))
+        check(HeldVoltages(batch, f"reading {coupling}"), self.capabilities)
+        return self._products(coupling, batch)
+
+    @final
+    def read_cells(self, coupling: str) -> FloatArray:
+        """Conductances of one array, (polarity, row, column) siemens; polarity 0 is the positive device.
+
+        Raises:
+            InputError: unknown coupling.
+        """
+        self.network.array(coupling)
+        return self._read_cells(coupling)
+
+    @final
+    def write_cells(self, request: WriteRequest) -> WriteReport:
+        """Write one array. A write is never repeated blindly: after a lost answer, read first.
+
+        Raises:
+            InputError: unknown coupling, wrong shape, a pulse count that is not a whole number.
+            CapabilityError: a way of writing that the device lacks, or a conductance outside its window.
+        """
+        check(request, self.capabilities)
+        shape = (2, *self.network.array(request.coupling).shape)
+        if request.pulses is not None:
+            return self._write_cells(
+                WriteRequest(request.coupling, pulses=_whole_numbers("pulses", request.pulses, shape))
+            )
+        targets = finite("target_siemens", request.target_siemens, shape)
+        return self._write_cells(WriteRequest(request.coupling, target_siemens=targets))
+
+
+def _whole_numbers(name: str, values: Any, shape: tuple[int, ...]) -> IntArray:
+    counts = finite(name, values, shape)
+    if not np.array_equal(counts, np.round(counts)):
+        raise InputError(f"{name}: expected whole pulse counts")
+    return counts.astype(np.int64)

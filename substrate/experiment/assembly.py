@@ -1,0 +1,133 @@
+"""From an experiment to the objects that run it; each concern has its own random generator, all from the one seed."""
+
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+
+from substrate.amplitude import Amplitude
+from substrate.arrays import FloatArray
+from substrate.contract import Substrate
+from substrate.controller import Controller
+from substrate.costs import Cost, SoftmaxReadout, SquaredError
+from substrate.datasets import Dataset, load_dataset
+from substrate.errors import InputError
+from substrate.experiment.config import Experiment
+from substrate.network import Network
+from substrate.optimiser import Momentum
+from substrate.registry import load_backend
+from substrate.rules.homeostasis import Homeostasis
+from substrate.rules.oscillating import OscillatingEP
+from substrate.writing import Writer, WritingPlan
+
+CONCERNS = ("data", "order", "initial", "device", "writing", "homeostasis", "readout")
+"""What draws random numbers; the place in this list fixes the stream, so new ones go to the end."""
+
+
+def generators(seed: int) -> dict[str, np.random.Generator]:
+    """One generator a concern."""
+    return dict(zip(CONCERNS, np.random.default_rng(seed).spawn(len(CONCERNS)), strict=True))
+
+
+@final
+@dataclass(frozen=True)
+class Assembly:
+    """What an experiment is made of. The substrate is described, not opened."""
+
+    experiment: Experiment
+    dataset: Dataset
+    substrate: Substrate
+    rngs: dict[str, np.random.Generator]
+
+    def controller(self) -> Controller:
+        """The controller for the opened substrate."""
+        experiment = self.experiment
+        capabilities, scale = self.substrate.capabilities, self.substrate.scale
+        fixed = None if experiment.nudge.amplitude == "auto" else float(experiment.nudge.amplitude)
+        amplitude = Amplitude(
+            fixed, experiment.nudge.harmonics, capabilities.limits.current_amperes / scale.unit_amperes
+        )
+        return Controller(
+            substrate=self.substrate,
+            rule=OscillatingEP(experiment.nudge.plan(), amplitude, experiment.rule.conjugate),
+            cost=_cost(experiment, self.dataset, self.rngs["readout"]),
+            writer=Writer(
+                self.substrate,
+                WritingPlan(experiment.writing.mode, experiment.writing.largest_burst, experiment.writing.rounds),
+                self.rngs["writing"],
+            ),
+            optimiser=Momentum(experiment.training.momentum),
+            homeostasis=Homeostasis(
+                experiment.homeostasis.strength, experiment.homeostasis.probes, self.rngs["homeostasis"]
+            ),
+            frozen=experiment.training.frozen,
+        )
+
+    def initial_weights(self) -> dict[str, FloatArray]:
+        """Weights to start from, by coupling."""
+        initial = self.experiment.network.initial
+        return initial_weights(
+            self.experiment.topology(), initial.scale, np.deg2rad(initial.feedback_angle_degrees), self.rngs["initial"]
+        )
+
+
+def assemble(experiment: Experiment) -> Assembly:
+    """Load the data and describe the device.
+
+    Raises:
+        InputError: data or layers that do not fit together, a data set that is missing.
+    """
+    rngs = generators(experiment.seed)
+    data = experiment.data
+    dataset = load_dataset(
+        data.name,
+        test_fraction=data.test_fraction,
+        folder=data.folder,
+        path=data.path,
+        train_limit=data.train_limit,
+        test_limit=data.test_limit,
+        rng=rngs["data"],
+    )
+    layers = experiment.network.layers
+    if layers[0] != dataset.feature_count:
+        raise InputError(f"network.layers: {data.name} has {dataset.feature_count} inputs, the first layer {layers[0]}")
+    if experiment.cost.name == "squared_error" and layers[-1] != dataset.class_count:
+        raise InputError(f"network.layers: {data.name} has {dataset.class_count} classes, the last layer {layers[-1]}")
+    if len(dataset.train_labels) < experiment.training.batch_size:
+        raise InputError(
+            f"training.batch_size: {data.name} has {len(dataset.train_labels)} training samples, "
+            f"got {experiment.training.batch_size}"
+        )
+    backend = load_backend(experiment.substrate["backend"])
+    substrate = backend.build(experiment.substrate, experiment.topology(), rngs["device"])
+    return Assembly(experiment, dataset, substrate, rngs)
+
+
+def initial_weights(
+    network: Network, scale: float, angle_radians: float, rng: np.random.Generator
+) -> dict[str, FloatArray]:
+    """Normal weights of standard deviation scale/sqrt(fan-in), no biases, feedback mirrored at an angle.
+
+    Feedback is sin(a) R + cos(a) F^T with R drawn like F^T (arXiv 2309.02214, section 4).
+    """
+    weights: dict[str, FloatArray] = {}
+    for coupling in network.forward:
+        values = np.zeros(coupling.shape)
+        size = coupling.source.size
+        values[:size] = rng.standard_normal((size, coupling.target.size)) * (scale / np.sqrt(size))
+        weights[coupling.name] = values
+    if network.feedback == "separate":
+        for coupling in network.backward:
+            mirror = network.mirror(coupling)
+            if mirror is None:
+                raise InputError(f"coupling {coupling.name} has no mirror")
+            transpose = weights[mirror.name][: mirror.source.size].T
+            unrelated = rng.standard_normal(transpose.shape) * (scale / np.sqrt(mirror.source.size))
+            weights[coupling.name] = np.sin(angle_radians) * unrelated + np.cos(angle_radians) * transpose
+    return weights
+
+
+def _cost(experiment: Experiment, dataset: Dataset, rng: np.random.Generator) -> Cost:
+    if experiment.cost.name == "squared_error":
+        return SquaredError(experiment.cost.targets)
+    return SoftmaxReadout(experiment.network.layers[-1], dataset.class_count, rng)

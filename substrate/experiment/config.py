@@ -1,0 +1,272 @@
+"""Experiment files: YAML to a frozen, typed experiment. Unknown keys are errors; every message names the key path."""
+
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Literal, final
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from substrate.errors import InputError
+from substrate.network import Network
+from substrate.registry import load_backend
+from substrate.tones import SamplingPlan
+from substrate.validation import describe
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@final
+class DataConfig(_Section):
+    """Which data set, and how much of it."""
+
+    name: str
+    test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    folder: str | None = None
+    path: str | None = None
+    train_limit: Count | None = None
+    test_limit: Count | None = None
+
+
+@final
+class InitialConfig(_Section):
+    """Weights at the start: normal with standard deviation scale/sqrt(fan-in), feedback mirrored at an angle.
+
+    The feedback is sin(a) R + cos(a) F^T with R drawn like F: 0 degrees is the transpose, 90 unrelated.
+    """
+
+    scale: Positive = 0.5
+    feedback_angle_degrees: Annotated[float, Field(ge=0, le=180)] = 0.0
+
+
+@final
+class NetworkConfig(_Section):
+    """Topology."""
+
+    family: Literal["current_mode"] = "current_mode"
+    layers: Annotated[list[int], Field(min_length=2)]
+    activation: str = "tanh"
+    feedback: Literal["separate", "shared"] = "separate"
+    initial: InitialConfig = InitialConfig()
+
+
+@final
+class CostConfig(_Section):
+    """Cost at the outputs; ``targets`` belong to the squared error."""
+
+    name: Literal["squared_error", "softmax_cross_entropy"] = "squared_error"
+    targets: tuple[float, float] = (-0.8, 0.8)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "CostConfig":
+        if not self.targets[0] < self.targets[1]:
+            raise ValueError(f"targets: expected [low, high], got {list(self.targets)}")
+        return self
+
+
+@final
+class RuleConfig(_Section):
+    """The learning rule."""
+
+    name: Literal["oscillating_ep"] = "oscillating_ep"
+    conjugate: Literal["auto", "product", "postsynaptic"] = "auto"
+
+
+@final
+class NudgeConfig(_Section):
+    """The sinusoidal nudge; ``amplitude`` is beta in activity units, or ``auto``."""
+
+    amplitude: Positive | Literal["auto"] = 0.5
+    frequency_hz: Positive = 1000.0
+    harmonics: Count = 3
+    periods: Count = 2
+    samples_per_period: Count = 16
+
+    def plan(self) -> SamplingPlan:
+        """The tone and its sampling."""
+        return SamplingPlan(self.frequency_hz, self.harmonics, self.samples_per_period, self.periods)
+
+
+@final
+class HomeostasisConfig(_Section):
+    """The penalty against asymmetry; ``probes`` a block and step, 0 for as many as the block has lines."""
+
+    strength: NonNegative = 0.0
+    probes: Annotated[int, Field(ge=0)] = 0
+
+
+@final
+class WritingConfig(_Section):
+    """How changes of weights reach the cells."""
+
+    mode: Literal["outright", "blind", "accumulate", "verify"] = "accumulate"
+    largest_burst: Count = 31
+    rounds: Count = 3
+
+
+@final
+class TrainingConfig(_Section):
+    """Stochastic gradient descent."""
+
+    epochs: Count = 20
+    batch_size: Count = 32
+    learning_rate: Positive = 0.01
+    learning_rate_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    frozen: list[str] = Field(default_factory=list)
+
+
+@final
+class LoggingConfig(_Section):
+    """What is logged beside the scalars of every step.
+
+    ``records`` keeps the raw waveforms of the first batch of every epoch; ``quality_every`` steps the gradient is
+    compared with the exact one where the device can tell (0: never).
+    """
+
+    records: bool = False
+    checkpoint_every_epochs: Count = 1
+    quality_every: Annotated[int, Field(ge=0)] = 20
+
+
+@final
+class Experiment(_Section):
+    """A whole experiment file."""
+
+    experiment: Annotated[str, Field(min_length=1)]
+    seed: Annotated[int, Field(ge=0)] = 0
+    data: DataConfig
+    network: NetworkConfig
+    cost: CostConfig = CostConfig()
+    substrate: dict[str, Any]
+    rule: RuleConfig = RuleConfig()
+    nudge: NudgeConfig = NudgeConfig()
+    homeostasis: HomeostasisConfig = HomeostasisConfig()
+    writing: WritingConfig = WritingConfig()
+    training: TrainingConfig = TrainingConfig()
+    logging: LoggingConfig = LoggingConfig()
+
+    def topology(self) -> Network:
+        """The network."""
+        net = self.network
+        return Network(tuple(net.layers), net.activation, net.feedback, net.family)
+
+    def to_yaml(self) -> str:
+        """The resolved text: every key with its value."""
+        return str(yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False))
+
+
+def load_experiment(
+    source: str | Path, overrides: Sequence[str] = (), seed: int | None = None, *, text: str | None = None
+) -> Experiment:
+    """Read an experiment file, apply overrides, check everything and fill in defaults.
+
+    Args:
+        source: path of a YAML file, or the name of one that is shipped.
+        overrides: ``key.sub=value`` each, the value in YAML.
+        seed: replaces the file's.
+        text: the YAML itself, of which ``source`` is then only the name in messages.
+
+    Raises:
+        InputError: names the file, the key path, the value, and what was expected.
+    """
+    path = str(source)
+    if text is None:
+        found = find_experiment(source)
+        path = str(found)
+        try:
+            text = found.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{path}: cannot be read: {error}") from error
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(tree, dict):
+        raise InputError(f"{path}: expected a mapping of sections, got {type(tree).__name__}")
+    for override in overrides:
+        _override(tree, override)
+    if seed is not None:
+        tree["seed"] = seed
+    try:
+        experiment = Experiment.model_validate(tree)
+    except ValidationError as error:
+        raise InputError(f"{path}: {describe(error)}") from error
+    try:
+        return _resolved(experiment)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def _resolved(experiment: Experiment) -> Experiment:
+    """Checks that need more than one key, and the backend's own section filled in."""
+    network = experiment.topology()
+    plan = experiment.nudge.plan()
+    if experiment.nudge.amplitude == "auto" and plan.highest_harmonic < plan.harmonics + 2:
+        raise InputError(
+            f"nudge.samples_per_period: amplitude auto also measures harmonic {plan.harmonics + 2}; "
+            f"expected more than {2 * (plan.harmonics + 2)}, got {plan.samples_per_period}"
+        )
+    for name in experiment.training.frozen:
+        try:
+            network.array(name)
+        except InputError as error:
+            raise InputError(f"training.frozen: {error}") from error
+    if experiment.homeostasis.strength > 0 and experiment.network.feedback == "shared":
+        raise InputError("homeostasis.strength: a shared array is symmetric by itself; expected 0")
+    section = experiment.substrate
+    if "backend" not in section:
+        raise InputError("substrate.backend: missing; hardware is never a default, and neither is an emulator")
+    resolved = load_backend(str(section["backend"])).resolve(section, network)
+    return experiment.model_copy(update={"substrate": resolved})
+
+
+def find_experiment(source: str | Path) -> Path:
+    """The file that a path or the name of a shipped experiment means.
+
+    Raises:
+        InputError: there is none; names those that are shipped.
+    """
+    path = Path(source)
+    if path.is_file():
+        return path
+    if path.suffix not in (".yaml", ".yml"):
+        named = shipped_experiments().get(str(source))
+        if named is not None:
+            return named
+    raise InputError(
+        f"{source}: no such file, nor an experiment that is shipped ({', '.join(sorted(shipped_experiments()))})"
+    )
+
+
+def shipped_experiments() -> dict[str, Path]:
+    """Experiments by name: those inside an installed wheel, or in the tree that the package runs from."""
+    package = Path(str(files("substrate")))
+    for folder in (package / "_experiments", package.parent / "experiments"):
+        if folder.is_dir():
+            return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    return {}
+
+
+def _override(tree: dict[str, Any], override: str) -> None:
+    key, separator, value = override.partition("=")
+    if not separator or not all(key.split(".")):
+        raise InputError(f"--set {override}: expected key.sub=value")
+    try:
+        parsed = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise InputError(f"--set {override}: the value is not valid YAML") from error
+    node = tree
+    *parents, last = key.split(".")
+    for part in parents:
+        node = node.setdefault(part, {})
+        if not isinstance(node, dict):
+            raise InputError(f"--set {override}: {part} holds a value, not a section")
+    node[last] = parsed

@@ -1,0 +1,56 @@
+"""Backends, found by entry point, so that a lab's own backend plugs in beside ours."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from typing import Any
+
+import numpy as np
+
+from substrate.contract import Substrate
+from substrate.errors import InputError
+from substrate.network import Network
+
+GROUP = "substrate.backends"
+"""Entry-point group; each entry is an instance of ``Backend``."""
+
+
+class Backend(ABC):
+    """What turns the ``substrate`` section of an experiment file into a device."""
+
+    @property
+    @abstractmethod
+    def summary(self) -> str:
+        """One line on what this backend is."""
+
+    @abstractmethod
+    def resolve(self, section: Mapping[str, Any], network: Network) -> dict[str, Any]:
+        """Check a section and fill in its defaults, as plain data that can be written to YAML.
+
+        Raises:
+            InputError: names the key under ``substrate`` and what was expected.
+        """
+
+    @abstractmethod
+    def build(self, section: Mapping[str, Any], network: Network, rng: np.random.Generator) -> Substrate:
+        """Describe the device of a resolved section; nothing is opened. ``rng`` seeds what is random in an emulator."""
+
+
+def backend_names() -> list[str]:
+    """Names of all installed backends, sorted."""
+    return sorted(entry.name for entry in entry_points(group=GROUP))
+
+
+def load_backend(name: str) -> Backend:
+    """The backend of this name.
+
+    Raises:
+        InputError: there is none of this name; names those there are.
+    """
+    found = [entry for entry in entry_points(group=GROUP) if entry.name == name]
+    if not found:
+        raise InputError(f"substrate.backend: expected one of {', '.join(backend_names())}, got {name!r}")
+    backend = found[0].load()
+    if not isinstance(backend, Backend):
+        raise InputError(f"substrate.backend: entry point {name!r} gives {type(backend).__name__}, not a Backend")
+    return backend

@@ -1,0 +1,105 @@
+"""What a learning rule is: it measures a held batch on a substrate and says in which direction the weights descend."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+
+from substrate.arrays import BoolArray, FloatArray
+from substrate.conjugates import Conjugate, Signals
+from substrate.contract import Substrate
+from substrate.network import Network
+
+
+@final
+@dataclass(frozen=True)
+class FreePhase:
+    """A batch that is held and has settled, in activity units.
+
+    Attributes:
+        inputs: (batch, input).
+        activity: (batch, node).
+        error: (batch, output), -dC/ds.
+        usable: (batch,), settled and not saturated.
+    """
+
+    inputs: FloatArray
+    activity: FloatArray
+    error: FloatArray
+    usable: BoolArray
+
+
+@final
+@dataclass(frozen=True)
+class Excluded:
+    """Samples that were left out of an update, by reason."""
+
+    lost_branch: int
+    saturated: int
+    unsettled: int
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.lost_branch + self.saturated + self.unsettled
+
+
+@final
+@dataclass(frozen=True)
+class Estimate:
+    """What a rule found.
+
+    Attributes:
+        signals: what was measured, sample by sample.
+        conjugate: how directions follow from the signals.
+        keep: (batch,), samples that may enter an update.
+        excluded: the others, counted by reason.
+        directions: mean descent direction of each array, (rows, columns), weight units.
+        standard_errors: Frobenius norm of the noise on each direction.
+        amplitude: (batch,), beta of each sample.
+        truncation: (batch,), estimated relative truncation error of each sample's response.
+    """
+
+    signals: Signals
+    conjugate: Conjugate
+    keep: BoolArray
+    excluded: Excluded
+    directions: dict[str, FloatArray]
+    standard_errors: dict[str, float]
+    amplitude: FloatArray
+    truncation: FloatArray
+
+
+class Rule(ABC):
+    """A learning rule."""
+
+    @abstractmethod
+    def requirements(self, network: Network) -> tuple[str, ...]:
+        """Names of the capabilities that the rule needs on this network."""
+
+    @abstractmethod
+    def measure(self, substrate: Substrate, phase: FreePhase) -> Estimate:
+        """Nudge the held batch and find the descent directions."""
+
+    @abstractmethod
+    def prepare(self, substrate: Substrate, phase: FreePhase) -> None:
+        """Adjust what the rule sets from measurements (amplitudes, say) on a held batch before training."""
+
+    @abstractmethod
+    def snapshot(self) -> dict[str, Any]:
+        """What changes from step to step."""
+
+    @abstractmethod
+    def restore(self, snapshot: dict[str, Any]) -> None:
+        """Put a snapshot back."""
+
+
+def relative_noise(response: FloatArray, variance: FloatArray, keep: BoolArray) -> float:
+    """Median over the samples kept of noise over signal in a response (batch, node)."""
+    if not keep.any():
+        return 0.0
+    noise = variance[keep] * response.shape[1]
+    power = np.sum(response[keep] ** 2, axis=1)
+    signal = np.maximum(power - noise, noise)
+    return float(np.median(np.sqrt(noise / np.where(signal > 0, signal, 1.0))))

@@ -1,0 +1,188 @@
+"""Signed weights onto differential pairs: how wanted changes of weights become pulses or conductances.
+
+w = (g+ - g-)/unit. A change is shared between the two devices of a pair, which move in opposite directions and take
+turns with the odd pulse, so that their mean stays where it is. Devices that only go up (PCM) get all pulses on one side.
+
+Modes: ``outright`` sets conductances (devices that take any value); ``blind`` rounds each change to pulses at random,
+right on average; ``accumulate`` keeps what is less than a pulse in a digital accumulator (mixed precision);
+``verify`` keeps a digital target, reads the cells and corrects them within a budget of rounds.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal, final
+
+import numpy as np
+
+from substrate.arrays import BoolArray, FloatArray, IntArray
+from substrate.capabilities import WriteRequest
+from substrate.contract import Substrate
+from substrate.errors import CapabilityError
+from substrate.network import Coupling
+
+Mode = Literal["outright", "blind", "accumulate", "verify"]
+
+
+@final
+@dataclass(frozen=True)
+class WritingPlan:
+    """How weights are written.
+
+    Attributes:
+        mode: see the module.
+        largest_burst: most pulses a cell gets in one write.
+        rounds: reads and corrections of one verified write.
+        program_rounds: the same for the first programming of an array.
+        tolerance_steps: a verified weight is right within this many pulse steps.
+    """
+
+    mode: Mode
+    largest_burst: int = 31
+    rounds: int = 3
+    program_rounds: int = 60
+    tolerance_steps: float = 0.75
+
+
+@final
+@dataclass(frozen=True)
+class Written:
+    """What a write came to: pulses given, cells known to have failed, weights held at the end of their range."""
+
+    pulses: int
+    failed: int
+    saturated: int
+
+
+@final
+class Writer:
+    """Writes weights to a substrate.
+
+    Args:
+        substrate: the device.
+        plan: the way of writing.
+        rng: of the stochastic rounding.
+
+    Raises:
+        CapabilityError: the device lacks what the mode needs.
+    """
+
+    def __init__(self, substrate: Substrate, plan: WritingPlan, rng: np.random.Generator) -> None:
+        capabilities = substrate.capabilities
+        if plan.mode == "outright":
+            capabilities.require("continuous_writing", "writing.mode: outright")
+        else:
+            capabilities.require("pulses", f"writing.mode: {plan.mode}")
+            if capabilities.step_siemens[0] <= 0:
+                raise CapabilityError("writing needs a device whose pulses move its cells up; step_siemens[0] is 0")
+        self._substrate = substrate
+        self._plan = plan
+        self._rng = rng
+        self._accumulated: dict[str, FloatArray] = {}
+        self._targets: dict[str, FloatArray] = {}
+        self._turn: dict[str, BoolArray] = {}
+
+    def weights(self, coupling: Coupling) -> FloatArray:
+        """The weights that stand in the cells now, (rows, columns)."""
+        cells = self._substrate.read_cells(coupling.name)
+        return np.asarray((cells[0] - cells[1]) / self._substrate.scale.unit_siemens)
+
+    def program(self, coupling: Coupling, weights: FloatArray) -> Written:
+        """Bring an array to given weights: outright, or by reading and pulsing until it holds them."""
+        held, saturated = self._within_window(weights)
+        if self._plan.mode == "outright":
+            return self._set(coupling, held, saturated)
+        written = self._verify(coupling, held, self._plan.program_rounds)
+        if self._plan.mode == "verify":
+            self._targets[coupling.name] = held
+        return Written(written.pulses, written.failed, saturated)
+
+    def change(self, coupling: Coupling, change: FloatArray) -> Written:
+        """Move the weights of an array by ``change`` (rows, columns)."""
+        name, mode = coupling.name, self._plan.mode
+        if mode == "outright":
+            held, saturated = self._within_window(self.weights(coupling) + change)
+            return self._set(coupling, held, saturated)
+        if mode == "verify":
+            target, saturated = self._within_window(self._targets[name] + change)
+            self._targets[name] = target
+            written = self._verify(coupling, target, self._plan.rounds)
+            return Written(written.pulses, written.failed, saturated)
+        wanted = change / self._step
+        if mode == "blind":
+            whole = np.floor(wanted)
+            counts = whole + (self._rng.random(wanted.shape) < wanted - whole)
+            return self._pulse(coupling, self._burst(counts))
+        total = self._accumulated.get(name, np.zeros(coupling.shape)) + wanted
+        counts = self._burst(np.trunc(total))
+        self._accumulated[name] = total - counts
+        return self._pulse(coupling, counts)
+
+    def snapshot(self) -> dict[str, Any]:
+        """Accumulators, targets, turns and the generator."""
+        return {
+            "accumulated": dict(self._accumulated),
+            "targets": dict(self._targets),
+            "turn": dict(self._turn),
+            "generator": self._rng.bit_generator.state,
+        }
+
+    def restore(self, snapshot: dict[str, Any]) -> None:
+        """Put a snapshot back."""
+        self._accumulated = dict(snapshot["accumulated"])
+        self._targets = dict(snapshot["targets"])
+        self._turn = dict(snapshot["turn"])
+        self._rng.bit_generator.state = snapshot["generator"]
+
+    @property
+    def _step(self) -> float:
+        """Mean change of a weight by one pulse of either device."""
+        up, down = self._substrate.capabilities.step_siemens
+        return (0.5 * (up + down) if down else up) / self._substrate.scale.unit_siemens
+
+    def _burst(self, counts: FloatArray) -> IntArray:
+        """Counts held to the largest burst; what is cut stays in the accumulator, or is made good by verifying."""
+        most = self._plan.largest_burst
+        return np.clip(counts, -most, most).astype(np.int64)
+
+    def _within_window(self, weights: FloatArray) -> tuple[FloatArray, int]:
+        """Weights held to what a pair inside the window can show, and how many were beyond it."""
+        low, high = self._substrate.capabilities.conductance_window_siemens
+        largest = (high - low) / self._substrate.scale.unit_siemens
+        return np.clip(weights, -largest, largest), int(np.count_nonzero(np.abs(weights) > largest))
+
+    def _set(self, coupling: Coupling, weights: FloatArray, saturated: int) -> Written:
+        low, high = self._substrate.capabilities.conductance_window_siemens
+        half = 0.5 * weights * self._substrate.scale.unit_siemens
+        # Rounding at the window's ends must not turn into a refusal.
+        target = np.clip(0.5 * (low + high) + np.stack([half, -half]), low, high)
+        report = self._substrate.write_cells(WriteRequest(coupling.name, target_siemens=target))
+        return Written(report.pulses, int(report.failed.sum()), saturated)
+
+    def _pulse(self, coupling: Coupling, counts: IntArray) -> Written:
+        if not counts.any():
+            return Written(0, 0, 0)
+        request = WriteRequest(coupling.name, pulses=self._share(coupling, counts))
+        report = self._substrate.write_cells(request)
+        return Written(report.pulses, int(report.failed.sum()), 0)
+
+    def _share(self, coupling: Coupling, counts: IntArray) -> IntArray:
+        """Signed weight pulses onto the devices of each pair, (polarity, row, column)."""
+        if not self._substrate.capabilities.step_siemens[1]:
+            return np.stack([np.maximum(counts, 0), np.maximum(-counts, 0)])
+        turn = self._turn.get(coupling.name, np.zeros(coupling.shape, dtype=np.bool_))
+        size = np.abs(counts)
+        first = (size + turn) // 2
+        self._turn[coupling.name] = turn ^ (size % 2 == 1)
+        sign = np.sign(counts)
+        return np.stack([sign * first, -sign * (size - first)])
+
+    def _verify(self, coupling: Coupling, target: FloatArray, rounds: int) -> Written:
+        pulses = failed = 0
+        for _ in range(rounds):
+            missing = (target - self.weights(coupling)) / self._step
+            counts = np.where(np.abs(missing) > self._plan.tolerance_steps, np.rint(missing), 0.0)
+            if not counts.any():
+                break
+            written = self._pulse(coupling, self._burst(counts))
+            pulses += written.pulses
+            failed = written.failed
+        return Written(pulses, failed, 0)
