@@ -43,9 +43,9 @@ _NETCDF_BARE = "This is a netCDF dimension but not a netCDF variable."
 class Column:
     """One dataset of a series: `shape` is that of one row, `dims` names its axes.
 
-    `dtype` is a number type or, where a row is one text, `S<n>`: at most n bytes of UTF-8. `units` is `1` for pure numbers, `s` (not
-    `seconds`) for time. `coordinates` holds the values along a dimension where its index is not enough. Dimensions
-    of one name but different size or coordinates within a group get the column's name in front.
+    `dtype` is a number type or, where a row is one text, `S<n>`: at most n bytes of UTF-8. `units` is `1` for pure
+    numbers, `s` (not `seconds`) for time. `coordinates` holds the values along a dimension where its index is not
+    enough. Dimensions of one name but different size or coordinates within a group get the column's name in front.
     """
 
     name: str

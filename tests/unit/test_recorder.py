@@ -190,6 +190,8 @@ def test_xarray_opens_every_group(tmp_path: Path) -> None:
             if group == "conductances":
                 assert data["input-hidden1"].sel(epoch=20, polarity="minus").shape == (5, 4)
                 assert float(data["hidden1-output"].sel(epoch=20)[0, 0, 0]) == 4e-6
+            if group == "state":
+                assert data["status"].item() == "finished"
             if group == "epochs":
                 assert data["test_accuracy"].attrs["long_name"].startswith("share")
                 assert data["confusion"].dims == ("epoch", "target", "predicted")
@@ -336,6 +338,7 @@ def test_a_bad_row_is_refused_whole(tmp_path: Path, series: str, row: dict[str, 
         ({"series": {"train": Series((Column("a", units="seconds"),), index="step")}}, "units"),
         ({"series": {"train": Series((Column("a", shape=(3,)),), index="step")}}, "dims"),
         ({"series": {"train": Series((Column("a", "O"),), index="step")}}, "dtype"),
+        ({"series": {"train": Series((Column("a", "S4", shape=(2,), dims=("x",)),), index="step")}}, "dtype"),
         ({"series": {"train": Series((Column("a"),), index="step", signal="b")}}, "signal"),
         (
             {"series": {"train": Series((Column("a", shape=(2,), dims=("x",), coordinates={"x": [1]}),), "step")}},
