@@ -77,7 +77,7 @@ class Crossbar:
         sense_resistance: float = 0.0,
         cell: CellLaw | None = None,
         *,
-        tolerance: float = 1e-10,
+        tolerance: float = 3e-10,
         max_iterations: int = 2000,
         threads: int = 1,
     ) -> None:
@@ -174,6 +174,32 @@ class Crossbar:
         cols, rows).
         """
         return self._transfer(_conductances(conductances, None, stack=True), direction)
+
+    def port_admittance(self) -> FloatArray:
+        """Return the symmetric (rows + cols, rows + cols) admittance of all ports, in siemens.
+
+        Word lines first. ``port_admittance() @ v`` are the currents *into* the array with every port held at v volts,
+        behind its wire segment but without source or sense resistance, which belong to what is outside. Raises
+        CapabilityError for a cell law that is not linear.
+        """
+        from emulators.nodal.linear import solve_linear
+
+        rows, cols = self.shape
+        lines = Lines.all_driven(rows, cols)
+        terminals, _ = Terminals.of(
+            self.shape, lines, np.eye(rows + cols), self.wordline_resistance, self.bitline_resistance, 0.0, 0.0
+        )
+        result = solve_linear(
+            self._linear(self._g, "the port admittance")[np.newaxis],
+            np.empty((0, rows, cols)),
+            terminals,
+            tolerance=self.tolerance,
+            max_iterations=self.max_iterations,
+            threads=self.threads,
+        )
+        self._check_converged(result.residual)
+        out_of_ports = np.hstack([result.row_current, result.column_current])
+        return -0.5 * (out_of_ports + out_of_ports.T)
 
     def _transfer(self, conductances: FloatArray, direction: Direction) -> FloatArray:
         from emulators.nodal.linear import transfer_matrices

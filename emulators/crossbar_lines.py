@@ -43,6 +43,11 @@ class Lines:
         """All bit lines driven, all word lines sensed: a backward read."""
         return cls(("sensed",) * rows, ("driven",) * cols)
 
+    @classmethod
+    def all_driven(cls, rows: int, cols: int) -> Self:
+        """Every line driven."""
+        return cls(("driven",) * rows, ("driven",) * cols)
+
     @property
     def driven(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Indices of the driven word lines and of the driven bit lines, the order of the voltages that are given."""

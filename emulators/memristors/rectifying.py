@@ -28,6 +28,7 @@ class RectifyingCell(MemristorLaw):
 
     def linear_conductances(self, conductances: FloatArray) -> FloatArray | None:
         """Return None: the law is curved."""
+        del conductances
         return None
 
     @property

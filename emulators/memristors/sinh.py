@@ -22,6 +22,7 @@ class SinhCell(MemristorLaw):
 
     def linear_conductances(self, conductances: FloatArray) -> FloatArray | None:
         """Return None: the law is curved."""
+        del conductances
         return None
 
     @property

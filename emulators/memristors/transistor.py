@@ -69,6 +69,7 @@ class TransistorCell(CellLaw):
 
     def linear_conductances(self, conductances: FloatArray) -> FloatArray | None:
         """Return None: the law is curved."""
+        del conductances
         return None
 
     def evaluate(self, voltages: FloatArray, conductances: FloatArray, current: FloatArray, slope: FloatArray) -> None:

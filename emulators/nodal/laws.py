@@ -29,14 +29,13 @@ def _memristor(u, g, a, b):  # type: ignore[no-untyped-def]
     s = _sinh(0.5 * total * u)
     if a == b:
         return g * s / a, g * math.sqrt(1.0 + s * s)
-    skew = math.exp(0.5 * (a - b) * u)
-    half = math.sqrt(1.0 + s * s)
-    return 2.0 * g / total * skew * s, g * skew * (half + (a - b) / total * s)
+    forward, reverse = math.exp(a * u), math.exp(-b * u)
+    return 2.0 * g / total * math.sqrt(forward) * math.sqrt(reverse) * s, g / total * (a * forward + b * reverse)
 
 
 @njit(cache=True, nogil=True, fastmath=FLAGS)
 def _sinh_cells(v, g, a, i, s):  # type: ignore[no-untyped-def]
-    """The sinh law for |a v| <= 8: the series at an eighth of the argument, doubled three times (no branch, so vectors)."""
+    """The sinh law for |a v| <= 8: the series at an eighth of the argument, doubled three times (no branches)."""
     for k in range(v.size):
         x = 0.125 * a * v[k]
         y = x * x
