@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, final
 import numpy as np
 import numpy.typing as npt
 
-from emulators.memristors.updates.base import AffineLaw, PulsedLaw, UpdateLaw
+from emulators.memristors.updates.base import AffineLaw, PulsedLaw, ShapedLaw, UpdateLaw
 from emulators.memristors.updates.checks import require_number
 from emulators.memristors.updates.one_sided import OneSided
 from emulators.memristors.updates.retention import Leak, PowerLawDrift
@@ -223,12 +223,9 @@ class Devices:
             raise InputError(
                 f"counts: law {law.law} takes no down pulses, got {counts[cell]} at cell {cell}; use reset()"
             )
-        from emulators.memristors.pulse_kernels import apply_pulses
+        from emulators.memristors.pulse_kernels import pulse_affine, pulse_shaped
 
-        shape = law.shape
-        slopes = law.slopes(self._parameters) if isinstance(law, AffineLaw) else (np.zeros(1), np.zeros(1))
-        result = apply_pulses(
-            self._rng,
+        cells = (
             np.ascontiguousarray(counts, dtype=np.int64).reshape(-1),
             self._stuck.reshape(-1),
             self._state.reshape(-1),
@@ -238,17 +235,30 @@ class Devices:
             self._low.reshape(-1),
             self._parameters["step_up"].reshape(-1),
             self._parameters["step_down"].reshape(-1),
-            shape.family,
-            slopes[0].reshape(-1),
-            slopes[1].reshape(-1),
-            shape.constants,
-            shape.table,
-            law.cycle_spread,
-            shape.cycle_offset,
-            shape.cycle_slope,
-            law.cycle_noise == "additive",
-            law.write_noise * law.step,
         )
+        additive = law.cycle_noise == "additive"
+        write_noise = float(law.write_noise * law.step)
+        cycle_spread = float(law.cycle_spread)
+        if isinstance(law, AffineLaw):
+            slope_up, slope_down = (np.ascontiguousarray(slope).reshape(-1) for slope in law.slopes(self._parameters))
+            origin = float(law.origin)
+            result = pulse_affine(self._rng, *cells, slope_up, slope_down, origin, cycle_spread, additive, write_noise)
+        elif isinstance(law, ShapedLaw):
+            shape = law.shape
+            result = pulse_shaped(
+                self._rng,
+                *cells,
+                shape.family,
+                shape.constants,
+                shape.table,
+                cycle_spread,
+                float(shape.cycle_offset),
+                float(shape.cycle_slope),
+                additive,
+                write_noise,
+            )
+        else:
+            raise InputError(f"update: law {law.law} must derive from AffineLaw or ShapedLaw")
         if law.retention is not None:
             self._age_seconds[(counts != 0) & ~self._stuck] = 0.0
         return PulseReport(*(int(number) for number in result))

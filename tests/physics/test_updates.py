@@ -327,16 +327,32 @@ def test_the_same_seed_gives_the_same_bits_and_a_snapshot_continues_them(law: Pu
     assert np.any(other.conductances != first.conductances)
 
 
-def test_noise_is_drawn_cell_by_cell_from_the_generator_itself() -> None:
+@pytest.mark.parametrize("noise", ["multiplicative", "additive"])
+def test_noise_is_drawn_cell_by_cell_from_the_generator_itself(noise: Any) -> None:
+    law = SoftBounds(step=0.05, bound_spread=0.2, cycle_spread=0.5, cycle_noise=noise, write_noise=1.0)
     rng = np.random.default_rng(5)
-    devices = Devices((4,), WINDOW, Constant(step=0.01, cycle_spread=0.5), rng, stuck=0.0)
-    expected = np.random.default_rng(5)
-    expected.bit_generator.state = rng.bit_generator.state
-    counts = np.array([3, 0, -2, 1])
+    devices = Devices((21,), WINDOW, law, rng, stuck=0.1)
+    own = np.random.default_rng(5)
+    own.bit_generator.state = rng.bit_generator.state
+    counts = np.random.default_rng(1).integers(-31, 32, 21)
+    counts[[0, 7]] = 0
+    before = devices.snapshot()
     devices.pulse(counts)
-    moves = [np.sign(c) * 0.01 * (1 + 0.5 * expected.standard_normal(abs(c))).sum() for c in counts]
-    np.testing.assert_allclose(states(devices), moves, atol=1e-12)
-    assert rng.bit_generator.state == expected.bit_generator.state
+
+    hidden, shown = before["state"], before["shown"]
+    for cell in np.flatnonzero((counts != 0) & ~devices.stuck):
+        d = int(np.sign(counts[cell]))
+        own_parameters = {name: values[cell] for name, values in devices.parameters.items()}
+        low, high = own_parameters["bound_min"], own_parameters["bound_max"]
+        for _ in range(abs(counts[cell])):
+            relative = float(law.relative_step(hidden[cell], d, own_parameters))
+            xi = own.standard_normal()
+            change = relative * (1 + 0.5 * xi) if noise == "multiplicative" else relative + 0.5 * xi
+            hidden[cell] = np.clip(hidden[cell] + d * 0.05 * change, low, high)
+        shown[cell] = np.clip(hidden[cell] + 0.05 * own.standard_normal(), low, high)
+    np.testing.assert_allclose(devices.snapshot()["state"], hidden, rtol=0, atol=1e-13)
+    np.testing.assert_allclose(devices.snapshot()["shown"], shown, rtol=0, atol=1e-13)
+    assert rng.bit_generator.state == own.bit_generator.state
 
 
 def test_stuck_cells_never_move() -> None:

@@ -1,6 +1,6 @@
 """How cells are programmed: one family of update laws a file, and the registry that names them."""
 
-from emulators.memristors.updates.base import PulsedLaw, UpdateLaw
+from emulators.memristors.updates.base import AffineLaw, PulsedLaw, ShapedLaw, UpdateLaw
 from emulators.memristors.updates.constant import Constant
 from emulators.memristors.updates.exponential import Exponential
 from emulators.memristors.updates.ideal import Ideal
@@ -14,6 +14,7 @@ from emulators.memristors.updates.soft_bounds import SoftBounds
 
 __all__ = [
     "UPDATE_LAWS",
+    "AffineLaw",
     "Constant",
     "Exponential",
     "Ideal",
@@ -25,6 +26,7 @@ __all__ = [
     "PowerLawDrift",
     "PulsedLaw",
     "Retention",
+    "ShapedLaw",
     "SoftBounds",
     "UpdateLaw",
     "update_from_config",

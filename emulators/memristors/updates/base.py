@@ -28,8 +28,8 @@ FloatArray = npt.NDArray[np.float64]
 Parameters = Mapping[str, FloatArray]
 Draw = Callable[[], FloatArray]
 
-# The kernels' codes of the four shapes of f_d (pulse_kernels.py).
-AFFINE, EXPONENTIAL, POWER, PIECEWISE = range(4)
+# The kernels' codes of the shapes of f_d that are not affine.
+EXPONENTIAL, POWER, PIECEWISE = range(3)
 
 # A device keeps at least this share of its nominal distance from origin to bound, whatever its draw says.
 LEAST_RANGE = 0.05
@@ -37,7 +37,7 @@ LEAST_RANGE = 0.05
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
-    """f_d as the kernels take it (``pulse_kernels.apply_pulses``).
+    """f_d as the kernels take it (``pulse_kernels.pulse_shaped``).
 
     ``constants``: the origin, then the family's own. ``cycle_offset``, ``cycle_slope``: pulse noise that does not
     shrink with the step.
@@ -135,11 +135,6 @@ class PulsedLaw(UpdateLaw):
     def _check_shape(self) -> None:
         """Validate the fields that the family adds."""
 
-    @property
-    @abstractmethod
-    def shape(self) -> Shape:
-        """f_d in the form that the kernels take."""
-
     @abstractmethod
     def relative_step(self, state: FloatArray, direction: int, parameters: Parameters) -> FloatArray:
         """Return f_d at ``state`` (normalised) for devices of the given parameters; ``direction`` +1 or -1."""
@@ -193,12 +188,17 @@ class AffineLaw(PulsedLaw):
     def slopes(self, parameters: Parameters) -> tuple[FloatArray, FloatArray]:
         """Return (k_up, k_down) of devices of the given parameters; k_down <= 0 where steps shrink downwards."""
 
-    @property
-    def shape(self) -> Shape:
-        """The affine family; its slopes go to the kernels a value a cell."""
-        return Shape(family=AFFINE, constants=np.array([self.origin], dtype=np.float64))
-
     def relative_step(self, state: FloatArray, direction: int, parameters: Parameters) -> FloatArray:
         """Return f_d at ``state``: 1 at the origin, never below 0."""
         slope = self.slopes(parameters)[0 if direction > 0 else 1]
         return np.maximum(1.0 - slope * (state - self.origin), 0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShapedLaw(PulsedLaw):
+    """A pulsed law with any other f_d, one of the families that the kernels know."""
+
+    @property
+    @abstractmethod
+    def shape(self) -> Shape:
+        """f_d in the form that the kernels take."""

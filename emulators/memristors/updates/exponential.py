@@ -7,13 +7,13 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from emulators.memristors.updates.base import EXPONENTIAL, FloatArray, Parameters, PulsedLaw, Shape
+from emulators.memristors.updates.base import EXPONENTIAL, FloatArray, Parameters, Shape, ShapedLaw
 from emulators.memristors.updates.checks import require_number
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Exponential(PulsedLaw):
+class Exponential(ShapedLaw):
     """Exponential step: f_d = max(0, 1 - A_d exp(d gamma_d z)), z = 2 a (x - x0)/(b_max - b_min) + b, d = +-1.
 
     A below 0 makes the step larger than ``step`` at one end of the range. (Fit of measured ReRAM by Gong et al., Nat.

@@ -7,13 +7,13 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from emulators.memristors.updates.base import EXPONENTIAL, FloatArray, Parameters, PulsedLaw, Shape
+from emulators.memristors.updates.base import EXPONENTIAL, FloatArray, Parameters, Shape, ShapedLaw
 from emulators.memristors.updates.checks import require_number
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class OneSided(PulsedLaw):
+class OneSided(ShapedLaw):
     """Phase-change cells: partial SET pulses with f = max(0, 1 - A exp(gamma z)), and a RESET.
 
     z = 2 a (x - x0)/(b_max - b_min) + b as in ``Exponential``; there is no partial way down, so down pulses are

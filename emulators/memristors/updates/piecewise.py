@@ -7,14 +7,14 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from emulators.memristors.updates.base import PIECEWISE, FloatArray, Parameters, PulsedLaw, Shape
+from emulators.memristors.updates.base import PIECEWISE, FloatArray, Parameters, Shape, ShapedLaw
 from emulators.memristors.updates.checks import require_number
 from substrate.errors import InputError
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Piecewise(PulsedLaw):
+class Piecewise(ShapedLaw):
     """Piecewise linear step: f_d interpolates ``up`` or ``down`` over ``levels``.
 
     ``levels``: increasing from 0 (a device's lower bound) to 1 (its upper bound). ``up``, ``down``: f at the levels,

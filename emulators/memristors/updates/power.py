@@ -7,13 +7,13 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from emulators.memristors.updates.base import POWER, FloatArray, Parameters, PulsedLaw, Shape
+from emulators.memristors.updates.base import POWER, FloatArray, Parameters, Shape, ShapedLaw
 from emulators.memristors.updates.checks import require_number
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Power(PulsedLaw):
+class Power(ShapedLaw):
     """Power step: f_up = ((b_max - x)/(b_max - b_min))^gamma_up, f_down = ((x - b_min)/(b_max - b_min))^gamma_down.
 
     gamma 0 is the constant step, gamma 1 soft bounds with half the step at mid range. (Fusi & Abbott, Nat. Neurosci.
