@@ -1,4 +1,4 @@
-"""Arrays of programmable cells behind wires, as a network of the current-mode family uses them: in differential pairs."""
+"""Arrays of programmable cells behind wires, in differential pairs, as a network of the current-mode family uses them."""
 
 from typing import final
 
@@ -9,8 +9,8 @@ from emulators.crossbar import Crossbar
 from emulators.memristors.devices import Devices
 from emulators.memristors.updates import UpdateLaw
 from substrate.arrays import FloatArray
-from substrate.contract import Direction, Snapshot, WriteReport
 from substrate.capabilities import WriteRequest
+from substrate.contract import Direction, Snapshot, WriteReport
 
 
 @final
@@ -22,7 +22,12 @@ class DifferentialArray:
     """
 
     def __init__(
-        self, shape: tuple[int, int], cells: CellsConfig, wires: WiresConfig, update: UpdateLaw, rng: np.random.Generator
+        self,
+        shape: tuple[int, int],
+        cells: CellsConfig,
+        wires: WiresConfig,
+        update: UpdateLaw,
+        rng: np.random.Generator,
     ) -> None:
         self._rng = rng
         self._wires = wires

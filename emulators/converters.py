@@ -12,7 +12,7 @@ def _quantise(volts: FloatArray, bits: int, range_volts: float) -> FloatArray:
     step = 2.0 * range_volts / (2**bits)
     # Mid-tread, two's complement: codes -2^(bits-1) .. 2^(bits-1) - 1.
     codes = np.clip(np.rint(volts / step), -(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
-    return codes * step
+    return np.asarray(codes * step)
 
 
 @final

@@ -145,9 +145,7 @@ class EmulatedSubstrate(Substrate):
         period = nudged_period(network, self._free, drive, peak, plan, self._tolerance)
         volts = np.tile(self._node_volts(period.u), (1, plan.periods, 1))
         readings, saturated = self._adc.convert(volts, self._noise_rng)
-        return Record(
-            readings, plan.rate_hz, 0.0, saturated, period.unbroken & self._free_settled, period.residual
-        )
+        return Record(readings, plan.rate_hz, 0.0, saturated, period.unbroken & self._free_settled, period.residual)
 
     def _products(self, coupling: str, volts: FloatArray) -> FloatArray:
         return self._dac.convert(volts) @ self._arrays[coupling].weights() * self._scale.unit_siemens
@@ -192,7 +190,8 @@ class EmulatedSubstrate(Substrate):
                 ]
             else:
                 blocks += [
-                    Block(c.source.nodes, c.target.nodes, self._arrays[c.name].weights()) for c in self._network.backward
+                    Block(c.source.nodes, c.target.nodes, self._arrays[c.name].weights())
+                    for c in self._network.backward
                 ]
             layers = [layer.nodes for layer in self._network.layers[1:]]
             self._equations = CurrentModeNetwork(layers, blocks, self._neurons)

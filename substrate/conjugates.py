@@ -1,7 +1,7 @@
 """From demodulated activities to descent directions, array by array (physics.md, 2.2).
 
-Product rule: the cell's conjugate s_i s_j is demodulated itself; for symmetric couplings, whose one array (or mirrored
-pair of arrays) descends along d(s_i s_j)/dbeta. Post-synaptic rule: for each directed weight j -> i, the response of s_i
+Product rule: the cell's conjugate s_i s_j is demodulated itself; for symmetric couplings, whose one array (or
+mirrored pair of arrays) descends along d(s_i s_j)/dbeta. Post-synaptic rule: for each directed weight j -> i, the response of s_i
 times the free activity s_j(0); for separate feedback arrays, whatever their symmetry.
 """
 
@@ -45,23 +45,22 @@ def conjugate_of(network: Network, choice: str) -> Conjugate:
     return "product" if choice == "product" else "postsynaptic"
 
 
-def mean_directions(
-    network: Network, signals: Signals, keep: BoolArray, conjugate: Conjugate
-) -> dict[str, FloatArray]:
+def mean_directions(network: Network, signals: Signals, keep: BoolArray, conjugate: Conjugate) -> dict[str, FloatArray]:
     """Descent direction of every array, (rows, columns), as the mean over the samples that are kept."""
     share = keep / max(int(keep.sum()), 1)
     return {
-        coupling.name: _mean_product(network, signals, coupling, share)
+        coupling.name: _mean_product(signals, coupling, share)
         if conjugate == "product"
-        else _rows(signals, coupling, signals.activity).T @ (share[:, None] * signals.response[:, coupling.target.nodes])
+        else _rows(signals, coupling, signals.activity).T
+        @ (share[:, None] * signals.response[:, coupling.target.nodes])
         for coupling in network.arrays
     }
 
 
-def sample_directions(network: Network, signals: Signals, coupling: Coupling, conjugate: Conjugate) -> FloatArray:
+def sample_directions(signals: Signals, coupling: Coupling, conjugate: Conjugate) -> FloatArray:
     """Descent direction of one array for every sample, (batch, rows, columns)."""
     if conjugate == "product":
-        return _sample_products(network, signals, coupling)
+        return _sample_products(signals, coupling)
     rows = _rows(signals, coupling, signals.activity)
     return rows[:, :, None] * signals.response[:, None, coupling.target.nodes]
 
@@ -91,10 +90,26 @@ def exact_directions(
     direction = rows[:, :, None] * adjoint[:, None, coupling.target.nodes]
     if network.feedback == "shared" and coupling.source.start >= 0:
         size = coupling.source.size
-        direction[:, :size] += (
-            adjoint[:, coupling.source.nodes][:, :, None] * activity[:, None, coupling.target.nodes]
-        )
+        direction[:, :size] += adjoint[:, coupling.source.nodes][:, :, None] * activity[:, None, coupling.target.nodes]
     return direction
+
+
+def exact_mean(
+    network: Network,
+    inputs: FloatArray,
+    activity: FloatArray,
+    adjoint: FloatArray,
+    share: FloatArray,
+    coupling: Coupling,
+) -> FloatArray:
+    """The mean of ``exact_directions`` with the weights ``share`` (batch,), (rows, columns)."""
+    rows = _with_bias(coupling, inputs if coupling.source.start < 0 else activity[:, coupling.source.nodes])
+    direction = rows.T @ (share[:, None] * adjoint[:, coupling.target.nodes])
+    if network.feedback == "shared" and coupling.source.start >= 0:
+        size = coupling.source.size
+        weighted = share[:, None] * activity[:, coupling.target.nodes]
+        direction[:size] += adjoint[:, coupling.source.nodes].T @ weighted
+    return np.asarray(direction)
 
 
 def _with_bias(coupling: Coupling, rows: FloatArray) -> FloatArray:
@@ -110,7 +125,7 @@ def _weighted(signals: Signals, layer: Layer, share: FloatArray) -> FloatArray:
     return signals.waveform[:, :, layer.nodes] * (share[:, None] * signals.weights)[:, :, None]
 
 
-def _mean_product(network: Network, signals: Signals, coupling: Coupling, share: FloatArray) -> FloatArray:
+def _mean_product(signals: Signals, coupling: Coupling, share: FloatArray) -> FloatArray:
     source, target = coupling.source, coupling.target
     if source.start < 0:
         # A held line does not move, so its product with a node is the node's response times its own activity.
@@ -123,7 +138,7 @@ def _mean_product(network: Network, signals: Signals, coupling: Coupling, share:
     return np.concatenate([products, weighted.sum(axis=0)[None]])
 
 
-def _sample_products(network: Network, signals: Signals, coupling: Coupling) -> FloatArray:
+def _sample_products(signals: Signals, coupling: Coupling) -> FloatArray:
     source, target = coupling.source, coupling.target
     if source.start < 0:
         rows = _rows(signals, coupling, signals.activity)

@@ -5,16 +5,17 @@ from dataclasses import dataclass
 from typing import Any, final
 
 import numpy as np
+import numpy.typing as npt
 
 from substrate.arrays import BoolArray, FloatArray, IntArray
-from substrate.conjugates import exact_directions
+from substrate.conjugates import exact_mean
 from substrate.contract import Record, Substrate
 from substrate.costs import Cost
 from substrate.network import Network
 from substrate.optimiser import Momentum
 from substrate.rules.base import Estimate, FreePhase, Rule
 from substrate.rules.homeostasis import Homeostasis, symmetry
-from substrate.writing import Writer
+from substrate.writing import Writer, Written
 
 CHUNK = 512
 """Samples that are evaluated at a time."""
@@ -25,13 +26,15 @@ CHUNK = 512
 class StepReport:
     """What one training step did; the scalars that a run's log keeps.
 
-    ``gradient_norm`` is over all arrays; ``gradient_error`` the predicted noise on it relative to it.
+    ``gradient_norm`` is over all arrays; ``gradient_error`` the predicted noise on it relative to it;
+    ``gradient_cosine`` its cosine with the exact gradient, NaN where it was not judged.
     """
 
     loss: float
     accuracy: float
     gradient_norm: float
     gradient_error: float
+    gradient_cosine: float
     amplitude: float
     truncation: float
     pulses: int
@@ -54,6 +57,17 @@ class Quality:
 
     gradient_cosine: float
     error_cosine: dict[str, float]
+
+
+@final
+@dataclass(frozen=True)
+class Step:
+    """A training step: its scalars, its quality where it was judged, and what was measured."""
+
+    report: StepReport
+    quality: Quality | None
+    phase: FreePhase
+    estimate: Estimate
 
 
 @final
@@ -133,62 +147,72 @@ class Controller:
         phase, _ = self._free_phase(inputs, labels)
         return phase, self._rule.measure(self._substrate, phase)
 
-    def step(self, inputs: FloatArray, labels: IntArray, rate: float) -> StepReport:
-        """One update from a batch of inputs (batch, input) in activity units and labels (batch,)."""
+    def step(self, inputs: FloatArray, labels: IntArray, rate: float, judge: bool = False) -> Step:
+        """One update from a batch.
+
+        Args:
+            inputs: (batch, input) activities.
+            labels: (batch,).
+            rate: learning rate.
+            judge: also compare the gradient with the device's exact adjoint, where it has one.
+        """
         phase, free = self._free_phase(inputs, labels)
         estimate = self._rule.measure(self._substrate, phase)
+        quality = self._judge(phase, estimate) if judge and self._substrate.oracle is not None else None
         outputs = phase.activity[:, self.network.output.nodes]
         loss = float(self._cost.loss(outputs, labels).mean())
         accuracy = float((self._cost.predict(outputs) == labels).mean())
+        written = self._update(estimate, rate)
+        if estimate.keep.any():
+            self._cost.learn(outputs[estimate.keep], labels[estimate.keep], rate)
         norm = float(np.sqrt(sum(np.sum(d**2) for d in estimate.directions.values())))
         noise = float(np.sqrt(sum(error**2 for error in estimate.standard_errors.values())))
-        pulses = failed = saturated_weights = 0
-        if estimate.keep.any():
-            penalty = self._homeostasis.directions(self._substrate) if self._homeostasis.active else {}
-            for coupling in self.network.arrays:
-                if coupling.name in self._frozen:
-                    continue
-                direction = estimate.directions[coupling.name]
-                if coupling.name in penalty:
-                    direction = direction + penalty[coupling.name]
-                written = self._writer.change(coupling, self._optimiser.step(coupling.name, direction, rate))
-                pulses += written.pulses
-                failed += written.failed
-                saturated_weights += written.saturated
-            self._cost.learn(outputs[estimate.keep], labels[estimate.keep], rate)
-        kept = estimate.keep
-        return StepReport(
+        kept = estimate.truncation[estimate.keep]
+        report = StepReport(
             loss=loss,
             accuracy=accuracy,
             gradient_norm=norm,
             gradient_error=noise / norm if norm else 0.0,
+            gradient_cosine=quality.gradient_cosine if quality else float("nan"),
             amplitude=float(np.median(estimate.amplitude)),
-            truncation=float(np.median(estimate.truncation[kept])) if kept.any() else float("nan"),
-            pulses=pulses,
-            failed_cells=failed,
-            saturated_weights=saturated_weights,
+            truncation=float(np.median(kept)) if len(kept) else float("nan"),
+            pulses=sum(one.pulses for one in written),
+            failed_cells=sum(one.failed for one in written),
+            saturated_weights=sum(one.saturated for one in written),
             lost_branch=estimate.excluded.lost_branch,
             saturated=estimate.excluded.saturated,
             unsettled=estimate.excluded.unsettled,
             free_residual=float(np.max(free.residual)),
             settled_fraction=float(free.settled.mean()),
         )
+        return Step(report, quality, phase, estimate)
 
-    def quality(self, inputs: FloatArray, labels: IntArray) -> Quality | None:
-        """Measure a batch and compare with the exact adjoint; None where the device cannot tell."""
-        oracle = self._substrate.oracle
-        if oracle is None:
-            return None
-        phase, estimate = self.measure(inputs, labels)
+    def _update(self, estimate: Estimate, rate: float) -> list[Written]:
+        """Write the changes that an estimate asks for; nothing where no sample is left."""
+        if not estimate.keep.any():
+            return []
+        penalty = self._homeostasis.directions(self._substrate) if self._homeostasis.active else {}
+        written = []
+        for coupling in self.network.arrays:
+            if coupling.name in self._frozen:
+                continue
+            direction = estimate.directions[coupling.name]
+            if coupling.name in penalty:
+                direction = direction + penalty[coupling.name]
+            written.append(self._writer.change(coupling, self._optimiser.step(coupling.name, direction, rate)))
+        return written
+
+    def _judge(self, phase: FreePhase, estimate: Estimate) -> Quality:
         adjoint = self.exact_adjoint(phase.error)
         keep = estimate.keep
+        share = keep / max(int(keep.sum()), 1)
         dot = own = other = 0.0
         for coupling in self.network.arrays:
-            exact = exact_directions(self.network, phase.inputs[keep], phase.activity[keep], adjoint[keep], coupling)
-            mean = exact.mean(axis=0) if keep.any() else np.zeros(coupling.shape)
-            dot += float(np.sum(mean * estimate.directions[coupling.name]))
-            own += float(np.sum(estimate.directions[coupling.name] ** 2))
-            other += float(np.sum(mean**2))
+            exact = exact_mean(self.network, phase.inputs, phase.activity, adjoint, share, coupling)
+            measured = estimate.directions[coupling.name]
+            dot += float(np.sum(exact * measured))
+            own += float(np.sum(measured**2))
+            other += float(np.sum(exact**2))
         norm = np.sqrt(own * other)
         cosines = {
             layer.name: _mean_cosine(estimate.signals.response[:, layer.nodes], adjoint[:, layer.nodes], keep)
@@ -209,14 +233,14 @@ class Controller:
         values[:, self.network.output.nodes] = error
         return oracle.adjoint(values) * self._substrate.scale.unit_siemens
 
-    def evaluate(self, inputs: FloatArray, labels: IntArray) -> Evaluation:
+    def evaluate(self, inputs: npt.NDArray[np.floating[Any]], labels: IntArray) -> Evaluation:
         """Free-phase outputs of many samples against their labels."""
         loss = 0.0
         unsettled = 0
         predictions = np.empty(len(labels), dtype=np.int64)
         for start in range(0, len(labels), CHUNK):
             part = slice(start, start + CHUNK)
-            phase, free = self._free_phase(inputs[part], labels[part])
+            phase, free = self._free_phase(inputs[part].astype(np.float64), labels[part])
             outputs = phase.activity[:, self.network.output.nodes]
             loss += float(self._cost.loss(outputs, labels[part]).sum())
             predictions[part] = self._cost.predict(outputs)

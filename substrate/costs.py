@@ -58,7 +58,7 @@ class SquaredError(Cost):
 
     def predict(self, outputs: FloatArray) -> IntArray:
         """The node of the largest activity."""
-        return np.argmax(outputs, axis=1)
+        return np.asarray(np.argmax(outputs, axis=1))
 
     def learn(self, outputs: FloatArray, labels: IntArray, rate: float) -> None:
         """Nothing to learn."""
@@ -94,7 +94,7 @@ class SoftmaxReadout(Cost):
 
     def error(self, outputs: FloatArray, labels: IntArray) -> FloatArray:
         """V^T (y - p)."""
-        return self._difference(outputs, labels) @ self._weights.T
+        return np.asarray(self._difference(outputs, labels) @ self._weights.T)
 
     def loss(self, outputs: FloatArray, labels: IntArray) -> FloatArray:
         """-log p of the class."""
@@ -103,7 +103,7 @@ class SoftmaxReadout(Cost):
 
     def predict(self, outputs: FloatArray) -> IntArray:
         """The most probable class."""
-        return np.argmax(outputs @ self._weights + self._bias, axis=1)
+        return np.asarray(np.argmax(outputs @ self._weights + self._bias, axis=1))
 
     def learn(self, outputs: FloatArray, labels: IntArray, rate: float) -> None:
         """One step of gradient descent on the read-out, over the mean of the batch."""

@@ -59,7 +59,7 @@ class SamplingPlan:
 
     def phases(self) -> FloatArray:
         """Phase of the nudge at each sample of one period, (samples_per_period,) radians."""
-        return np.arange(self.samples_per_period) * (2 * np.pi / self.samples_per_period)
+        return np.asarray(np.arange(self.samples_per_period) * (2 * np.pi / self.samples_per_period), dtype=np.float64)
 
     def distinct(self) -> tuple[FloatArray, IntArray]:
         """Quasi-static response depends on cos(phase) alone: its distinct values, falling, and which each sample has.

@@ -1,7 +1,7 @@
 """Signed weights onto differential pairs: how wanted changes of weights become pulses or conductances.
 
 w = (g+ - g-)/unit. A change is shared between the two devices of a pair, which move in opposite directions and take
-turns with the odd pulse, so that their mean stays where it is. Devices that only go up (PCM) get all pulses on one side.
+turns with the odd pulse, so that their mean stays where it is. Devices that only go up (PCM) get all on one side.
 
 Modes: ``outright`` sets conductances (devices that take any value); ``blind`` rounds each change to pulses at random,
 right on average; ``accumulate`` keeps what is less than a pulse in a digital accumulator (mixed precision);

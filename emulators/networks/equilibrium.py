@@ -21,7 +21,7 @@ HANDOVER_RESIDUAL = 1e-2
 """Residual, in activity units, at which the dynamics hand over to the accelerated solver."""
 
 WANDERING = 30.0
-"""How far, in units of the residual at hand-over, the accelerated solver may move; a decay time of 30 time constants."""
+"""How far, in units of the residual at hand-over, the accelerated solver may move: a decay of 30 time constants."""
 
 MEMORY = 4
 """Differences kept by Anderson acceleration."""
@@ -109,9 +109,7 @@ def _integrate(
     return u, residual, most_steps
 
 
-def accelerate(
-    network: CurrentModeNetwork, guess: FloatArray, drive: FloatArray, tolerance: Tolerance
-) -> Equilibrium:
+def accelerate(network: CurrentModeNetwork, guess: FloatArray, drive: FloatArray, tolerance: Tolerance) -> Equilibrium:
     """Anderson acceleration of the pivot's fixed point from ``guess``; stability is not looked at.
 
     Returns:

@@ -66,8 +66,7 @@ class Homeostasis:
         """Rows e with E[e e^T] = 1: random orthogonal sets, (probe, size)."""
         count = self._probes or size
         sets = [
-            np.linalg.qr(self._rng.standard_normal((size, size)))[0] * np.sqrt(size)
-            for _ in range(-(-count // size))
+            np.linalg.qr(self._rng.standard_normal((size, size)))[0] * np.sqrt(size) for _ in range(-(-count // size))
         ]
         return np.concatenate(sets)[:count]
 

@@ -29,8 +29,8 @@ LOST_TRUNCATION = 0.5
 """First omitted term over the derivative, beyond three sigma of its noise, at which the branch counts as lost."""
 
 TYPICAL = 0.75
-"""Quantile of the samples' truncation that an automatic amplitude looks at: a few hard samples carry a trained network's
-gradient."""
+"""Quantile of the samples' truncation that an automatic amplitude looks at: a few hard samples carry the gradient of a
+trained network."""
 
 PREPARATION_ROUNDS = 8
 """Nudges of the first batch in which an automatic amplitude finds its drive."""
@@ -81,9 +81,7 @@ class OscillatingEP(Rule):
         weights = derivative_weights(plan.samples_per_period, plan.periods, plan.harmonics) / beta[:, None]
         response = np.matmul(weights[:, None, :], waveform)[:, 0]
         variance = derivative_variance(noise, plan.sample_count, plan.harmonics, beta)
-        signals = Signals(
-            phase.inputs, free_value(cosines), response, np.asarray(variance), waveform, weights
-        )
+        signals = Signals(phase.inputs, free_value(cosines), response, np.asarray(variance), waveform, weights)
         truncation, worst = self._truncation(cosines, noise)
         unsettled = ~phase.usable
         saturated = record.saturated & ~unsettled

@@ -1,0 +1,180 @@
+"""The command line. Bad input ends with one message and exit code 2, never with a traceback unless ``--debug`` asks."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from substrate.errors import InputError, RunInterrupted, SubstrateError
+
+DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        options.command(options)
+    except InputError as error:
+        if options.debug:
+            raise
+        return _complain(error, BAD_INPUT)
+    except RunInterrupted as error:
+        return _complain(error, INTERRUPTED)
+    except KeyboardInterrupt:
+        return _complain(RunInterrupted("interrupted"), INTERRUPTED)
+    except BrokenPipeError:
+        # The reader of our output went away; there is nobody left to tell.
+        sys.stderr.close()
+        return FAILED
+    except (SubstrateError, OSError, MemoryError, ArithmeticError) as error:
+        if options.debug:
+            raise
+        return _complain(error, FAILED)
+    return DONE
+
+
+def _complain(error: BaseException, code: int) -> int:
+    print(f"substrate: {error or type(error).__name__}", file=sys.stderr)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="substrate", description="Train memristive crossbar networks in place with equilibrium propagation."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, command: Any, text: str) -> argparse.ArgumentParser:
+        one = commands.add_parser(name, help=text, description=text)
+        one.set_defaults(command=command)
+        one.add_argument("--debug", action="store_true", help="show a traceback on errors")
+        return one
+
+    one = add("run", _run, "train an experiment")
+    one.add_argument("experiment", help="a YAML file, or the name of a shipped experiment")
+    one.add_argument("--set", action="append", default=[], metavar="KEY.SUB=VALUE", help="override one key")
+    one.add_argument("--seed", type=int, help="replace the experiment's seed")
+    one.add_argument("--output", metavar="RUN.h5", help="the run file (default: runs/NAME-seedN-TIME.h5)")
+    one.add_argument("--overwrite", action="store_true", help="replace a run file of this name")
+    one.add_argument("--quiet", action="store_true", help="no progress, only the name of the run file")
+
+    one = add("resume", _resume, "go on with a finished, interrupted or killed run from its last checkpoint")
+    one.add_argument("run")
+    one.add_argument("--epochs", type=int, help="the new total number of epochs")
+    one.add_argument("--quiet", action="store_true", help="no progress, only the name of the run file")
+
+    one = add("recover", _recover, "make a plain, readable file of a run whose process was killed")
+    one.add_argument("run")
+
+    one = add("show", _show, "what was run, on what, and how it went")
+    one.add_argument("run")
+    one.add_argument("--json", action="store_true", help="as JSON")
+
+    one = add("report", _report, "one self-contained HTML page with the pictures of a run")
+    one.add_argument("run")
+    one.add_argument("-o", "--output", required=True, metavar="REPORT.html")
+
+    one = add("check-gradient", _check_gradient, "compare the device's gradient with a reference")
+    one.add_argument("source", help="an experiment, or a run file, whose trained cells are then checked")
+    one.add_argument("--set", action="append", default=[], metavar="KEY.SUB=VALUE", help="override one key")
+    one.add_argument("--seed", type=int, help="replace the experiment's seed")
+    one.add_argument("--samples", type=int, default=128, help="training samples to check (default 128)")
+    one.add_argument("--reference", help="exact or multiplexed; default: the best that the device allows")
+    one.add_argument("--json", action="store_true", help="as JSON")
+
+    one = add("backends", _backends, "backends that are installed")
+    one.add_argument("--json", action="store_true", help="as JSON")
+    return parser
+
+
+def _run(options: argparse.Namespace) -> None:
+    from substrate.experiment.config import load_experiment
+    from substrate.experiment.progress import progress
+    from substrate.experiment.runner import run
+
+    experiment = load_experiment(options.experiment, options.set, options.seed)
+    path = run(experiment, options.output, progress(options.quiet), overwrite=options.overwrite)
+    print(path)
+
+
+def _resume(options: argparse.Namespace) -> None:
+    from substrate.experiment.progress import progress
+    from substrate.experiment.runner import resume
+
+    if options.epochs is not None and options.epochs < 1:
+        raise InputError(f"--epochs: expected at least 1, got {options.epochs}")
+    print(resume(options.run, options.epochs, progress(options.quiet)))
+
+
+def _recover(options: argparse.Namespace) -> None:
+    from substrate.experiment.recover import recover
+
+    print(recover(options.run))
+
+
+def _show(options: argparse.Namespace) -> None:
+    from substrate.experiment.runfile import open_run
+
+    with open_run(options.run) as run:
+        summary = run.summary()
+    if options.json:
+        print(json.dumps(summary, indent=2))
+        return
+    width = max(len(key) for key in summary)
+    for key, value in summary.items():
+        shown = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
+        if isinstance(value, list):
+            shown = " ".join(str(part) for part in value)
+        print(f"{key:{width}}  {'-' if shown is None else shown}")
+
+
+def _report(options: argparse.Namespace) -> None:
+    from substrate.experiment.report import write_report
+
+    print(write_report(options.run, options.output))
+
+
+def _check_gradient(options: argparse.Namespace) -> None:
+    from substrate.experiment.assembly import assemble
+    from substrate.experiment.config import load_experiment
+    from substrate.experiment.gradient_check import check_gradient
+    from substrate.experiment.runner import trained_state
+
+    state = None
+    if Path(options.source).suffix in (".h5", ".hdf5"):
+        text, state = trained_state(options.source)
+        experiment = load_experiment(options.source, options.set, options.seed, text=text)
+    else:
+        experiment = load_experiment(options.source, options.set, options.seed)
+    result = check_gradient(assemble(experiment), options.samples, options.reference, state)
+    if options.json:
+        print(json.dumps(result.as_data(), indent=2))
+        return
+    excluded = ", ".join(f"{name} {count}" for name, count in result.samples_excluded.items())
+    print(f"reference {result.reference}; {result.samples} samples; amplitude {result.amplitude:.3g}")
+    print(f"excluded: {excluded}")
+    print(f"{'coupling':24}{'cosine':>10}{'rel. error':>12}{'sample error':>14}{'std. error':>12}")
+    for name, one in [*result.couplings.items(), ("total", result.total)]:
+        print(
+            f"{name:24}{one.cosine:10.6f}{one.relative_error:12.2e}{one.median_sample_error:14.2e}"
+            f"{one.standard_error:12.2e}"
+        )
+
+
+def _backends(options: argparse.Namespace) -> None:
+    from substrate.registry import backend_names, load_backend
+
+    summaries = {name: load_backend(name).summary for name in backend_names()}
+    if options.json:
+        print(json.dumps(summaries, indent=2))
+        return
+    for name, summary in summaries.items():
+        print(f"{name:16}{summary}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

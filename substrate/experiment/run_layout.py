@@ -1,0 +1,92 @@
+"""The series of a training run's file."""
+
+from dataclasses import fields
+
+import numpy as np
+
+from substrate.controller import StepReport
+from substrate.experiment.assembly import Assembly
+from substrate.experiment.layout import Column, Series
+
+_COUNTS = frozenset({"pulses", "failed_cells", "saturated_weights", "lost_branch", "saturated", "unsettled"})
+
+
+def series_of(assembly: Assembly) -> dict[str, Series]:
+    """Every series that the runner appends to, by name."""
+    experiment, network = assembly.experiment, assembly.substrate.network
+    layers = [layer.name for layer in network.layers[1:]]
+    plan = experiment.nudge.plan()
+    outputs, classes = network.output.size, assembly.dataset.class_count
+    phases = np.degrees(plan.phases())
+    steps = [Column(field.name, "i8" if field.name in _COUNTS else "f8", "1") for field in fields(StepReport)]
+    steps += [Column("learning_rate")]
+    steps += [
+        Column(f"error_cosine_{name}", description="cosine between measured and exact error, mean over samples")
+        for name in layers
+    ]
+    series = {
+        "epochs": Series(
+            (
+                Column("test_accuracy"),
+                Column("train_accuracy"),
+                Column("train_loss"),
+                Column("test_loss"),
+                Column("test_unsettled", "i8"),
+                Column("symmetry"),
+                Column("learning_rate"),
+                Column("pulses", "i8"),
+                Column("excluded_fraction"),
+                Column("gradient_cosine"),
+                Column("seconds", units="s"),
+                Column("samples_per_second", units="1/s"),
+            ),
+            index="epoch",
+        ),
+        "train": Series(tuple(steps), index="step"),
+        "conductances": Series(
+            tuple(
+                Column(
+                    coupling.name,
+                    units="siemens",
+                    shape=(2, *coupling.shape),
+                    dims=("polarity", "wordline", "bitline"),
+                )
+                for coupling in network.arrays
+            ),
+            index="epoch",
+        ),
+        "evaluation": Series(
+            (Column("confusion", "i8", shape=(classes, classes), dims=("label", "prediction")),), index="epoch"
+        ),
+        "nudge": Series(
+            (
+                Column(
+                    "output_volts",
+                    units="volts",
+                    shape=(plan.samples_per_period, outputs),
+                    dims=("phase", "output"),
+                    coordinates={"phase": phases},
+                ),
+                Column(
+                    "cosine_volts",
+                    units="volts",
+                    shape=(plan.highest_harmonic + 1, outputs),
+                    dims=("harmonic", "output"),
+                ),
+                Column(
+                    "sine_volts",
+                    units="volts",
+                    shape=(plan.highest_harmonic + 1, outputs),
+                    dims=("harmonic", "output"),
+                ),
+                Column("nudge_amperes", units="amperes", shape=(outputs,), dims=("output",)),
+            ),
+            index="epoch",
+        ),
+    }
+    if experiment.logging.records:
+        shape = (experiment.training.batch_size, plan.sample_count, network.node_count)
+        series["records"] = Series(
+            (Column("nodes", units="volts", shape=shape, dims=("sample", "time", "node")),), index="epoch"
+        )
+    return series

@@ -1,0 +1,386 @@
+"""Runs: training from an experiment, step by step, into a run file; and going on from a checkpoint."""
+
+import math
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import FrameType
+from typing import Any, final
+
+import numpy as np
+
+from substrate.arrays import FloatArray, IntArray
+from substrate.controller import Controller, Evaluation, Step
+from substrate.demodulation import harmonics
+from substrate.errors import InputError, RunFileError, RunInterrupted
+from substrate.experiment.assembly import Assembly, assemble
+from substrate.experiment.checkpoint import pack_state, unpack_state
+from substrate.experiment.config import Experiment, load_experiment
+from substrate.experiment.progress import Progress, Silent
+from substrate.experiment.recorder import Recorder, RunHeader
+from substrate.experiment.run_layout import series_of
+from substrate.experiment.runfile import open_run
+
+PACKAGES = ("numpy", "scipy", "numba", "h5py", "pydantic", "pyyaml", "scikit-learn")
+"""Packages whose versions a run file keeps."""
+
+
+def run(
+    experiment: Experiment,
+    output: str | Path | None = None,
+    progress: Progress | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Train, from the first step to the last.
+
+    Args:
+        experiment: what to run.
+        output: the run file; by default ``runs/NAME-seedN-TIME.h5``.
+        progress: who is told.
+        overwrite: replace a run file of this name.
+
+    Returns:
+        The run file.
+
+    Raises:
+        InputError: data, layers or device that do not fit together; a run file that exists.
+        RunInterrupted: stopped on request, at a checkpoint.
+    """
+    assembly = assemble(experiment)
+    path = Path(output) if output is not None else _default_output(experiment)
+    if not path.parent.is_dir():
+        if output is not None:
+            raise InputError(f"{path}: the folder {path.parent} does not exist")
+        path.parent.mkdir(parents=True)
+    with assembly.substrate:
+        controller = assembly.controller()
+        training = _Training(assembly, controller)
+        recorder = Recorder.create(
+            path,
+            _header(experiment),
+            series_of(assembly),
+            checkpoint_bytes=training.checkpoint_bytes(),
+            default="epochs",
+            overwrite=overwrite,
+        )
+        with recorder:
+            training.begin(recorder)
+            training.go_on(recorder, progress or Silent())
+    return path
+
+
+def resume(path: str | Path, epochs: int | None = None, progress: Progress | None = None) -> Path:
+    """Go on with a run from its last checkpoint.
+
+    Args:
+        path: the run file.
+        epochs: the new total; by default the run's own.
+        progress: who is told.
+
+    Raises:
+        RunFileError: no run file, or none that can be continued.
+        InputError: fewer epochs than are done.
+        RunInterrupted: stopped on request, at a checkpoint.
+    """
+    with open_run(path) as source:
+        text = str(source.attrs["experiment_yaml"])
+        if source.status == "running":
+            raise RunFileError(f"{path}: is being written by another process")
+        saved = source.checkpoint()
+    if saved is None:
+        raise RunFileError(f"{path}: holds no checkpoint to go on from; start it anew")
+    overrides = [] if epochs is None else [f"training.epochs={epochs}"]
+    experiment = load_experiment(path, overrides, text=text)
+    assembly = assemble(experiment)
+    state = unpack_state(saved.blob)
+    if experiment.training.epochs < state["epoch"]:
+        raise InputError(f"--epochs {experiment.training.epochs}: {path} has done {state['epoch']} epochs")
+    with assembly.substrate:
+        controller = assembly.controller()
+        training = _Training(assembly, controller)
+        training.restore(state)
+        # Hardware does not go back with the file: what it was told since the checkpoint stays in the log.
+        lengths = None if assembly.substrate.states is not None else _all_rows(path)
+        recorder = Recorder.resume(path, tuple(sys.argv), lengths=lengths, experiment_yaml=experiment.to_yaml())
+        with recorder:
+            training.go_on(recorder, progress or Silent())
+    return Path(path)
+
+
+def trained_state(path: str | Path) -> tuple[str, dict[str, Any]]:
+    """The experiment of a run file, as YAML, and the state of its last checkpoint.
+
+    Raises:
+        RunFileError: no run file, or one without a checkpoint.
+    """
+    with open_run(path) as source:
+        text = str(source.attrs["experiment_yaml"])
+        saved = source.checkpoint()
+    if saved is None:
+        raise RunFileError(f"{path}: holds no checkpoint")
+    return text, unpack_state(saved.blob)
+
+
+@final
+class _Training:
+    """The state of a run between two steps, and its way through the epochs."""
+
+    def __init__(self, assembly: Assembly, controller: Controller) -> None:
+        self._assembly = assembly
+        self._controller = controller
+        training = assembly.experiment.training
+        self._epoch = 0
+        self._batch = 0
+        self._step = 0
+        self._order: IntArray = np.zeros(0, dtype=np.int64)
+        self._sums = _zero_sums()
+        self._batches = len(assembly.dataset.train_labels) // training.batch_size
+
+    def checkpoint_bytes(self) -> int:
+        """Room for a packed state: what there is now, and what training adds to it for every array."""
+        per_weight = 5 * 8
+        weights = sum(math.prod(coupling.shape) for coupling in self._controller.network.arrays)
+        order = 8 * len(self._assembly.dataset.train_labels)
+        return len(pack_state(self.snapshot())) + per_weight * weights + order + (1 << 17)
+
+    def snapshot(self) -> dict[str, Any]:
+        """Everything that the rest of the run depends on."""
+        states = self._assembly.substrate.states
+        return {
+            "epoch": self._epoch,
+            "batch": self._batch,
+            "step": self._step,
+            "order": self._order,
+            "sums": dict(self._sums),
+            "order_generator": self._assembly.rngs["order"].bit_generator.state,
+            "controller": self._controller.snapshot(),
+            "substrate": states.snapshot() if states is not None else None,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Put a state back; cells of hardware stay as they are, and are read when they are needed."""
+        self._epoch, self._batch, self._step = int(state["epoch"]), int(state["batch"]), int(state["step"])
+        self._order = state["order"]
+        self._sums = dict(state["sums"])
+        self._assembly.rngs["order"].bit_generator.state = state["order_generator"]
+        self._controller.restore(state["controller"])
+        states = self._assembly.substrate.states
+        if states is not None and state["substrate"] is not None:
+            states.restore(state["substrate"])
+
+    def begin(self, recorder: Recorder) -> None:
+        """Program the initial weights and log them."""
+        controller, dataset = self._controller, self._assembly.dataset
+        controller.program(self._assembly.initial_weights())
+        first = self._assembly.experiment.training.batch_size
+        controller.prepare(dataset.train_inputs[:first].astype(np.float64), dataset.train_labels[:first])
+        recorder.append("conductances", self._cells(), index=0)
+        recorder.checkpoint(pack_state(self.snapshot()))
+
+    def go_on(self, recorder: Recorder, progress: Progress) -> None:
+        """Train to the last epoch, or until asked to stop."""
+        training = self._assembly.experiment.training
+        with progress, _stop_requests() as stopping:
+            progress.start(
+                self._assembly.experiment.experiment, training.epochs, self._batches, self._epoch * self._batches
+            )
+            while self._epoch < training.epochs:
+                self._one_epoch(recorder, progress, stopping)
+
+    def _one_epoch(self, recorder: Recorder, progress: Progress, stopping: Callable[[], bool]) -> None:
+        experiment, dataset = self._assembly.experiment, self._assembly.dataset
+        training, logging = experiment.training, experiment.logging
+        rate = training.learning_rate * training.learning_rate_decay**self._epoch
+        started = time.monotonic()
+        first_batch = self._batch
+        if not self._batch:
+            self._order = self._assembly.rngs["order"].permutation(len(dataset.train_labels))
+            self._sums = _zero_sums()
+        step: Step | None = None
+        while self._batch < self._batches:
+            chosen = self._order[self._batch * training.batch_size : (self._batch + 1) * training.batch_size]
+            judge = bool(logging.quality_every) and self._step % logging.quality_every == 0
+            last = self._batch == self._batches - 1
+            inputs = dataset.train_inputs[chosen].astype(np.float64)
+            step = self._controller.step(inputs, dataset.train_labels[chosen], rate, judge=judge)
+            recorder.append("train", self._row(step, rate))
+            if logging.records and not self._batch:
+                volts = step.estimate.signals.waveform * self._assembly.substrate.scale.volts_per_unit
+                recorder.append("records", {"nodes": volts})
+            if last:
+                recorder.append("nudge", self._period(step), index=self._epoch + 1)
+            self._count(step)
+            self._batch += 1
+            self._step += 1
+            progress.step(self._epoch + 1, asdict(step.report))
+            if stopping() and not last:
+                self._save(recorder)
+                raise RunInterrupted(f"stopped in epoch {self._epoch + 1}, after step {self._step}")
+        trained_seconds = time.monotonic() - started
+        evaluation = self._controller.evaluate(dataset.test_inputs, dataset.test_labels)
+        row = self._epoch_row(evaluation, rate, started, (self._batches - first_batch) / trained_seconds)
+        self._epoch += 1
+        self._batch = 0
+        recorder.append("conductances", self._cells(), index=self._epoch)
+        recorder.append("evaluation", {"confusion": self._confusion(evaluation)}, index=self._epoch)
+        recorder.append("epochs", row, index=self._epoch)
+        progress.epoch(self._epoch, {**row, **self._means()})
+        done = self._epoch == training.epochs
+        if done or stopping() or self._epoch % logging.checkpoint_every_epochs == 0:
+            self._save(recorder)
+        if stopping() and not done:
+            raise RunInterrupted(f"stopped after epoch {self._epoch}")
+
+    def _save(self, recorder: Recorder) -> None:
+        recorder.checkpoint(pack_state(self.snapshot()))
+
+    def _row(self, step: Step, rate: float) -> dict[str, Any]:
+        row = asdict(step.report) | {"learning_rate": rate}
+        for layer in self._controller.network.layers[1:]:
+            cosine = step.quality.error_cosine[layer.name] if step.quality else float("nan")
+            row[f"error_cosine_{layer.name}"] = cosine
+        return row
+
+    def _count(self, step: Step) -> None:
+        report = step.report
+        sums = self._sums
+        for name in ("loss", "accuracy", "amplitude"):
+            sums[name] += getattr(report, name)
+        sums["pulses"] += report.pulses
+        sums["excluded"] += report.lost_branch + report.saturated + report.unsettled
+        sums["steps"] += 1
+        if math.isfinite(report.gradient_cosine):
+            sums["cosine"] += report.gradient_cosine
+            sums["judged"] += 1
+
+    def _means(self) -> dict[str, float]:
+        sums = self._sums
+        return {
+            "amplitude": sums["amplitude"] / sums["steps"],
+            "excluded": int(sums["excluded"]),
+            "gradient_cosine": sums["cosine"] / sums["judged"] if sums["judged"] else float("nan"),
+        }
+
+    def _epoch_row(
+        self, evaluation: Evaluation, rate: float, started: float, batches_per_second: float
+    ) -> dict[str, Any]:
+        sums, batch = self._sums, self._assembly.experiment.training.batch_size
+        return {
+            "train_loss": sums["loss"] / sums["steps"],
+            "train_accuracy": sums["accuracy"] / sums["steps"],
+            "test_loss": evaluation.loss,
+            "test_accuracy": evaluation.accuracy,
+            "test_unsettled": evaluation.unsettled,
+            "symmetry": self._controller.symmetry(),
+            "learning_rate": rate,
+            "pulses": int(sums["pulses"]),
+            "excluded_fraction": sums["excluded"] / (sums["steps"] * batch),
+            "gradient_cosine": self._means()["gradient_cosine"],
+            "seconds": time.monotonic() - started,
+            "samples_per_second": batches_per_second * batch,
+        }
+
+    def _cells(self) -> dict[str, FloatArray]:
+        substrate = self._assembly.substrate
+        return {coupling.name: substrate.read_cells(coupling.name) for coupling in substrate.network.arrays}
+
+    def _confusion(self, evaluation: Evaluation) -> IntArray:
+        classes = self._assembly.dataset.class_count
+        table = np.zeros((classes, classes), dtype=np.int64)
+        np.add.at(table, (self._assembly.dataset.test_labels, evaluation.predictions), 1)
+        return table
+
+    def _period(self, step: Step) -> dict[str, Any]:
+        """One nudge period at the outputs, with its harmonics: of the batch's sample with the largest error."""
+        plan = self._assembly.experiment.nudge.plan()
+        substrate = self._assembly.substrate
+        sample = int(np.argmax(np.sum(step.phase.error**2, axis=1)))
+        outputs = substrate.network.output.nodes
+        volts = step.estimate.signals.waveform[sample][:, outputs] * substrate.scale.volts_per_unit
+        cosines, sines = harmonics(volts.T, plan.samples_per_period, plan.highest_harmonic)
+        period = volts.reshape(plan.periods, plan.samples_per_period, -1)[-1]
+        peak = step.estimate.amplitude[sample] * step.phase.error[sample] * substrate.scale.unit_amperes
+        return {"output_volts": period, "cosine_volts": cosines.T, "sine_volts": sines.T, "nudge_amperes": peak}
+
+
+def _zero_sums() -> dict[str, float]:
+    return dict.fromkeys(("loss", "accuracy", "amplitude", "pulses", "excluded", "steps", "cosine", "judged"), 0.0)
+
+
+@contextmanager
+def _stop_requests() -> Iterator[Callable[[], bool]]:
+    """Ctrl-C or SIGTERM once: stop at the next checkpoint; again: at once. Only the main thread gets signals."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked.is_set
+        return
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked.is_set
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _default_output(experiment: Experiment) -> Path:
+    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    return Path("runs") / f"{experiment.experiment}-seed{experiment.seed}-{stamp}.h5"
+
+
+def _all_rows(path: str | Path) -> dict[str, int]:
+    with open_run(path) as source:
+        return source.lengths
+
+
+def _header(experiment: Experiment) -> RunHeader:
+    return RunHeader(
+        experiment_yaml=experiment.to_yaml(),
+        seed=experiment.seed,
+        argv=tuple(sys.argv),
+        git_commit=_git_commit(),
+        packages={"python": sys.version.split()[0], **{name: _version(name) for name in PACKAGES}},
+        substrate_version=_version("analog-substrate"),
+    )
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _git_commit() -> str:
+    """The commit of the tree that this code runs from, with ``-dirty`` after it; empty outside a clone."""
+    folder = Path(__file__).resolve().parents[2]
+    if not (folder / ".git").exists():
+        return ""
+    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
+    try:
+        found = subprocess.run(
+            ["git", "describe", "--always", "--abbrev=40", "--dirty"],
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=False,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return found.stdout.strip() if found.returncode == 0 else ""
