@@ -182,7 +182,8 @@ class Devices:
 
         Leaves g = target (1 + spread xi) + sigma(target) xi' with sigma the law's programming noise. What a device
         cannot reach is held at its own bound: that is physical, and reported. Counts no pulses. ``mask``: the cells
-        to program (default all); targets outside the window raise InputError that names the cell.
+        to program (default all); targets outside the window raise InputError that names the cell. Every cell of the
+        array draws its random numbers, programmed or not.
         """
         target, selected = self._check_target(target_siemens, mask)
         g_max = self._window[1]

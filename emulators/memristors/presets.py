@@ -12,7 +12,8 @@ conductances; put your own device's in its place.
 
 **Left out.** The array presets subtract a reference device at the symmetry point; here a weight is a pair of cells and
 the pair does that. Devices that do not switch (10 and 13.5 % measured) are no part of the law: pass
-``failing_fraction`` as the fraction of stuck cells.
+``failing_fraction`` as the fraction of stuck cells. Where the step's spread is published as log-normal, its median is
+taken to be the published step.
 """
 
 from __future__ import annotations
