@@ -4,14 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ngspice import Cell, crossbar_deck, port_currents, run_deck
+from ngspice import CURVED_CELLS, Cell, crossbar_deck, port_currents, run_deck, sinh_cell
 
 from emulators.crossbar import Crossbar
 from emulators.crossbar_lines import STATES, Lines
 from emulators.memristors.cell_law import CellLaw
-from emulators.memristors.rectifying import RectifyingCell
 from emulators.memristors.sinh import SinhCell
-from emulators.memristors.transistor import SeriesResistanceCell, TransistorCell
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -32,37 +30,7 @@ def test_ohmic_currents_both_ways(seed: int, tmp_path: Path) -> None:
         assert np.abs(array.read(volts, direction) - answer).max() < 1e-6 * np.abs(answer).max()
 
 
-def sinh_cell(name: str, word: str, bit: str, g: float) -> str:
-    return f"B{name} {word} {bit} I={g:.17g}*sinh(3*V({word},{bit}))/3"
-
-
-def rectifying_cell(name: str, word: str, bit: str, g: float) -> str:
-    v = f"V({word},{bit})"
-    return f"B{name} {word} {bit} I={g:.17g}*(exp(6*{v})-exp(-1.5*{v}))/7.5"
-
-
-def series_cell(name: str, word: str, bit: str, g: float) -> str:
-    return f"R{name} {word} m{name} 2e4\n" + sinh_cell(name, f"m{name}", bit, g)
-
-
-def transistor_cell(name: str, word: str, bit: str, g: float) -> str:
-    """The channel by the square law as a behavioural source; gate overdrive .6 V, 2e-4 A/V^2, .05/V."""
-    v = f"V({word},m{name})"
-    inside = f"min(abs({v}),0.6)"
-    channel = f"sgn({v})*2e-4*(0.6-0.5*{inside})*{inside}*(1+0.05*abs({v}))"
-    return f"Bt{name} {word} m{name} I={channel}\nR{name} m{name} {bit} {1 / g:.17g}"
-
-
-@pytest.mark.parametrize(
-    ("law", "cell"),
-    [
-        (SinhCell(3.0), sinh_cell),
-        (RectifyingCell(6.0, 1.5), rectifying_cell),
-        (SeriesResistanceCell(2e4, SinhCell(3.0)), series_cell),
-        (TransistorCell(0.6, 2e-4, 0.05), transistor_cell),
-    ],
-    ids=["sinh", "rectifying", "1T1R-resistance", "1T1R-transistor"],
-)
+@pytest.mark.parametrize(("law", "cell"), CURVED_CELLS.values(), ids=CURVED_CELLS)
 @pytest.mark.parametrize("direction", ["forward", "backward"])
 def test_curved_cells(law: CellLaw, cell: Cell, direction: str, tmp_path: Path) -> None:
     rng = np.random.default_rng(21)
