@@ -1,4 +1,4 @@
-"""Arrays of programmable cells behind wires, in differential pairs, as a network of the current-mode family uses them."""
+"""Arrays of programmable cells behind wires, in differential pairs, as a current-mode network uses them."""
 
 from typing import final
 

@@ -2,8 +2,8 @@
 
 With a fixed beta every sample is nudged by beta e, so that badly classified samples are driven hard and the others
 hardly above the noise. ``auto`` drives all samples alike instead: beta = drive/rms(e) with one *drive* in activity
-units, and moves the drive to where the two errors of a derivative balance. With harmonics up to an odd K the truncation error
-grows as t ~ drive^(K + 1) and the noise error falls as n ~ 1/drive; t^2 + n^2 is least at t = n/sqrt(K + 1).
+units, and moves the drive to where the two errors of a derivative balance. With harmonics up to an odd K the
+truncation error grows as t ~ drive^(K + 1) and the noise error falls as n ~ 1/drive; t^2 + n^2 is least at t = n/sqrt(K + 1).
 """
 
 from dataclasses import dataclass

@@ -1,8 +1,8 @@
 """From demodulated activities to descent directions, array by array (physics.md, 2.2).
 
 Product rule: the cell's conjugate s_i s_j is demodulated itself; for symmetric couplings, whose one array (or
-mirrored pair of arrays) descends along d(s_i s_j)/dbeta. Post-synaptic rule: for each directed weight j -> i, the response of s_i
-times the free activity s_j(0); for separate feedback arrays, whatever their symmetry.
+mirrored pair of arrays) descends along d(s_i s_j)/dbeta. Post-synaptic rule: for each directed weight j -> i, the
+response of s_i times the free activity s_j(0); for separate feedback arrays, whatever their symmetry.
 """
 
 from dataclasses import dataclass

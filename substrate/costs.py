@@ -38,7 +38,7 @@ class Cost(ABC):
 
 @final
 class SquaredError(Cost):
-    """C = |s - y|^2/2 with one output node a class; y is ``targets[1]`` at the class's own node and ``targets[0]`` else."""
+    """C = |s - y|^2/2, one output node a class; y is ``targets[1]`` at the class's own node and ``targets[0]`` else."""
 
     def __init__(self, targets: tuple[float, float]) -> None:
         self._low, self._high = targets

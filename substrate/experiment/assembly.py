@@ -1,5 +1,6 @@
 """From an experiment to the objects that run it; each concern has its own random generator, all from the one seed."""
 
+import math
 from dataclasses import dataclass
 from typing import final
 
@@ -13,7 +14,7 @@ from substrate.costs import Cost, SoftmaxReadout, SquaredError
 from substrate.datasets import Dataset, load_dataset
 from substrate.errors import InputError
 from substrate.experiment.config import Experiment
-from substrate.network import Network
+from substrate.network import Coupling, Network
 from substrate.optimiser import Momentum
 from substrate.registry import load_backend
 from substrate.rules.homeostasis import Homeostasis
@@ -106,15 +107,17 @@ def assemble(experiment: Experiment) -> Assembly:
 def initial_weights(
     network: Network, scale: float, angle_radians: float, rng: np.random.Generator
 ) -> dict[str, FloatArray]:
-    """Normal weights of standard deviation scale/sqrt(fan-in), no biases, feedback mirrored at an angle.
+    """Normal weights whose largest singular value is about ``scale``, no biases, feedback mirrored at an angle.
 
-    Feedback is sin(a) R + cos(a) F^T with R drawn like F^T (arXiv 2309.02214, section 4).
+    A coupling and its mirror form a loop whose gain is that singular value, so it, and not the variance at one end,
+    decides whether the network settles: a Gaussian m x n matrix of standard deviation d has its largest singular value
+    near d (sqrt(m) + sqrt(n)) (Marchenko & Pastur 1967). Feedback is sin(a) R + cos(a) F^T with R drawn like F^T (arXiv 2309.02214, section 4).
     """
     weights: dict[str, FloatArray] = {}
     for coupling in network.forward:
         values = np.zeros(coupling.shape)
         size = coupling.source.size
-        values[:size] = rng.standard_normal((size, coupling.target.size)) * (scale / np.sqrt(size))
+        values[:size] = rng.standard_normal((size, coupling.target.size)) * _deviation(scale, coupling)
         weights[coupling.name] = values
     if network.feedback == "separate":
         for coupling in network.backward:
@@ -122,9 +125,13 @@ def initial_weights(
             if mirror is None:
                 raise InputError(f"coupling {coupling.name} has no mirror")
             transpose = weights[mirror.name][: mirror.source.size].T
-            unrelated = rng.standard_normal(transpose.shape) * (scale / np.sqrt(mirror.source.size))
+            unrelated = rng.standard_normal(transpose.shape) * _deviation(scale, mirror)
             weights[coupling.name] = np.sin(angle_radians) * unrelated + np.cos(angle_radians) * transpose
     return weights
+
+
+def _deviation(scale: float, coupling: Coupling) -> float:
+    return scale / (math.sqrt(coupling.source.size) + math.sqrt(coupling.target.size))
 
 
 def _cost(experiment: Experiment, dataset: Dataset, rng: np.random.Generator) -> Cost:

@@ -37,7 +37,7 @@ class DataConfig(_Section):
 
 @final
 class InitialConfig(_Section):
-    """Weights at the start: normal with standard deviation scale/sqrt(fan-in), feedback mirrored at an angle.
+    """Weights at the start: normal, ``scale`` the largest singular value of a coupling, feedback mirrored at an angle.
 
     The feedback is sin(a) R + cos(a) F^T with R drawn like F: 0 degrees is the transpose, 90 unrelated.
     """

@@ -1,8 +1,8 @@
 """Checking the device's gradient against a reference, coupling by coupling, on the device itself.
 
 References: ``exact``, the implicit gradient from the emulator's own adjoint; ``multiplexed``, measured with neither a
-model nor symmetry: a tone at every node in turn, of which the scalar e.s_out is read, gives the adjoint chi^T e at every
-node (physics.md, section 3), one node a settling: its time grows with the number of nodes.
+model nor symmetry: a tone at every node in turn, of which the scalar e.s_out is read, gives the adjoint chi^T e at
+every node (physics.md, section 3), one node a settling: its time grows with the number of nodes.
 """
 
 from dataclasses import asdict, dataclass
