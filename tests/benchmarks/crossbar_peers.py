@@ -1,4 +1,4 @@
-"""What others do for the same arrays: the sparse nodal matrix with SuperLU, CHOLMOD, and Newton's method over SuperLU."""
+"""What others do for the same arrays: the nodal matrix with SuperLU or CHOLMOD, Newton's method over SuperLU."""
 
 import numpy as np
 import scipy.sparse as sparse

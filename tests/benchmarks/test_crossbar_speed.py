@@ -29,7 +29,7 @@ from emulators.crossbar import Crossbar
 from emulators.memristors.sinh import SinhCell
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "physics"))
-from ngspice import crossbar_deck, run_deck, sinh_cell  # noqa: E402
+from ngspice import crossbar_deck, run_deck, sinh_cell
 
 Work = Callable[[], Any]
 
