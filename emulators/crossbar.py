@@ -272,10 +272,12 @@ class Crossbar:
             threads=self.threads,
         )
         self._check_converged(result.residual)
+        current = np.subtract(word, bit) if keep else word
+        current *= slopes
         return CrossbarSolution(
             word,
             bit,
-            slopes * (word - bit),
+            current,
             result.row_current,
             result.column_current,
             result.residual,

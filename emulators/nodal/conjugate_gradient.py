@@ -17,55 +17,96 @@ from emulators.nodal.lines import FLAGS, factor_bit_lines, factor_word_lines, so
 
 
 @njit(cache=True, nogil=True, fastmath=FLAGS)
-def _bit_voltages(f, rb, cb, kb, hb, v):  # type: ignore[no-untyped-def]
-    """Turn eliminated currents f into bit-line voltages, in place."""
-    m, n = f.shape
-    for j in range(n):
-        f[m - 1, j] = kb[j] * v[j] + hb[j] * f[m - 1, j]
-    for i in range(m - 2, -1, -1):
-        for j in range(n):
-            f[i, j] = cb[i, j] * (f[i + 1, j] + rb * f[i, j])
+def _word_pass(g, x, source, rw, cw, kw, hw, volts, cb, norton, w, f):  # type: ignore[no-untyped-def]
+    """Word-line voltages w, given bit-line voltages x, and the eliminated currents f of the bit lines, given w.
 
-
-@njit(cache=True, nogil=True, fastmath=FLAGS)
-def _word_voltages(g, b, source, rw, cw, kw, hw, v, norton, w):  # type: ignore[no-untyped-def]
-    """w = word-line voltages, given bit-line voltages b and the cells' source currents (0 or as many as cells)."""
+    ``source`` holds the cells' source currents, or nothing. x and f may be one array.
+    """
     m, n = g.shape
+    curved = source.shape[0] > 0
     for start in range(0, m, 4):
         count = min(4, m - start)
         for i in range(start, start + count):
             for j in range(n):
-                w[i, j] = g[i, j] * b[i, j]
-            if source.shape[0] > 0:
+                w[i, j] = g[i, j] * x[i, j]
+            if curved:
                 for j in range(n):
                     w[i, j] -= source[i, j]
-        solve_word_lines(w[start : start + count], start, count, rw, cw, kw, hw, v, norton)
+        solve_word_lines(w[start : start + count], start, count, rw, cw, kw, hw, volts, norton)
+        for i in range(start, start + count):
+            for j in range(n):
+                f[i, j] = g[i, j] * w[i, j]
+            if curved:
+                for j in range(n):
+                    f[i, j] += source[i, j]
+            if i > 0:
+                for j in range(n):
+                    f[i, j] += cb[i - 1, j] * f[i - 1, j]
 
 
 @njit(cache=True, nogil=True, fastmath=FLAGS)
-def _bit_elimination(g, w, source, cb, f):  # type: ignore[no-untyped-def]
-    """f = eliminated currents of the bit lines, given word-line voltages w."""
-    m, n = g.shape
-    for i in range(m):
+def _bit_pass(f, rb, cb, kb, hb, volts, x):  # type: ignore[no-untyped-def]
+    """Bit-line voltages x from the eliminated currents f; they may be one array."""
+    m, n = f.shape
+    for j in range(n):
+        x[m - 1, j] = kb[j] * volts[j] + hb[j] * f[m - 1, j]
+    for i in range(m - 2, -1, -1):
         for j in range(n):
-            f[i, j] = g[i, j] * w[i, j]
-        if source.shape[0] > 0:
-            for j in range(n):
-                f[i, j] += source[i, j]
-        if i > 0:
-            for j in range(n):
-                f[i, j] += cb[i - 1, j] * f[i - 1, j]
+            x[i, j] = cb[i, j] * (x[i + 1, j] + rb * f[i, j])
 
 
 @njit(cache=True, nogil=True, fastmath=FLAGS)
-def _descend(alpha, cb, rb, hb, s, p, r, x, f):  # type: ignore[no-untyped-def]
-    """x += alpha p, r -= alpha s, f = elimination of r; return r.M^-1.r."""
+def _first_residual(  # type: ignore[no-untyped-def]
+    g, rw, rb, cw, kw, hw, cb, kb, hb, volts, f, zero, norton, z, u, w, x, r
+):
+    """Finish an exact pass: x from f, r = D t with t what that changes in the word lines, w += t.
+
+    Returns the power in the cells, and the power that the voltages themselves would have there (a scale for rounding).
+    """
+    m, n = g.shape
+    power = 0.0
+    floor = 0.0
+    for j in range(n):
+        z[j] = kb[j] * volts[j] + hb[j] * f[m - 1, j]
+    top = m
+    while top > 0:
+        count = 4 if top >= 4 else top
+        start = top - count
+        for i in range(top - 1, start - 1, -1):
+            if i < m - 1:
+                for j in range(n):
+                    z[j] = cb[i, j] * (z[j] + rb * f[i, j])
+            k = i - start
+            part = 0.0
+            part_floor = 0.0
+            for j in range(n):
+                drop = w[i, j] - z[j]
+                part += g[i, j] * drop * drop
+                part_floor += g[i, j] * (w[i, j] * w[i, j] + z[j] * z[j])
+                u[k, j] = g[i, j] * (z[j] - x[i, j])
+                x[i, j] = z[j]
+            power += part
+            floor += part_floor
+        solve_word_lines(u, start, count, rw, cw, kw, hw, zero, norton)
+        for i in range(start, top):
+            k = i - start
+            for j in range(n):
+                r[i, j] = g[i, j] * u[k, j]
+                w[i, j] += u[k, j]
+        top = start
+    return power, floor
+
+
+@njit(cache=True, nogil=True, fastmath=FLAGS)
+def _descend(first, alpha, cb, rb, hb, s, p, r, x, f):  # type: ignore[no-untyped-def]
+    """x += alpha p, r -= alpha s unless this is the first; f = elimination of r; return r.M^-1.r."""
     m, n = r.shape
     rho = 0.0
     for i in range(m):
-        for j in range(n):
-            x[i, j] += alpha * p[i, j]
-            r[i, j] -= alpha * s[i, j]
+        if not first:
+            for j in range(n):
+                x[i, j] += alpha * p[i, j]
+                r[i, j] -= alpha * s[i, j]
         if i == 0:
             for j in range(n):
                 f[0, j] = r[0, j]
@@ -82,8 +123,8 @@ def _descend(alpha, cb, rb, hb, s, p, r, x, f):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, fastmath=FLAGS)
-def _ascend(beta, g, rw, rb, cw, kw, hw, cb, hb, f, r, p, q, s, z, u, zero, norton):  # type: ignore[no-untyped-def]
-    """p = M^-1 r + beta p, q = r + beta q = M p, s = S p; return p.s."""
+def _ascend(first, beta, g, rw, rb, cw, kw, hw, cb, hb, f, r, p, q, s, z, u, zero, norton):  # type: ignore[no-untyped-def]
+    """p = M^-1 r + beta p, q = r + beta q = M p, s = S p; return p.s. The first time p and q are not read."""
     m, n = g.shape
     ps = 0.0
     for j in range(n):
@@ -97,11 +138,17 @@ def _ascend(beta, g, rw, rb, cw, kw, hw, cb, hb, f, r, p, q, s, z, u, zero, nort
                 for j in range(n):
                     z[j] = cb[i, j] * (z[j] + rb * f[i, j])
             k = i - start
-            for j in range(n):
-                new = z[j] + beta * p[i, j]
-                p[i, j] = new
-                q[i, j] = r[i, j] + beta * q[i, j]
-                u[k, j] = g[i, j] * new
+            if first:
+                for j in range(n):
+                    p[i, j] = z[j]
+                    q[i, j] = r[i, j]
+                    u[k, j] = g[i, j] * z[j]
+            else:
+                for j in range(n):
+                    new = z[j] + beta * p[i, j]
+                    p[i, j] = new
+                    q[i, j] = r[i, j] + beta * q[i, j]
+                    u[k, j] = g[i, j] * new
         solve_word_lines(u, start, count, rw, cw, kw, hw, zero, norton)
         for i in range(start, top):
             k = i - start
@@ -154,8 +201,8 @@ def solve_batch(  # type: ignore[no-untyped-def]
     q = work[4, : m * n].reshape(m, n)
     s = work[5, : m * n].reshape(m, n)
     f = work[6, : m * n].reshape(m, n)
-    kw, hw, ew, norton = np.empty(m), np.empty(m), np.empty(m), np.empty(m)
-    kb, hb, eb, z = np.empty(n), np.empty(n), np.empty(n), np.empty(n)
+    kw, hw, ew, norton, more = np.empty(m), np.empty(m), np.empty(m), np.empty(m), np.empty(m)
+    kb, hb, eb, z, last = np.empty(n), np.empty(n), np.empty(n), np.empty(n), np.empty(n)
     u = np.empty((4, n))
     zero = np.zeros(m)
     for item in range(batch):
@@ -174,54 +221,35 @@ def solve_batch(  # type: ignore[no-untyped-def]
                     x[i, j] = vc[j]
 
         # One exact pass over both line families; the residual that it leaves is D (L_w + D)^-1 D (its change of b).
-        _word_voltages(g, x, source, rw, cw, kw, hw, vr, norton, w)
-        _bit_elimination(g, w, source, cb, f)
-        _bit_voltages(f, rb, cb, kb, hb, vc)
-        power = 0.0
-        floor = 0.0
-        for i in range(m):
-            part = 0.0
-            part_floor = 0.0
-            for j in range(n):
-                drop = w[i, j] - f[i, j]
-                part += g[i, j] * drop * drop
-                part_floor += g[i, j] * (w[i, j] * w[i, j] + f[i, j] * f[i, j])
-                r[i, j] = g[i, j] * (f[i, j] - x[i, j])
-                x[i, j] = f[i, j]
-                p[i, j] = 0.0
-                q[i, j] = 0.0
-                s[i, j] = 0.0
-            power += part
-            floor += part_floor
-        for start in range(0, m, 4):
-            count = min(4, m - start)
-            solve_word_lines(r[start : start + count], start, count, rw, cw, kw, hw, zero, norton)
-            for i in range(start, start + count):
-                for j in range(n):
-                    r[i, j] *= g[i, j]
+        _word_pass(g, x, source, rw, cw, kw, hw, vr, cb, norton, w, f)
+        last[:] = f[m - 1]
+        power, floor = _first_residual(g, rw, rb, cw, kw, hw, cb, kb, hb, vc, f, zero, more, z, u, w, x, r)
         target = max(tolerance * tolerance * power, 1e-31 * floor)
-        rho = _descend(0.0, cb, rb, hb, s, p, r, x, f)
+        rho = _descend(True, 0.0, cb, rb, hb, s, p, r, x, f)
         beta = 0.0
         steps = 0
         while rho > target and steps < max_iterations:
-            ps = _ascend(beta, g, rw, rb, cw, kw, hw, cb, hb, f, r, p, q, s, z, u, zero, norton)
+            ps = _ascend(steps == 0, beta, g, rw, rb, cw, kw, hw, cb, hb, f, r, p, q, s, z, u, zero, more)
             if not ps > 0.0:
                 break
             previous = rho
-            rho = _descend(rho / ps, cb, rb, hb, s, p, r, x, f)
+            rho = _descend(False, rho / ps, cb, rb, hb, s, p, r, x, f)
             beta = rho / previous
             steps += 1
         iterations[item] = steps
-        if rho > target:
-            residuals[item] = math.sqrt(rho / power) if power > 0.0 else np.inf
-        else:
-            residuals[item] = math.sqrt(rho / power) if power > 0.0 else 0.0
+        residuals[item] = math.sqrt(rho / power) if power > 0.0 else (0.0 if rho <= target else np.inf)
 
-        # A last exact pass gains another factor and leaves every line's own equations solved to rounding.
-        _word_voltages(g, x, source, rw, cw, kw, hw, vr, norton, w)
+        if steps == 0:  # w already follows x, and what eliminating r has just given is the rest of the port currents
+            for i in range(m):
+                norton[i] += more[i]
+            for j in range(n):
+                last[j] += f[m - 1, j]
+        else:  # a last exact pass gains another factor and leaves every line's own equations solved to rounding
+            _word_pass(g, x, source, rw, cw, kw, hw, vr, cb, norton, w, x)
+            last[:] = x[m - 1]
+            if b_all.shape[0] == batch:
+                _bit_pass(x, rb, cb, kb, hb, vc, x)
         for i in range(m):
             row_current[item, i] = kw[i] * (norton[i] - ew[i] * vr[i])
-        _bit_elimination(g, w, source, cb, x)
         for j in range(n):
-            column_current[item, j] = kb[j] * (x[m - 1, j] - eb[j] * vc[j])
-        _bit_voltages(x, rb, cb, kb, hb, vc)
+            column_current[item, j] = kb[j] * (last[j] - eb[j] * vc[j])
