@@ -28,15 +28,14 @@ class CrossbarSolution:
     """The state of an array; every array has a batch axis first if the voltages had one.
 
     Voltages in volts, currents in amperes. Cell currents run from word line to bit line, port currents out of the array
-    into what the port is tied to (so a sensed line's current is positive when it flows into the sense input).
+    into what the port is tied to (so a sensed line's current is positive when it flows into the sense input). Cell
+    voltages and currents are computed when asked for.
     """
 
     wordline_voltages: FloatArray
     """(..., rows, cols): the word-line node of every cell."""
     bitline_voltages: FloatArray
     """(..., rows, cols): the bit-line node of every cell."""
-    cell_currents: FloatArray
-    """(..., rows, cols)."""
     wordline_currents: FloatArray
     """(..., rows): out of the word lines' ports."""
     bitline_currents: FloatArray
@@ -47,11 +46,19 @@ class CrossbarSolution:
     """(...): conjugate-gradient iterations, all Newton steps together."""
     newton_steps: IntArray
     """(...): Newton steps; 0 for a linear cell law."""
+    conductances: FloatArray
+    """(rows, cols): what was solved."""
+    cell: CellLaw
 
     @property
     def cell_voltages(self) -> FloatArray:
         """(..., rows, cols): word-line node less bit-line node."""
         return self.wordline_voltages - self.bitline_voltages
+
+    @property
+    def cell_currents(self) -> FloatArray:
+        """(..., rows, cols): by the cells' law at their voltages."""
+        return self.cell.current(self.cell_voltages, self.conductances)
 
 
 @final
@@ -133,8 +140,8 @@ class Crossbar:
         ``voltages``: (rows,) or (batch, rows) volts. ``direction="backward"`` drives the columns and senses the rows.
         Raises InputError for bad voltages, ConvergenceError if the solver does not reach the tolerance.
         """
-        lines = self._lines(direction)
-        terminals, batched = self._terminals(voltages, lines)
+        _check_direction(direction)
+        terminals, batched = Terminals.of_read(self.shape, direction == "forward", voltages, *self._resistances)
         outcome = self._solve(terminals, None, keep=False)
         currents = outcome.bitline_currents if direction == "forward" else outcome.wordline_currents
         return currents if batched else currents[0]
@@ -149,13 +156,16 @@ class Crossbar:
         from, which saves iterations when little has changed. Raises InputError for bad voltages or line states and for
         floating lines without a path to any port, ConvergenceError if the solver does not reach the tolerance.
         """
-        chosen = Lines.forward(*self.shape) if lines is None else lines
-        terminals, batched = self._terminals(voltages, chosen)
-        check_paths(self._g, chosen)
+        if lines is None:
+            terminals, batched = Terminals.of_read(self.shape, True, voltages, *self._resistances)
+        else:
+            terminals, batched = Terminals.of(self.shape, lines, voltages, *self._resistances)
+            check_paths(self._g, lines)
         outcome = self._solve(terminals, start, keep=True)
         if batched:
             return outcome
-        return CrossbarSolution(**{name: value[0] for name, value in vars(outcome).items()})
+        arrays = {name: value[0] for name, value in vars(outcome).items() if name not in ("conductances", "cell")}
+        return CrossbarSolution(**arrays, conductances=outcome.conductances, cell=outcome.cell)
 
     def effective_conductances(self, direction: Direction = "forward") -> FloatArray:
         """Return the m x n matrix that the array is from its ports, terminations included, in siemens.
@@ -230,20 +240,9 @@ class Crossbar:
             raise CapabilityError(f"{what} needs cells with a linear law; these are {type(self.cell).__name__}")
         return linear
 
-    def _lines(self, direction: Direction) -> Lines:
-        _check_direction(direction)
-        return Lines.forward(*self.shape) if direction == "forward" else Lines.backward(*self.shape)
-
-    def _terminals(self, voltages: ArrayLike, lines: Lines) -> tuple[Terminals, bool]:
-        return Terminals.of(
-            self.shape,
-            lines,
-            voltages,
-            self.wordline_resistance,
-            self.bitline_resistance,
-            self.source_resistance,
-            self.sense_resistance,
-        )
+    @property
+    def _resistances(self) -> tuple[float, float, float, float]:
+        return self.wordline_resistance, self.bitline_resistance, self.source_resistance, self.sense_resistance
 
     def _solve(self, terminals: Terminals, start: CrossbarSolution | None, keep: bool) -> CrossbarSolution:
         from emulators.nodal.linear import solve_linear
@@ -272,17 +271,16 @@ class Crossbar:
             threads=self.threads,
         )
         self._check_converged(result.residual)
-        current = np.subtract(word, bit) if keep else word
-        current *= slopes
         return CrossbarSolution(
             word,
             bit,
-            current,
             result.row_current,
             result.column_current,
             result.residual,
             result.iterations,
             np.zeros_like(result.iterations),
+            self._g,
+            self.cell,
         )
 
     def _solve_newton(
@@ -302,7 +300,7 @@ class Crossbar:
             keep=keep,
         )
         self._check_converged(state.residual)
-        return CrossbarSolution(*state)
+        return CrossbarSolution(*state, self._g, self.cell)
 
     def _check_converged(self, residuals: FloatArray) -> None:
         worst = float(np.max(residuals, initial=0.0))

@@ -11,12 +11,11 @@ eliminate) and up it (substitute, new direction, word lines), which is all the m
 import math
 
 import numpy as np
-from numba import njit
 
-from emulators.nodal.lines import FLAGS, factor_bit_lines, factor_word_lines, solve_word_lines
+from emulators.nodal.lines import compiled, factor_bit_lines, factor_word_lines, solve_word_lines
 
 
-@njit(cache=True, nogil=True, fastmath=FLAGS)
+@compiled
 def _word_pass(g, x, source, rw, cw, kw, hw, volts, cb, norton, w, f):  # type: ignore[no-untyped-def]
     """Word-line voltages w, given bit-line voltages x, and the eliminated currents f of the bit lines, given w.
 
@@ -44,7 +43,7 @@ def _word_pass(g, x, source, rw, cw, kw, hw, volts, cb, norton, w, f):  # type: 
                     f[i, j] += cb[i - 1, j] * f[i - 1, j]
 
 
-@njit(cache=True, nogil=True, fastmath=FLAGS)
+@compiled
 def _bit_pass(f, rb, cb, kb, hb, volts, x):  # type: ignore[no-untyped-def]
     """Bit-line voltages x from the eliminated currents f; they may be one array."""
     m, n = f.shape
@@ -55,7 +54,7 @@ def _bit_pass(f, rb, cb, kb, hb, volts, x):  # type: ignore[no-untyped-def]
             x[i, j] = cb[i, j] * (x[i + 1, j] + rb * f[i, j])
 
 
-@njit(cache=True, nogil=True, fastmath=FLAGS)
+@compiled
 def _first_residual(  # type: ignore[no-untyped-def]
     g, rw, rb, cw, kw, hw, cb, kb, hb, volts, f, zero, norton, z, u, w, x, r
 ):
@@ -97,7 +96,7 @@ def _first_residual(  # type: ignore[no-untyped-def]
     return power, floor
 
 
-@njit(cache=True, nogil=True, fastmath=FLAGS)
+@compiled
 def _descend(first, alpha, cb, rb, hb, s, p, r, x, f):  # type: ignore[no-untyped-def]
     """x += alpha p, r -= alpha s unless this is the first; f = elimination of r; return r.M^-1.r."""
     m, n = r.shape
@@ -122,7 +121,7 @@ def _descend(first, alpha, cb, rb, hb, s, p, r, x, f):  # type: ignore[no-untype
     return rho
 
 
-@njit(cache=True, nogil=True, fastmath=FLAGS)
+@compiled
 def _ascend(first, beta, g, rw, rb, cw, kw, hw, cb, hb, f, r, p, q, s, z, u, zero, norton):  # type: ignore[no-untyped-def]
     """p = M^-1 r + beta p, q = r + beta q = M p, s = S p; return p.s. The first time p and q are not read."""
     m, n = g.shape
@@ -162,7 +161,7 @@ def _ascend(first, beta, g, rw, rb, cw, kw, hw, cb, hb, f, r, p, q, s, z, u, zer
     return ps
 
 
-@njit(cache=True, nogil=True, fastmath=FLAGS)
+@compiled
 def solve_batch(  # type: ignore[no-untyped-def]
     conductances,
     sources,

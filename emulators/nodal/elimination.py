@@ -12,12 +12,11 @@ that 1 V on line i sends into its grounded cells): n^3 operations a line, none o
 """
 
 import numpy as np
-from numba import njit
 
-from emulators.nodal.lines import FLAGS, head
+from emulators.nodal.lines import compiled, head
 
 
-@njit(cache=True, nogil=True, fastmath=FLAGS)
+@compiled
 def _line_admittance(d, segment, port, admittance, drive, c, far, transfer):  # type: ignore[no-untyped-def]
     """Add one long-side line's admittance among its cells' other ends to ``admittance``; fill ``drive`` (currents at
     1 V).
@@ -49,7 +48,7 @@ def _line_admittance(d, segment, port, admittance, drive, c, far, transfer):  # 
         transfer[j] = d[j] * z * t
 
 
-@njit(cache=True, nogil=True, fastmath=FLAGS)
+@compiled
 def effective_matrices(conductances, long_segment, long_port, short_segment, short_port, out):  # type: ignore[no-untyped-def]
     """Transfer conductances of a stack of arrays, each ``conductances[k]`` (long, short), into ``out`` of the same
     shape.

@@ -2,12 +2,10 @@
 
 import math
 
-from numba import njit
-
-from emulators.nodal.lines import FLAGS
+from emulators.nodal.lines import compiled
 
 
-@njit(cache=True, nogil=True, fastmath=FLAGS)
+@compiled
 def _sinh(x):  # type: ignore[no-untyped-def]
     """sinh to full relative precision: its Taylor series up to |x| = 1 (remainder below 1e-17), exponentials beyond."""
     if abs(x) <= 1.0:
@@ -20,7 +18,7 @@ def _sinh(x):  # type: ignore[no-untyped-def]
     return 0.5 * (e - 1.0 / e)
 
 
-@njit(cache=True, nogil=True, fastmath=FLAGS)
+@compiled
 def _memristor(u, g, a, b):  # type: ignore[no-untyped-def]
     """Current and slope of i = g (exp(a u) - exp(-b u))/(a + b); ohmic for a + b = 0."""
     total = a + b
@@ -33,7 +31,7 @@ def _memristor(u, g, a, b):  # type: ignore[no-untyped-def]
     return 2.0 * g / total * math.sqrt(forward) * math.sqrt(reverse) * s, g / total * (a * forward + b * reverse)
 
 
-@njit(cache=True, nogil=True, fastmath=FLAGS)
+@compiled
 def _sinh_cells(v, g, a, i, s):  # type: ignore[no-untyped-def]
     """The sinh law for |a v| <= 8: the series at an eighth of the argument, doubled three times (no branches)."""
     for k in range(v.size):
@@ -51,7 +49,7 @@ def _sinh_cells(v, g, a, i, s):  # type: ignore[no-untyped-def]
         s[k] = g[k] * ch
 
 
-@njit(cache=True, nogil=True, fastmath=FLAGS)
+@compiled
 def exponential_cells(voltages, conductances, a, b, current, slope):  # type: ignore[no-untyped-def]
     """Fill current and slope of the exponential family, element by element."""
     v, g, i, s = voltages.ravel(), conductances.ravel(), current.ravel(), slope.ravel()
@@ -66,7 +64,7 @@ def exponential_cells(voltages, conductances, a, b, current, slope):  # type: ig
         i[k], s[k] = _memristor(v[k], g[k], a, b)
 
 
-@njit(cache=True, nogil=True, fastmath=FLAGS)
+@compiled
 def _access(x, resistance, overdrive, k, modulation):  # type: ignore[no-untyped-def]
     """Current and slope of the access device at ``x`` volts: a resistance, or a transistor where k > 0."""
     if k == 0.0:
@@ -82,7 +80,7 @@ def _access(x, resistance, overdrive, k, modulation):  # type: ignore[no-untyped
     return math.copysign(base * longer, x), slope
 
 
-@njit(cache=True, nogil=True, fastmath=FLAGS)
+@compiled
 def series_cells(voltages, conductances, a, b, resistance, overdrive, k, modulation, current, slope):  # type: ignore[no-untyped-def]
     """Fill current and slope of a memristor in series with an access device, element by element.
 

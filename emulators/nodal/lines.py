@@ -18,10 +18,12 @@ Algorithms, section 9.6).
 import numpy as np
 from numba import njit
 
-FLAGS = {"contract", "reassoc", "nsz"}  # fused multiply-add and vector sums; infinities keep their meaning
+# Fused multiply-add and vector sums, but infinities keep their meaning; no check for division by zero, which would
+# keep loops from being vectorised.
+compiled = njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"})
 
 
-@njit(cache=True, nogil=True, fastmath=FLAGS)
+@compiled
 def head(resistance, admittance):  # type: ignore[no-untyped-def]
     """Return (k, h) of the port's equation v = k V + h I."""
     if np.isinf(resistance):
@@ -30,7 +32,7 @@ def head(resistance, admittance):  # type: ignore[no-untyped-def]
     return k, resistance * k
 
 
-@njit(cache=True, nogil=True, fastmath=FLAGS)
+@compiled
 def factor_word_lines(g, rw, port, cw, kw, hw, ew):  # type: ignore[no-untyped-def]
     """Fill the factors of the word lines (port at column 0): cw (rows, cols); kw, hw, ew (rows,)."""
     m, n = g.shape
@@ -65,7 +67,7 @@ def factor_word_lines(g, rw, port, cw, kw, hw, ew):  # type: ignore[no-untyped-d
         kw[i], hw[i] = head(port[i], ew[i])
 
 
-@njit(cache=True, nogil=True, fastmath=FLAGS)
+@compiled
 def factor_bit_lines(g, rb, port, cb, kb, hb, eb):  # type: ignore[no-untyped-def]
     """Fill the factors of the bit lines (port at the last row): cb (rows, cols); kb, hb, eb (cols,)."""
     m, n = g.shape
@@ -73,15 +75,15 @@ def factor_bit_lines(g, rb, port, cb, kb, hb, eb):  # type: ignore[no-untyped-de
         eb[j] = g[0, j]
     for i in range(m - 1):
         for j in range(n):
-            c = 1.0 / (1.0 + rb * eb[j])
-            cb[i, j] = c
-            eb[j] = g[i + 1, j] + eb[j] * c
+            cb[i, j] = 1.0 / (1.0 + rb * eb[j])
+        for j in range(n):
+            eb[j] = g[i + 1, j] + eb[j] * cb[i, j]
     for j in range(n):
         cb[m - 1, j] = 0.0
         kb[j], hb[j] = head(port[j], eb[j])
 
 
-@njit(cache=True, nogil=True, fastmath=FLAGS)
+@compiled
 def solve_word_lines(u, start, count, rw, cw, kw, hw, v, norton):  # type: ignore[no-untyped-def]
     """Turn injected currents u[:count] of the word lines start.. into node voltages, in place.
 

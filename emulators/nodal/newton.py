@@ -14,12 +14,11 @@ beside sum dv D dv; elsewhere psi(t) = 0 is bracketed, and the end of the bracke
 from typing import NamedTuple, Self
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from emulators.memristors.cell_law import CellLaw
 from emulators.nodal.linear import solve_linear
-from emulators.nodal.lines import FLAGS
+from emulators.nodal.lines import compiled
 from emulators.nodal.terminals import Terminals
 
 FloatArray = NDArray[np.float64]
@@ -28,11 +27,10 @@ CELLS_IN_FLIGHT = 1 << 16  # inputs are taken in chunks of about this many cells
 
 
 class NewtonResult(NamedTuple):
-    """The state of every input: see ``CrossbarSolution``; ``voltage`` and ``bit`` are empty unless kept."""
+    """The state of every input: see ``CrossbarSolution``; ``word`` and ``bit`` are empty unless kept."""
 
     word: FloatArray
     bit: FloatArray
-    current: FloatArray
     row_current: FloatArray
     column_current: FloatArray
     residual: FloatArray
@@ -64,7 +62,7 @@ class _State(NamedTuple):
         return self.head(count)
 
 
-@njit(cache=True, nogil=True, fastmath=FLAGS)
+@compiled
 def _tangent_sources(voltage, current, slope, source):  # type: ignore[no-untyped-def]
     """Fill source = i - D v."""
     for k in range(voltage.shape[0]):
@@ -73,7 +71,7 @@ def _tangent_sources(voltage, current, slope, source):  # type: ignore[no-untype
                 source[k, i, j] = current[k, i, j] - slope[k, i, j] * voltage[k, i, j]
 
 
-@njit(cache=True, nogil=True, fastmath=FLAGS)
+@compiled
 def _measure(old, new, slope, source, current, dissipation, excess, mismatch, largest):  # type: ignore[no-untyped-def]
     """Per input: sum dv D dv, psi(1), the largest departure from the tangent, the largest current."""
     for k in range(old.shape[0]):
@@ -129,7 +127,6 @@ def solve_newton(
     rows, cols = conductances.shape
     kept = (batch if keep else 0, rows, cols)
     result = NewtonResult(
-        np.empty(kept),
         np.empty(kept),
         np.empty(kept),
         np.empty((batch, rows)),
@@ -235,7 +232,6 @@ def _solve_chunk(
             result.column_current[ended] = linear.column_current[done]
             if len(result.word):
                 result.word[ended], result.bit[ended] = new.word[done], new.bit[done]
-                result.current[ended] = new.current[done]
             if done.all():
                 return
             where = where[~done]

@@ -54,21 +54,14 @@ class Terminals:
         source_resistance: float,
         sense_resistance: float,
     ) -> tuple[Self, bool]:
-        """Check ``voltages``, (driven,) or (batch, driven); return the terminals and whether batched."""
+        """Return the terminals of any ``lines``, and whether ``voltages``, (driven,) or (batch, driven), is a batch."""
         if (len(lines.word_lines), len(lines.bit_lines)) != shape:
             found = (len(lines.word_lines), len(lines.bit_lines))
             raise InputError(f"lines has states for {found} word and bit lines; expected {shape}")
-        volts = np.asarray(voltages, dtype=np.float64)
         rows, columns = lines.driven
-        driven = rows.size + columns.size
-        if volts.ndim not in (1, 2) or volts.shape[-1] != driven:
-            raise InputError(f"voltages has shape {volts.shape}; expected ({driven},) or (batch, {driven})")
-        if not np.isfinite(volts).all():
-            raise InputError("voltages holds a value that is not finite; expected finite volts")
-        batched = volts.ndim == 2
-        volts = np.atleast_2d(volts)
-        row_volts = np.zeros((volts.shape[0], shape[0]))
-        column_volts = np.zeros((volts.shape[0], shape[1]))
+        volts, batched = _checked(voltages, rows.size + columns.size)
+        row_volts = np.zeros((len(volts), shape[0]))
+        column_volts = np.zeros((len(volts), shape[1]))
         row_volts[:, rows] = volts[:, : rows.size]
         column_volts[:, columns] = volts[:, rows.size :]
         extra: dict[LineState, float] = {
@@ -85,6 +78,43 @@ class Terminals:
             row_volts,
             column_volts,
         ), batched
+
+    @classmethod
+    def of_read(
+        cls,
+        shape: tuple[int, int],
+        forward: bool,
+        voltages: ArrayLike,
+        wordline_resistance: float,
+        bitline_resistance: float,
+        source_resistance: float,
+        sense_resistance: float,
+    ) -> tuple[Self, bool]:
+        """Return the terminals of a read, one whole line family driven and the other sensed; cheaper than ``of``."""
+        volts, batched = _checked(voltages, shape[0 if forward else 1])
+        rest = np.zeros((len(volts), shape[1 if forward else 0]))
+        row_end, column_end = source_resistance, sense_resistance
+        if not forward:
+            row_end, column_end = column_end, row_end
+        return cls(
+            wordline_resistance,
+            bitline_resistance,
+            np.full(shape[0], wordline_resistance + row_end),
+            np.full(shape[1], bitline_resistance + column_end),
+            volts if forward else rest,
+            rest if forward else volts,
+        ), batched
+
+
+def _checked(voltages: ArrayLike, driven: int) -> tuple[FloatArray, bool]:
+    """Return the voltages as a (batch, driven) array, and whether they were one."""
+    volts = np.asarray(voltages, dtype=np.float64, order="C")
+    given = volts.ndim
+    if given not in (1, 2) or volts.shape[-1] != driven:
+        raise InputError(f"voltages has shape {volts.shape}; expected ({driven},) or (batch, {driven})")
+    if not np.isfinite(volts).all():
+        raise InputError("voltages holds a value that is not finite; expected finite volts")
+    return np.atleast_2d(volts), given == 2
 
 
 def check_paths(conductances: FloatArray, lines: Lines) -> None:
