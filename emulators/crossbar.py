@@ -17,7 +17,7 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 Direction = Literal["forward", "backward"]
 
-ELIMINATION_LIMIT = 24
+ELIMINATION_LIMIT = 40
 """Short dimension up to which block elimination beats conjugate gradients for the effective matrix (measured)."""
 MAX_NEWTON_STEPS = 200
 

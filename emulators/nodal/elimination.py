@@ -43,7 +43,9 @@ def _line_admittance(d, segment, port, admittance, drive, c, far, transfer):  # 
         t = 1.0 / (1.0 + z * (d[j] + far[j]))
         row = admittance[j]
         for a in range(j):
-            row[a] -= d[j] * transfer[a]
+            change = d[j] * transfer[a]
+            row[a] -= change
+            admittance[a, j] -= change
         row[j] += d[j] * (1.0 + z * far[j]) * t
         transfer[j] = d[j] * z * t
 
@@ -72,11 +74,8 @@ def effective_matrices(conductances, long_segment, long_port, short_segment, sho
             _line_admittance(conductances[item, i], long_segment, long_port, y, drives[i], c, far, transfer)
             r = short_segment if i < m - 1 else short_port
             for k in range(n):
-                # Only the lower triangle is kept.
-                for j in range(k + 1):
+                for j in range(n):
                     column[j] = y[k, j]
-                for j in range(k + 1, n):
-                    column[j] = y[j, k]
                 pivot = 1.0 / (1.0 + r * column[k])
                 scale = r * pivot
                 e = elementary[i, k]
@@ -85,11 +84,10 @@ def effective_matrices(conductances, long_segment, long_port, short_segment, sho
                 for j in range(n):
                     factor = e[j]
                     row = y[j]
-                    for a in range(j + 1):
+                    for a in range(n):
                         row[a] -= factor * column[a]
-                for j in range(k + 1):
+                for j in range(n):
                     y[k, j] = column[j] * pivot
-                for j in range(k + 1, n):
                     y[j, k] = column[j] * pivot
                 e[k] = 0.0
                 pivots[i, k] = pivot
@@ -103,11 +101,18 @@ def effective_matrices(conductances, long_segment, long_port, short_segment, sho
                 pivot = pivots[i, k]
                 for a in range(n):
                     row[a] *= pivot
-                for j in range(n):
-                    factor = e[j]
-                    other = t[j]
+                j = 0
+                while j + 4 <= n:  # four at a time, since each pass waits for the row that the last one stored
+                    e0, e1, e2, e3 = e[j], e[j + 1], e[j + 2], e[j + 3]
+                    t0, t1, t2, t3 = t[j], t[j + 1], t[j + 2], t[j + 3]
                     for a in range(n):
-                        row[a] -= factor * other[a]
+                        row[a] -= e0 * t0[a] + e1 * t1[a] + e2 * t2[a] + e3 * t3[a]
+                    j += 4
+                while j < n:
+                    e0, t0 = e[j], t[j]
+                    for a in range(n):
+                        row[a] -= e0 * t0[a]
+                    j += 1
             result = out[item, i]
             for a in range(n):
                 result[a] = 0.0

@@ -158,3 +158,38 @@ def test_hard_wires_beside_the_easy_case(benchmark: Any) -> None:
     compare(
         benchmark, lambda: Crossbar(hard, 20.0, 20.0).read(volts), lambda: Crossbar(easy).read(volts), 1 / 8, rounds=20
     )
+
+
+def test_cost_of_the_state_grows_mildly(benchmark: Any) -> None:
+    """Seconds ~ n^p at one input and ~ batch^q at one size; p stays near 2 (the cells) and q near 1."""
+    if benchmark.disabled:
+        benchmark(lambda: None)
+        return
+
+    def best(work: Work) -> float:
+        work()
+        return min(seconds(work) for _ in range(9))
+
+    sizes, batches = (64, 128, 256, 512), (1, 4, 16, 64)
+    arrays = {n: Crossbar(array_of(n)) for n in sizes}
+    with threadpool_limits(1):
+        by_size = [best(lambda n=n: arrays[n].read(inputs(n, 1))) for n in sizes]
+        by_batch = [best(lambda k=k: arrays[128].read(inputs(128, k))) for k in batches]
+        benchmark.pedantic(lambda: arrays[256].read(inputs(256, 1)), rounds=5)
+    p = float(np.polyfit(np.log(sizes), np.log(by_size), 1)[0])
+    q = float(np.polyfit(np.log(batches), np.log(by_batch), 1)[0])
+    benchmark.extra_info.update(size_exponent=p, batch_exponent=q)
+    print(
+        f"\n{benchmark.name}: n^{p:.2f}, batch^{q:.2f}; milliseconds {[f'{1e3 * t:.3g}' for t in by_size + by_batch]}"
+    )
+    assert p < 2.7
+    assert q < 1.1
+
+
+def test_small_effective_matrices_for_training(benchmark: Any) -> None:
+    """The two arrays of a differential pair of 65 x 16, renewed at every training step: within 0.7 ms each."""
+    pair = np.stack([array_of(65, seed)[:, :16] for seed in (0, 1)])
+    array = Crossbar(pair[0])
+    benchmark(array.effective_conductances_of, pair)
+    if not benchmark.disabled:
+        assert benchmark.stats.stats.median < 1.4e-3

@@ -1,5 +1,8 @@
 """Ohmic crossbars: conservation, reciprocity, limits, the effective matrix, bad input."""
 
+import subprocess
+import sys
+import tracemalloc
 from itertools import pairwise
 
 import numpy as np
@@ -8,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emulators.crossbar import Crossbar
+from emulators.memristors.sinh import SinhCell
 from substrate.errors import InputError
 
 
@@ -67,7 +71,7 @@ def test_effective_matrix_is_the_full_solution_both_ways(array: Crossbar, seed: 
         assert relative(volts @ matrix, array.read(volts, direction)) < 1e-9
 
 
-@pytest.mark.parametrize("shape", [(40, 30), (30, 40)])
+@pytest.mark.parametrize("shape", [(50, 43), (43, 50), (40, 30), (30, 40)])
 def test_effective_matrix_of_larger_arrays_is_the_full_solution(shape: tuple[int, int]) -> None:
     array = Crossbar(random_array(1, *shape), 3.0, 2.0, 50.0, 7.0)
     rng = np.random.default_rng(2)
@@ -232,3 +236,27 @@ def test_bad_arguments_are_named(arguments: dict[str, object], message: str) -> 
 def test_bad_reads_are_refused(volts: object, direction: str) -> None:
     with pytest.raises(InputError):
         Crossbar(GOOD).read(volts, direction)
+
+
+def test_memory_stays_within_40_doubles_a_cell_and_input() -> None:
+    g = random_array(16, 96, 96)
+    volts = np.random.default_rng(17).uniform(0, 0.2, (32, 96))
+    for cell in (None, SinhCell(3.0)):
+        array = Crossbar(g, cell=cell)
+        array.solve(volts[:2])
+        tracemalloc.start()
+        array.solve(volts)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 40 * 8 * g.size * len(volts)
+        tracemalloc.start()
+        array.read(volts)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 8 * 8 * g.size * len(volts)  # reads keep no voltages
+
+
+def test_importing_compiles_nothing() -> None:
+    code = "import sys, emulators.crossbar; print(*{'numba', 'scipy', 'emulators.nodal.lines'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""

@@ -152,14 +152,14 @@ def test_a_start_nearby_saves_steps() -> None:
 
 
 def test_no_numbers_without_convergence(monkeypatch: pytest.MonkeyPatch) -> None:
-    g = random_array(17, 40, 40, high=1e-3)
+    g = random_array(17, 45, 45, high=1e-3)
     with pytest.raises(ConvergenceError, match="residual"):
-        Crossbar(g, 50.0, 50.0, max_iterations=1).read(np.ones(40))
+        Crossbar(g, 50.0, 50.0, max_iterations=1).read(np.ones(45))
     with pytest.raises(ConvergenceError, match="residual"):
         Crossbar(g, 50.0, 50.0, max_iterations=1).effective_conductances()
     monkeypatch.setattr("emulators.crossbar.MAX_NEWTON_STEPS", 2)
     with pytest.raises(ConvergenceError, match="residual"):
-        Crossbar(g, 50.0, 50.0, cell=SinhCell(5.0)).read(np.ones(40))
+        Crossbar(g, 50.0, 50.0, cell=SinhCell(5.0)).read(np.ones(45))
 
 
 def test_curved_cells_have_no_effective_matrix() -> None:
