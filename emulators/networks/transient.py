@@ -1,0 +1,276 @@
+"""Current-mode networks in time, for any waveform of the currents; and when a record has settled.
+
+The equations are those of ``time_constants.py``, for a batch as one system. scipy integrates them, adaptively:
+Dormand & Prince's explicit method of order 8 where no pole is much faster than the others, the implicit Radau IIA of
+order 5 (Hairer & Wanner, Solving Ordinary Differential Equations II, section IV.8) with the exact, sparse Jacobian
+where one is.
+"""
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+
+from emulators.networks.couplings import Couplings
+from emulators.networks.current_mode import CurrentModeNetwork
+from emulators.networks.time_constants import TimeConstants
+from substrate.arrays import BoolArray, FloatArray, IntArray, finite
+from substrate.errors import ConvergenceError, InputError
+from substrate.tones import SamplingPlan
+
+Waveform = Callable[[float], FloatArray]
+"""Currents (batch, node) or (node,), activity units, at a time in seconds."""
+
+STIFF = 30.0
+"""Ratio of the slowest to the fastest time constant from which the implicit method is the cheaper one."""
+
+
+@final
+@dataclass(frozen=True)
+class Accuracy:
+    """Of each step: the error kept below ``relative`` |value| + ``absolute`` (activity units), sample by sample."""
+
+    relative: float = 1e-8
+    absolute: float = 1e-10
+
+
+@final
+@dataclass(frozen=True)
+class Trajectory:
+    """States ``u`` and neuron outputs ``s``, (batch, time, node), at ``times_seconds`` (time,)."""
+
+    times_seconds: FloatArray
+    u: FloatArray
+    s: FloatArray
+
+
+@final
+@dataclass(frozen=True)
+class SettledPeriod:
+    """One period after the transient.
+
+    Attributes:
+        u, s: (batch, time, node), from the nudge's crest on.
+        periods: periods run before it, the same for the whole batch.
+        difference: (batch,) largest change of an output from the period before.
+        settled: (batch,) whether that is within tolerance.
+    """
+
+    u: FloatArray
+    s: FloatArray
+    periods: int
+    difference: FloatArray
+    settled: BoolArray
+
+
+def integrate(
+    network: CurrentModeNetwork,
+    constants: TimeConstants,
+    start: FloatArray,
+    drive: Waveform,
+    times_seconds: FloatArray,
+    accuracy: Accuracy | None = None,
+    *,
+    start_outputs: FloatArray | None = None,
+    breaks_seconds: Sequence[float] = (),
+    longest_step_seconds: float = np.inf,
+) -> Trajectory:
+    """Follow the dynamics from ``start`` at the first of the times.
+
+    Args:
+        network: the equations.
+        constants: the time constants.
+        start: (batch, node) states.
+        drive: all currents into the nodes, held ones included.
+        times_seconds: (time,) rising, at which states are wanted.
+        accuracy: of each step.
+        start_outputs: (batch, node) outputs to start from; f(start) if left out. Amplifiers without delay ignore it.
+        breaks_seconds: where the waveform or its slope jumps: the integration starts anew there.
+        longest_step_seconds: so that no short pulse is stepped over.
+
+    Raises:
+        InputError: shapes or times that do not fit.
+        ConvergenceError: the integrator gave up.
+    """
+    nodes = network.node_count
+    constants.check(nodes)
+    start = finite("start", start, (None, nodes))
+    times = finite("times_seconds", times_seconds, (None,))
+    if len(times) < 2 or np.any(np.diff(times) <= 0):
+        raise InputError("times_seconds: expected at least two rising times")
+    outputs = network.activity(start) if start_outputs is None else finite("start_outputs", start_outputs, start.shape)
+    system = _System(network, constants, drive, len(start))
+    state = system.pack(start, outputs)
+    edges = [times[0], *sorted(t for t in breaks_seconds if times[0] < t < times[-1]), times[-1]]
+    record = np.empty((len(times), len(state)))
+    record[0] = state
+    for begin, end in itertools.pairwise(edges):
+        wanted = (times > begin) & (times <= end)
+        asked = np.append(times[wanted], end) if not np.any(times == end) else times[wanted]
+        found = system.run(state, begin, end, asked, accuracy or Accuracy(), longest_step_seconds)
+        record[wanted] = found.T[: wanted.sum()]
+        state = found[:, -1]
+    u, s = system.unpack(record)
+    return Trajectory(times, u, s)
+
+
+def settled_nudge(
+    network: CurrentModeNetwork,
+    constants: TimeConstants,
+    free: FloatArray,
+    drive: FloatArray,
+    nudge: FloatArray,
+    plan: SamplingPlan,
+    tolerance: float = 1e-7,
+    most_periods: int = 200,
+    accuracy: Accuracy | None = None,
+) -> SettledPeriod:
+    """Switch ``nudge cos(2 pi f t)`` on at the free state and run until two periods agree.
+
+    Args:
+        network: the equations.
+        constants: the time constants.
+        free: (batch, node) free states.
+        drive: (batch, node) held currents.
+        nudge: (batch, node) peak nudge.
+        plan: frequency and samples of a period.
+        tolerance: largest change of an output from one period to the next, activity units. What is left of a
+            transient that shrinks by q a period is q/(1 - q) of that.
+        most_periods: to run; beyond, ``settled`` says who had not.
+        accuracy: of each step.
+    """
+    finite("nudge", nudge, (len(free), network.node_count))
+    period = 1.0 / plan.frequency_hz
+    times = np.append(np.arange(plan.samples_per_period) * (period / plan.samples_per_period), period)
+
+    def waveform(time: float) -> FloatArray:
+        return np.asarray(drive + np.cos(2.0 * np.pi * plan.frequency_hz * time) * nudge)
+
+    u, s = free, network.activity(free)
+    count = 0
+    before = np.full((len(free), plan.samples_per_period, network.node_count), np.inf)
+    for _ in range(most_periods):
+        run = integrate(network, constants, u, waveform, times, accuracy, start_outputs=s)
+        u, s = run.u[:, -1], run.s[:, -1]
+        difference = np.abs(run.s[:, :-1] - before).max(axis=(1, 2))
+        before = run.s[:, :-1]
+        count += 1
+        if np.all(difference <= tolerance):
+            break
+    return SettledPeriod(run.u[:, :-1], before, count, difference, np.asarray(difference <= tolerance))
+
+
+def settling_period(record: FloatArray, samples_per_period: int, tolerance: float) -> IntArray:
+    """The first period of a record from which on all periods agree with the one before, within ``tolerance``.
+
+    Args:
+        record: (batch, time, node) whole periods, at least two.
+        samples_per_period: M.
+        tolerance: largest change of any sample of any node, in the record's units.
+
+    Returns:
+        (batch,) index of the first period that may be used; -1 where the last two still differ.
+
+    Raises:
+        InputError: less than two whole periods.
+    """
+    record = finite("record", record, (None, None, None))
+    count, rest = divmod(record.shape[1], samples_per_period)
+    if rest or count < 2:
+        raise InputError(
+            f"record: expected at least two whole periods of {samples_per_period} samples, got {record.shape[1]}"
+        )
+    periods = record.reshape(len(record), count, -1)
+    agree = np.abs(np.diff(periods, axis=1)).max(axis=2) <= tolerance
+    trailing = np.logical_and.accumulate(agree[:, ::-1], axis=1).sum(axis=1)
+    return np.where(trailing > 0, count - 1 - trailing, -1)
+
+
+@final
+class _System:
+    """One vector for all samples, (batch, pole): all u, then s of the amplifiers that have a delay."""
+
+    def __init__(self, network: CurrentModeNetwork, constants: TimeConstants, drive: Waveform, batch: int) -> None:
+        self._network, self._drive, self._batch = network, drive, batch
+        self._couplings = Couplings(network)
+        self._node_rate = 1.0 / constants.node_seconds
+        self._slow = np.flatnonzero(constants.amplifier_seconds > 0)
+        self._slow_rate = 1.0 / constants.amplifier_seconds[self._slow]
+        rates = np.concatenate([self._node_rate, self._slow_rate])
+        self._stiff = bool(rates.max() / rates.min() > STIFF)
+
+    def pack(self, u: FloatArray, s: FloatArray) -> FloatArray:
+        return np.concatenate([u, s[:, self._slow]], axis=1).ravel()
+
+    def unpack(self, record: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """(time, batch * pole) -> u and s, (batch, time, node)."""
+        nodes = self._network.node_count
+        states = record.reshape(len(record), self._batch, -1).transpose(1, 0, 2)
+        u = np.ascontiguousarray(states[..., :nodes])
+        s = self._network.activity(u)
+        s[..., self._slow] = states[..., nodes:]
+        return u, s
+
+    def run(
+        self, state: FloatArray, begin: float, end: float, times: FloatArray, accuracy: Accuracy, longest: float
+    ) -> FloatArray:
+        """States (batch * pole, time)."""
+        from scipy.integrate import solve_ivp
+
+        # The step's error is a mean over the whole system: one sample alone may hold all of it.
+        share = self._batch**-0.5
+        options: dict[str, Any] = {"method": "Radau", "jac": self._jacobian} if self._stiff else {"method": "DOP853"}
+        found = solve_ivp(
+            self._slope,
+            (begin, end),
+            state,
+            t_eval=times,
+            rtol=max(accuracy.relative * share, 1e-13),
+            atol=accuracy.absolute * share,
+            max_step=longest,
+            **options,
+        )
+        if not found.success:
+            raise ConvergenceError(f"transient from {begin:g} s to {end:g} s stopped: {found.message}")
+        return np.asarray(found.y)
+
+    def _slope(self, time: float, state: FloatArray) -> FloatArray:
+        nodes = self._network.node_count
+        both = state.reshape(self._batch, -1)
+        u, late = both[:, :nodes], both[:, nodes:]
+        target = self._network.activity(u)
+        s = target.copy()
+        s[:, self._slow] = late
+        forces = (self._couplings.spread(s) + self._drive(time) - u) * self._node_rate
+        return np.concatenate([forces, (target[:, self._slow] - late) * self._slow_rate], axis=1).ravel()
+
+    def _jacobian(self, time: float, state: FloatArray) -> Any:
+        from scipy.sparse import block_diag
+
+        del time
+        nodes = self._network.node_count
+        u = state.reshape(self._batch, -1)[:, :nodes]
+        return block_diag(list(state_matrices(self._network, self._slow, self._node_rate, self._slow_rate, u)), "csc")
+
+
+def state_matrices(
+    network: CurrentModeNetwork, slow: IntArray, node_rate: FloatArray, slow_rate: FloatArray, u: FloatArray
+) -> FloatArray:
+    """d(derivative)/d(state) at ``u`` (batch, node), (batch, pole, pole); poles: all u, then s of the nodes ``slow``.
+
+    ``node_rate`` (node,) and ``slow_rate`` (slow,) in 1/s are the inverse time constants.
+    """
+    nodes = network.node_count
+    slope = network.slope(u)
+    immediate = slope.copy()
+    immediate[:, slow] = 0.0
+    weights = network.weights().T
+    matrix = np.zeros((len(u), nodes + len(slow), nodes + len(slow)))
+    matrix[:, :nodes, :nodes] = node_rate[:, None] * (weights * immediate[:, None, :] - np.eye(nodes))
+    matrix[:, :nodes, nodes:] = node_rate[:, None] * weights[:, slow]
+    late = nodes + np.arange(len(slow))
+    matrix[:, late, slow] = slow_rate * slope[:, slow]
+    matrix[:, late, late] = -slow_rate
+    return matrix
