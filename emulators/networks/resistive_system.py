@@ -1,0 +1,165 @@
+"""The admittances between the free nodes of a resistive network: applying them, and solving for some of the nodes.
+
+Both kinds are symmetric, with non-positive off-diagonals and row sums >= 0 (what hangs on held nodes makes them
+definite). A vector is (batch, node); ``moving`` says which nodes may move, the others stay.
+"""
+
+from abc import ABC, abstractmethod
+from typing import final
+
+import numpy as np
+
+from substrate.arrays import BoolArray, FloatArray, IntArray
+
+CHUNK_ENTRIES = 4_000_000
+"""Matrix entries of a batch of eliminations held at a time."""
+
+
+class System(ABC):
+    """H of the currents H v that leave the nodes."""
+
+    @property
+    @abstractmethod
+    def diagonal(self) -> FloatArray:
+        """(node,) siemens: all that hangs on a node."""
+
+    @abstractmethod
+    def apply(self, volts: FloatArray) -> FloatArray:
+        """H v."""
+
+    @abstractmethod
+    def relax(self, volts: FloatArray, drive: FloatArray, low: FloatArray, high: FloatArray) -> FloatArray:
+        """A cheap step that never raises v H v/2 - drive v over the box low <= v <= high, (batch, node) each."""
+
+    @abstractmethod
+    def _solve(self, moving: BoolArray, extra: FloatArray, drive: FloatArray) -> FloatArray:
+        """``solve`` for as much of a batch as fits in ``CHUNK_ENTRIES``."""
+
+    @property
+    @abstractmethod
+    def _entries(self) -> int:
+        """Matrix entries that ``_solve`` holds for one of a batch."""
+
+    @final
+    def solve(self, moving: BoolArray, extra: FloatArray, drive: FloatArray) -> FloatArray:
+        """The x with x = 0 where nodes don't move and (H + diag(extra)) x = drive where they do."""
+        chunk = max(1, CHUNK_ENTRIES // self._entries)
+        if len(drive) <= chunk:
+            return self._solve(moving, extra, drive)
+        parts = [slice(start, start + chunk) for start in range(0, len(drive), chunk)]
+        return np.concatenate([self._solve(moving[part], extra[part], drive[part]) for part in parts])
+
+
+@final
+class ChainSystem(System):
+    """Layers in a chain, joined cell by cell: no entry joins two layers of the same parity.
+
+    Args:
+        odd, even: places of the nodes of the first, third, ... and of the other layers.
+        cross: (odd, even) siemens between them.
+        diagonal: (node,) siemens.
+    """
+
+    def __init__(self, odd: IntArray, even: IntArray, cross: FloatArray, diagonal: FloatArray) -> None:
+        self._odd, self._even = odd, even
+        self._cross = np.ascontiguousarray(cross)
+        self._crossed = np.ascontiguousarray(cross.T)
+        self._diagonal = diagonal
+        self._odd_resistance = 1.0 / diagonal[odd]
+        self._even_resistance = 1.0 / diagonal[even]
+        # The smaller group is what remains after the elimination of the other.
+        self._kept, self._gone, self._between = (
+            (odd, even, self._cross) if len(odd) <= len(even) else (even, odd, self._crossed)
+        )
+
+    @property
+    def diagonal(self) -> FloatArray:
+        """Sums of conductances."""
+        return self._diagonal
+
+    @property
+    def _entries(self) -> int:
+        return max(1, len(self._kept) * (len(self._kept) + len(self._gone)))
+
+    def apply(self, volts: FloatArray) -> FloatArray:
+        """H v."""
+        out = self._diagonal * volts
+        out[:, self._odd] -= volts[:, self._even] @ self._crossed
+        out[:, self._even] -= volts[:, self._odd] @ self._cross
+        return out
+
+    def relax(self, volts: FloatArray, drive: FloatArray, low: FloatArray, high: FloatArray) -> FloatArray:
+        """One sweep."""
+        return self.sweep(volts, drive, low, high, 1)
+
+    def sweep(self, volts: FloatArray, drive: FloatArray, low: FloatArray, high: FloatArray, count: int) -> FloatArray:
+        """``count`` exact block updates v <- clip(sum g v_neighbour/sum g): odd layers, then even ones."""
+        odd_drive, even_drive = drive[:, self._odd], drive[:, self._even]
+        odd_low, odd_high = low[:, self._odd], high[:, self._odd]
+        even_low, even_high = low[:, self._even], high[:, self._even]
+        even = volts[:, self._even]
+        odd = volts[:, self._odd]
+        for _ in range(count):
+            odd = even @ self._crossed
+            odd += odd_drive
+            odd *= self._odd_resistance
+            np.maximum(odd, odd_low, out=odd)
+            np.minimum(odd, odd_high, out=odd)
+            even = odd @ self._cross
+            even += even_drive
+            even *= self._even_resistance
+            np.maximum(even, even_low, out=even)
+            np.minimum(even, even_high, out=even)
+        out = np.empty_like(volts)
+        out[:, self._odd], out[:, self._even] = odd, even
+        return out
+
+    def _solve(self, moving: BoolArray, extra: FloatArray, drive: FloatArray) -> FloatArray:
+        total = self._diagonal + extra
+        # Nodes that don't move have no admittance to the others and no drive.
+        gain = np.where(moving[:, self._gone], 1.0 / total[:, self._gone], 0.0)
+        free = moving[:, self._kept].astype(np.float64)
+        forced = drive[:, self._gone] * gain
+        right = free * (drive[:, self._kept] + forced @ self._between.T)
+        matrix = (self._between * gain[:, None, :]) @ self._between.T
+        matrix *= -(free[:, :, None] * free[:, None, :])
+        place = np.arange(len(self._kept))
+        matrix[:, place, place] += np.where(free > 0.0, total[:, self._kept], 1.0)
+        kept = np.linalg.solve(matrix, right[:, :, None])[:, :, 0]
+        out = np.empty_like(drive)
+        out[:, self._kept] = kept
+        out[:, self._gone] = forced + gain * (kept @ self._between)
+        return out
+
+
+@final
+class DenseSystem(System):
+    """Any admittance matrix (node, node): what wires make of the arrays, where nodes of one layer are joined too."""
+
+    def __init__(self, admittance: FloatArray) -> None:
+        self._admittance = admittance
+        self._diagonal = np.ascontiguousarray(np.diagonal(admittance))
+
+    @property
+    def diagonal(self) -> FloatArray:
+        """Self-admittances."""
+        return self._diagonal
+
+    @property
+    def _entries(self) -> int:
+        return self._admittance.size
+
+    def apply(self, volts: FloatArray) -> FloatArray:
+        """H v."""
+        return np.asarray(volts @ self._admittance)
+
+    def relax(self, volts: FloatArray, drive: FloatArray, low: FloatArray, high: FloatArray) -> FloatArray:
+        """Half a Jacobi step: H <= 2 diag(H) by diagonal dominance (Gershgorin), so that it goes downhill."""
+        return np.clip(volts + 0.5 * (drive - self.apply(volts)) / self._diagonal, low, high)
+
+    def _solve(self, moving: BoolArray, extra: FloatArray, drive: FloatArray) -> FloatArray:
+        free = moving.astype(np.float64)
+        matrix = self._admittance * (free[:, :, None] * free[:, None, :])
+        place = np.arange(len(self._diagonal))
+        matrix[:, place, place] = np.where(moving, self._diagonal + extra, 1.0)
+        return np.asarray(np.linalg.solve(matrix, (free * drive)[:, :, None])[:, :, 0])
