@@ -125,7 +125,15 @@ class Device(ABC):
 
     @final
     def __enter__(self) -> Self:
-        self._open()
+        try:
+            self._open()
+        except BaseException as error:
+            # Opened halfway is still powered: the way out is the same, and the first error is the one to report.
+            try:
+                self.__exit__(type(error), error, error.__traceback__)
+            except Exception as second:
+                error.add_note(f"the safe state was not reached either: {second}")
+            raise
         return self
 
     @final
@@ -286,8 +294,10 @@ class Substrate(Device):
             InputError: wrong shape.
             CapabilityError: a current or a frequency beyond the safe limit, a nudge of a node that has no port.
         """
+        if np.iscomplexobj(nudge.amperes):
+            self.capabilities.require("complex_nudges", "a nudge of complex amplitude")
         amperes = finite("nudge", nudge.amperes, (None, self.network.node_count))
-        check(nudge, self.capabilities)
+        check(Nudge(amperes), self.capabilities)
         if plan.frequency_hz > self.capabilities.highest_frequency_hz:
             raise CapabilityError(
                 f"nudge.frequency_hz: {plan.frequency_hz:.6g} Hz is beyond the device's "
@@ -347,6 +357,7 @@ class Substrate(Device):
 
 def _whole_numbers(name: str, values: Any, shape: tuple[int, ...]) -> IntArray:
     counts = finite(name, values, shape)
-    if not np.array_equal(counts, np.round(counts)):
+    # Beyond 2^53 neighbouring floats are not neighbouring counts any more, and the cast below would wrap.
+    if not np.array_equal(counts, np.round(counts)) or np.any(np.abs(counts) > 2**53):
         raise InputError(f"{name}: expected whole pulse counts")
     return counts.astype(np.int64)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, final
+from typing import Literal, final, get_args
 
 from substrate.errors import InputError
 
@@ -61,7 +61,7 @@ class Network:
         feedback: ``separate``: an array for each direction; ``shared``: one array used both ways.
 
     Raises:
-        InputError: fewer than two layers, an empty layer, an unknown activation.
+        InputError: fewer than two layers, an empty layer, an unknown activation, feedback or family.
     """
 
     sizes: tuple[int, ...]
@@ -76,6 +76,12 @@ class Network:
             raise InputError(f"network.layers: expected positive sizes, got {list(self.sizes)}")
         if self.activation not in ACTIVATIONS:
             raise InputError(f"network.activation: expected one of {', '.join(ACTIVATIONS)}, got {self.activation!r}")
+        for key, given, known in (
+            ("feedback", self.feedback, get_args(Feedback)),
+            ("family", self.family, get_args(Family)),
+        ):
+            if given not in known:
+                raise InputError(f"network.{key}: expected one of {', '.join(known)}, got {given!r}")
 
     @cached_property
     def layers(self) -> tuple[Layer, ...]:

@@ -71,14 +71,18 @@ class Homeostasis:
         return np.concatenate(sets)[:count]
 
     def _product(self, substrate: Substrate, coupling: Coupling, probes: FloatArray) -> FloatArray:
-        """W e for every probe, (probe, target), weight units; read at a fraction of what the lines bear."""
+        """W e for every probe, (probe, target), weight units; the largest entry goes to its line as one activity unit.
+
+        The limit alone would be too much: what a line survives may lie beyond what its converter drives.
+        """
         scale = substrate.scale
         peak = np.abs(probes).max(axis=1, keepdims=True)
-        volts = probes * (substrate.capabilities.limits.read_volts / peak)
+        full = min(scale.volts_per_unit, substrate.capabilities.limits.read_volts)
+        volts = probes * (full / peak)
         if coupling.bias:
             volts = np.concatenate([volts, np.zeros((len(volts), 1))], axis=1)
         amperes = substrate.products(coupling.name, volts)
-        return np.asarray(amperes * peak / (substrate.capabilities.limits.read_volts * scale.unit_siemens))
+        return np.asarray(amperes * peak / (full * scale.unit_siemens))
 
 
 def symmetry(forward: FloatArray, backward: FloatArray) -> float:

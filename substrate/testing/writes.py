@@ -1,0 +1,216 @@
+"""Checks of writing, reading back and snapshots."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, final
+
+import numpy as np
+
+from substrate.arrays import BoolArray, FloatArray, IntArray
+from substrate.capabilities import Capabilities, Nudge, WriteRequest
+from substrate.contract import CrossbarArray, Device, Substrate, WriteReport
+from substrate.testing.checks import REFUSAL, Bench, NotApplicable, close, expect, refused
+from substrate.testing.preparing import inputs, output_nudges, sampling_plan, writer_of
+
+STUCK_PULSES = 5
+"""Bursts up, then down, after which a cell that has not moved counts as stuck."""
+
+
+@final
+@dataclass(frozen=True)
+class Cells:
+    """The cells of one array, of a network or alone."""
+
+    name: str
+    shape: tuple[int, ...]
+    read: Callable[[], FloatArray]
+    write: Callable[[WriteRequest], WriteReport]
+
+    def pulse(self, counts: IntArray) -> WriteReport:
+        """Give signed pulse counts."""
+        return self.write(WriteRequest(self.name, pulses=counts))
+
+    def set(self, target_siemens: FloatArray) -> WriteReport:
+        """Set outright."""
+        return self.write(WriteRequest(self.name, target_siemens=target_siemens))
+
+
+def cells_of(device: Device) -> list[Cells]:
+    """All arrays of a device."""
+    if isinstance(device, Substrate):
+        return [
+            Cells(c.name, (2, *c.shape), partial(device.read_cells, c.name), device.write_cells)
+            for c in device.network.arrays
+        ]
+    if isinstance(device, CrossbarArray):
+        return [Cells("cells", device.shape, device.read_cells, device.write_cells)]
+    raise TypeError(f"{type(device).__name__} has no cells")
+
+
+def _pulsed(device: Device) -> Capabilities:
+    if not device.capabilities.pulses:
+        raise NotApplicable("pulses is not declared")
+    return device.capabilities
+
+
+def _expect_report(report: WriteReport, cells: Cells, counts: IntArray) -> None:
+    fits = isinstance(report.failed, np.ndarray) and report.failed.shape == cells.shape
+    expect(
+        fits and report.failed.dtype == np.bool_,
+        f"write to {cells.name}: failed: expected booleans of shape {cells.shape}, got {np.shape(report.failed)}",
+    )
+    asked = int(np.abs(counts).sum())
+    taken = int(np.abs(counts[~report.failed]).sum())
+    expect(
+        report.pulses in (asked, taken),
+        f"write to {cells.name}: {asked} pulses were asked for ({taken} of them of cells that move), "
+        f"{report.pulses} reported",
+    )
+    expect(not (report.failed & (counts == 0)).any(), f"write to {cells.name}: cells that were not asked are failed")
+
+
+def pulses_move_cells(bench: Bench[Any]) -> None:
+    """Pulses up raise conductances and pulses down lower them, by the stated step on average; reports add up."""
+    with bench.opened() as device:
+        steps = _pulsed(device).step_siemens
+        number = bench.tolerance.test_pulses
+        for sign, step in zip((1, -1), steps, strict=True):
+            moved: list[FloatArray] = []
+            for cells in cells_of(device):
+                counts = np.full(cells.shape, sign * number)
+                if not step:
+                    refused(partial(cells.pulse, counts), REFUSAL, f"pulses of sign {sign}")
+                    continue
+                before = cells.read()
+                report = cells.pulse(counts)
+                _expect_report(report, cells, counts)
+                moved.append((cells.read() - before)[~report.failed])
+            if step:
+                ratio = float(np.mean(np.concatenate(moved))) / (sign * number * step)
+                allowed = bench.tolerance.step_relative
+                expect(
+                    abs(ratio - 1.0) <= allowed,
+                    f"pulses of sign {sign} move the cells by {ratio:.3g} times step_siemens on average, "
+                    f"expected 1 +- {allowed:g}",
+                )
+
+
+def writes_stay_in_place(bench: Bench[Any]) -> None:
+    """A write moves the cells that are asked to move, and none of the others in any array."""
+    with bench.opened() as device:
+        capabilities = device.capabilities
+        arrays = cells_of(device)
+        allowed = 2 * bench.tolerance.cells_siemens
+        for written in arrays:
+            before = [cells.read() for cells in arrays]
+            own = before[arrays.index(written)]
+            chosen = bench.rng.random(written.shape) < 0.3
+            if capabilities.pulses:
+                sign = 1 if capabilities.step_siemens[0] else -1
+                written.pulse(np.where(chosen, sign * bench.tolerance.test_pulses, 0))
+            elif capabilities.continuous_writing:
+                written.set(np.where(chosen, np.mean(capabilities.conductance_window_siemens), own))
+            else:
+                raise NotApplicable("the device cannot be written")
+            for cells, earlier in zip(arrays, before, strict=True):
+                still = ~chosen if cells is written else np.ones(cells.shape, dtype=np.bool_)
+                what = f"cells of {cells.name} that a write to {written.name} does not address"
+                close(cells.read()[still], earlier[still], allowed, what)
+
+
+def stuck_cells_are_reported(bench: Bench[Any]) -> None:
+    """A cell that moves neither up nor down is reported as failed, and a cell reported as failed has not moved."""
+    with bench.opened() as device:
+        steps = _pulsed(device).step_siemens
+        still = 2 * bench.tolerance.cells_siemens
+        signs = [sign for sign, step in zip((1, -1), steps, strict=True) if step]
+        for cells in cells_of(device):
+            moved: BoolArray = np.zeros(cells.shape, dtype=np.bool_)
+            reported = np.ones(cells.shape, dtype=np.bool_)
+            for sign in signs:
+                for _ in range(STUCK_PULSES):
+                    before = cells.read()
+                    failed = cells.pulse(np.full(cells.shape, sign * bench.tolerance.test_pulses)).failed
+                    now = np.abs(cells.read() - before) > still
+                    expect(not (failed & now).any(), f"{cells.name}: a cell that moved is reported as failed")
+                    moved |= now
+                    reported &= failed
+            if bench.tolerance.reports_stuck_cells:
+                silent = int(np.count_nonzero(~moved & ~reported))
+                expect(
+                    not silent, f"{cells.name}: {silent} cells did not move in either direction and were not reported"
+                )
+
+
+def outright_writes_read_back(bench: Bench[Any]) -> None:
+    """After an outright write every cell reads as its target, but for those that are reported as failed."""
+    with bench.opened() as device:
+        if not device.capabilities.continuous_writing:
+            raise NotApplicable("continuous_writing is not declared")
+        low, high = device.capabilities.conductance_window_siemens
+        for cells in cells_of(device):
+            for target in (
+                np.full(cells.shape, low),
+                np.full(cells.shape, high),
+                bench.rng.uniform(low, high, cells.shape),
+            ):
+                report = cells.set(target)
+                expect(
+                    report.pulses == 0, f"{cells.name}: an outright write reports {report.pulses} pulses, expected 0"
+                )
+                fits = report.failed.shape == cells.shape and report.failed.dtype == np.bool_
+                expect(fits, f"{cells.name}: failed: expected booleans of shape {cells.shape}")
+                found = cells.read()
+                allowed = bench.tolerance.cells_siemens + 1e-12 * high
+                close(found[~report.failed], target[~report.failed], allowed, f"{cells.name}: read back, siemens")
+                off = np.abs(found - target) > allowed
+                expect(
+                    not (report.failed & ~off).any(),
+                    f"{cells.name}: a cell that holds its target is reported as failed",
+                )
+
+
+def snapshot_is_exact(bench: Bench[Substrate]) -> None:
+    """After a snapshot is put back, everything happens again bit for bit, as often as it is put back."""
+    with bench.opened() as device:
+        states = device.states
+        if states is None:
+            raise NotApplicable("the device has no snapshots")
+        _use(device, bench, np.random.default_rng(bench.seed + 1))
+        kept = states.snapshot()
+        first = _use(device, bench, np.random.default_rng(bench.seed))
+        for _ in range(2):
+            states.restore(kept)
+            again = _use(device, bench, np.random.default_rng(bench.seed))
+            for what, one, other in zip(_USED, first, again, strict=True):
+                expect(np.array_equal(one, other), f"after restore(), {what} differs from what followed the snapshot")
+
+
+_USED = ("cells read at once", "the free phase", "a nudge", "cells after a write", "the free phase after a write")
+
+
+def _use(device: Substrate, bench: Bench[Substrate], rng: np.random.Generator) -> list[FloatArray]:
+    def cells() -> FloatArray:
+        return np.concatenate([device.read_cells(coupling.name).ravel() for coupling in device.network.arrays])
+
+    def free() -> FloatArray:
+        device.hold(held)
+        return device.settle().volts
+
+    held = inputs(device, rng, 2)
+    seen = [cells(), free()]
+    nudge = Nudge(output_nudges(device, rng, 2, bench.tolerance))
+    seen.append(device.nudge(nudge, sampling_plan(device, bench.tolerance)).volts)
+    if device.capabilities.pulses:
+        step = device.capabilities.step_siemens
+        for one in cells_of(device):
+            one.pulse(rng.integers(-2 if step[1] else 0, 3 if step[0] else 1, one.shape))
+    elif writer_of(device, rng) is not None:
+        low, high = device.capabilities.conductance_window_siemens
+        for one in cells_of(device):
+            one.set(rng.uniform(0.75 * low + 0.25 * high, 0.25 * low + 0.75 * high, one.shape))
+    return [*seen, cells(), free()]
+
+
+WRITES = (pulses_move_cells, writes_stay_in_place, stuck_cells_are_reported, outright_writes_read_back)
