@@ -1,6 +1,6 @@
 """The EP controller: free phase, errors, nudge, gradient, update, write. It sees only a ``Substrate``."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -93,6 +93,7 @@ class Controller:
         optimiser: directions to changes.
         homeostasis: the optional penalty on asymmetry.
         frozen: names of couplings that are not trained.
+        relative_rates: learning rate of a coupling relative to the step's, 1 where it is not named.
 
     Raises:
         CapabilityError: the device lacks what the rule or the penalty needs.
@@ -108,6 +109,7 @@ class Controller:
         optimiser: Momentum,
         homeostasis: Homeostasis,
         frozen: Sequence[str] = (),
+        relative_rates: Mapping[str, float] | None = None,
     ) -> None:
         for capability in rule.requirements(substrate.network):
             substrate.capabilities.require(capability, f"rule {type(rule).__name__}")
@@ -122,6 +124,7 @@ class Controller:
         self._optimiser = optimiser
         self._homeostasis = homeostasis
         self._frozen = frozenset(frozen)
+        self._relative_rates = dict(relative_rates or {})
 
     @property
     def network(self) -> Network:
@@ -199,7 +202,8 @@ class Controller:
             direction = estimate.directions[coupling.name]
             if coupling.name in penalty:
                 direction = direction + penalty[coupling.name]
-            written.append(self._writer.change(coupling, self._optimiser.step(coupling.name, direction, rate)))
+            own_rate = rate * self._relative_rates.get(coupling.name, 1.0)
+            written.append(self._writer.change(coupling, self._optimiser.step(coupling.name, direction, own_rate)))
         return written
 
     def _judge(self, phase: FreePhase, estimate: Estimate) -> Quality:

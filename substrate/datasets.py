@@ -15,7 +15,7 @@ import os
 import zipfile
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, final
 
@@ -59,6 +59,20 @@ class Dataset:
     def feature_count(self) -> int:
         """Inputs of one sample."""
         return int(self.train_inputs.shape[1])
+
+    def rescaled(self, low: float, high: float) -> "Dataset":
+        """The same data with its activities moved from [input_low, input_high] to [low, high]."""
+        if (low, high) == (self.input_low, self.input_high):
+            return self
+        slope = (high - low) / (self.input_high - self.input_low)
+        offset = low - slope * self.input_low
+        return replace(
+            self,
+            train_inputs=slope * self.train_inputs + offset,
+            test_inputs=slope * self.test_inputs + offset,
+            input_low=low,
+            input_high=high,
+        )
 
 
 @final

@@ -62,13 +62,21 @@ class Assembly:
                 experiment.homeostasis.strength, experiment.homeostasis.probes, self.rngs["homeostasis"]
             ),
             frozen=experiment.training.frozen,
+            relative_rates={
+                name: rate / experiment.training.learning_rate
+                for name, rate in experiment.training.learning_rates.items()
+            },
         )
 
     def initial_weights(self) -> dict[str, FloatArray]:
         """Weights to start from, by coupling."""
         initial = self.experiment.network.initial
         return initial_weights(
-            self.experiment.topology(), initial.scale, np.deg2rad(initial.feedback_angle_degrees), self.rngs["initial"]
+            self.experiment.topology(),
+            initial.scale,
+            initial.input_scale,
+            np.deg2rad(initial.feedback_angle_degrees),
+            self.rngs["initial"],
         )
 
 
@@ -89,6 +97,7 @@ def assemble(experiment: Experiment) -> Assembly:
         test_limit=data.test_limit,
         rng=rngs["data"],
     )
+    dataset = dataset.rescaled(*data.input_range)
     layers = experiment.network.layers
     if layers[0] != dataset.feature_count:
         raise InputError(f"network.layers: {data.name} has {dataset.feature_count} inputs, the first layer {layers[0]}")
@@ -105,11 +114,12 @@ def assemble(experiment: Experiment) -> Assembly:
 
 
 def initial_weights(
-    network: Network, scale: float, angle_radians: float, rng: np.random.Generator
+    network: Network, scale: float, input_scale: float, angle_radians: float, rng: np.random.Generator
 ) -> dict[str, FloatArray]:
-    """Normal weights whose largest singular value is about ``scale``, no biases, feedback mirrored at an angle.
+    """Normal weights, no biases, feedback mirrored at an angle.
 
-    A coupling and its mirror form a loop whose gain is that singular value, so it, and not the variance at one end,
+    From held inputs: standard deviation input_scale/sqrt(fan-in). Between free layers: the largest singular value is
+    about ``scale``. A coupling and its mirror form a loop whose gain is that singular value, so it, and not the variance at one end,
     decides whether the network settles: a Gaussian m x n matrix of standard deviation d has its largest singular value
     near d (sqrt(m) + sqrt(n)) (Marchenko & Pastur 1967). Feedback is sin(a) R + cos(a) F^T with R drawn like F^T (arXiv 2309.02214, section 4).
     """
@@ -117,7 +127,8 @@ def initial_weights(
     for coupling in network.forward:
         values = np.zeros(coupling.shape)
         size = coupling.source.size
-        values[:size] = rng.standard_normal((size, coupling.target.size)) * _deviation(scale, coupling)
+        deviation = input_scale / math.sqrt(size) if coupling.source.start < 0 else _deviation(scale, coupling)
+        values[:size] = rng.standard_normal((size, coupling.target.size)) * deviation
         weights[coupling.name] = values
     if network.feedback == "separate":
         for coupling in network.backward:

@@ -25,7 +25,7 @@ class _Section(BaseModel):
 
 @final
 class DataConfig(_Section):
-    """Which data set, and how much of it."""
+    """Which data set, how much of it, and the activities that its lowest and highest values become."""
 
     name: str
     test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
@@ -33,16 +33,26 @@ class DataConfig(_Section):
     path: str | None = None
     train_limit: Count | None = None
     test_limit: Count | None = None
+    input_range: tuple[float, float] = (-1.0, 1.0)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "DataConfig":
+        if not self.input_range[0] < self.input_range[1]:
+            raise ValueError(f"input_range: expected [low, high], got {list(self.input_range)}")
+        return self
 
 
 @final
 class InitialConfig(_Section):
-    """Weights at the start: normal, ``scale`` the largest singular value of a coupling, feedback mirrored at an angle.
+    """Weights at the start: normal, ``scale`` the largest singular value of a coupling between free layers.
+
+    ``input_scale`` is the standard deviation of the summed input of a first-layer neuron for inputs of unit rms.
 
     The feedback is sin(a) R + cos(a) F^T with R drawn like F: 0 degrees is the transpose, 90 unrelated.
     """
 
     scale: Positive = 0.5
+    input_scale: Positive = 0.5
     feedback_angle_degrees: Annotated[float, Field(ge=0, le=180)] = 0.0
 
 
@@ -113,11 +123,12 @@ class WritingConfig(_Section):
 
 @final
 class TrainingConfig(_Section):
-    """Stochastic gradient descent."""
+    """Stochastic gradient descent; ``learning_rates`` replaces the rate of single couplings."""
 
     epochs: Count = 20
     batch_size: Count = 32
     learning_rate: Positive = 0.01
+    learning_rates: dict[str, Positive] = Field(default_factory=dict)
     learning_rate_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     frozen: list[str] = Field(default_factory=list)
@@ -214,11 +225,13 @@ def _resolved(experiment: Experiment) -> Experiment:
             f"nudge.samples_per_period: amplitude auto also measures harmonic {plan.harmonics + 2}; "
             f"expected more than {2 * (plan.harmonics + 2)}, got {plan.samples_per_period}"
         )
-    for name in experiment.training.frozen:
-        try:
-            network.array(name)
-        except InputError as error:
-            raise InputError(f"training.frozen: {error}") from error
+    training = experiment.training
+    for key, names in (("frozen", training.frozen), ("learning_rates", training.learning_rates)):
+        for name in names:
+            try:
+                network.array(name)
+            except InputError as error:
+                raise InputError(f"training.{key}: {error}") from error
     if experiment.homeostasis.strength > 0 and experiment.network.feedback == "shared":
         raise InputError("homeostasis.strength: a shared array is symmetric by itself; expected 0")
     section = experiment.substrate

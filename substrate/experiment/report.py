@@ -195,7 +195,7 @@ def _facts(run: RunFile, summary: Mapping[str, Any], config: Mapping[str, Any]) 
         ("exit status", _status(run, summary)["exit"]),
         ("started", str(summary["started"])),
         ("duration", _duration(summary["wall_seconds"])),
-        ("resumed", f"{summary['resumes']} times" if summary["resumes"] != 1 else "once"),
+        ("resumed", {0: "never", 1: "once"}.get(summary["resumes"], f"{summary['resumes']} times")),
         ("run file", run.path.name),
         ("commit", str(summary["git_commit"]) or "not known (no clone)"),
         ("experiment SHA-256", str(summary["experiment_sha256"])),
@@ -394,7 +394,8 @@ def _devices(run: RunFile, config: Mapping[str, Any]) -> Iterator[_Section]:
         lines, columns = cells.shape[2:]
         source, _, into = name.partition("-")
         introduction = (
-            f"The array from {source} to {into}: {lines} word lines times {columns} bit lines, two devices a weight."
+            f"The array from {source} to {into}: {lines} word lines times {columns} bit lines, two devices a weight"
+            f"{'' if _towards_output(name)[0] else '; the last word line carries the biases'}."
         )
         notes = [] if pictures else ["The conductances were not all read."]
         yield _Section(f"Conductances {source} → {into}", introduction, pictures, notes)
