@@ -88,8 +88,7 @@ class Crossbar:
         max_iterations: int = 2000,
         threads: int = 1,
     ) -> None:
-        self._g = _conductances(conductances, None)
-        self._g.flags.writeable = False
+        self._g = _conductances(conductances, None)  # replaced, never changed: solutions hold on to it
         self.wordline_resistance = _resistance("wordline_resistance", wordline_resistance)
         self.bitline_resistance = _resistance("bitline_resistance", bitline_resistance)
         self.source_resistance = _resistance("source_resistance", source_resistance)
@@ -112,7 +111,7 @@ class Crossbar:
     @property
     def conductances(self) -> FloatArray:
         """The programmed conductances (rows, cols) in siemens, read-only."""
-        return self._g
+        return _read_only(self._g)
 
     def program(self, conductances: ArrayLike, mask: ArrayLike | None = None) -> None:
         """Set the cells' conductances (rows, cols), siemens; with ``mask`` (rows, cols) only where it is true.
@@ -131,7 +130,6 @@ class Crossbar:
             if given.shape != self.shape:
                 raise InputError(f"conductances has shape {given.shape}; expected {self.shape}")
             new = _conductances(np.where(chosen, given, self._g), self.shape)
-        new.flags.writeable = False
         self._g = new
 
     def read(self, voltages: ArrayLike, direction: Direction = "forward") -> FloatArray:
@@ -279,7 +277,7 @@ class Crossbar:
             result.residual,
             result.iterations,
             np.zeros_like(result.iterations),
-            self._g,
+            self.conductances,
             self.cell,
         )
 
@@ -300,7 +298,7 @@ class Crossbar:
             keep=keep,
         )
         self._check_converged(state.residual)
-        return CrossbarSolution(*state, self._g, self.cell)
+        return CrossbarSolution(*state, self.conductances, self.cell)
 
     def _check_converged(self, residuals: FloatArray) -> None:
         worst = float(np.max(residuals, initial=0.0))
@@ -309,6 +307,12 @@ class Crossbar:
                 f"the crossbar's state did not converge within max_iterations = {self.max_iterations}: relative "
                 f"residual {worst:.3g}, tolerance {self.tolerance:.3g}"
             )
+
+
+def _read_only(array: FloatArray) -> FloatArray:
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 def _check_direction(direction: str) -> None:

@@ -34,7 +34,8 @@ class CellLaw(ABC):
         """Return current (amperes) and slope (siemens), both of the broadcast shape of the arguments."""
         v, g = np.broadcast_arrays(np.asarray(voltages, dtype=np.float64), np.asarray(conductances, dtype=np.float64))
         current, slope = np.empty(v.shape), np.empty(v.shape)
-        self.evaluate(np.ascontiguousarray(v), np.ascontiguousarray(g), current, slope)
+        # Kernels are compiled for each kind of array that they meet: only ever contiguous, writeable ones.
+        self.evaluate(np.require(v, requirements=["C", "W"]), np.require(g, requirements=["C", "W"]), current, slope)
         return current, slope
 
     def current(self, voltages: ArrayLike, conductances: ArrayLike) -> FloatArray:

@@ -40,4 +40,11 @@ class RectifyingCell(MemristorLaw):
         """Fill current and slope (see the base class)."""
         from emulators.nodal.laws import exponential_cells
 
-        exponential_cells(voltages, conductances, self.forward_alpha, self.reverse_alpha, current, slope)
+        exponential_cells(
+            voltages.ravel(),
+            conductances.ravel(),
+            self.forward_alpha,
+            self.reverse_alpha,
+            current.ravel(),
+            slope.ravel(),
+        )

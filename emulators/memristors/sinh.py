@@ -34,4 +34,6 @@ class SinhCell(MemristorLaw):
         """Fill current and slope (see the base class)."""
         from emulators.nodal.laws import exponential_cells
 
-        exponential_cells(voltages, conductances, self.alpha, self.alpha, current, slope)
+        exponential_cells(
+            voltages.ravel(), conductances.ravel(), self.alpha, self.alpha, current.ravel(), slope.ravel()
+        )

@@ -42,8 +42,17 @@ class SeriesResistanceCell(CellLaw):
             slope[...] = linear
             np.multiply(linear, voltages, out=current)
             return
-        a, b = self.memristor.exponents
-        series_cells(voltages, conductances, a, b, self.series_resistance, 0.0, 0.0, 0.0, current, slope)
+        series_cells(
+            voltages.ravel(),
+            conductances.ravel(),
+            *self.memristor.exponents,
+            self.series_resistance,
+            0.0,
+            0.0,
+            0.0,
+            current.ravel(),
+            slope.ravel(),
+        )
 
 
 @final
@@ -77,13 +86,13 @@ class TransistorCell(CellLaw):
         from emulators.nodal.laws import series_cells
 
         series_cells(
-            voltages,
-            conductances,
+            voltages.ravel(),
+            conductances.ravel(),
             *self.memristor.exponents,
             0.0,
             self.gate_overdrive_volts,
             self.transconductance,
             self.channel_length_modulation,
-            current,
-            slope,
+            current.ravel(),
+            slope.ravel(),
         )

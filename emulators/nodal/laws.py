@@ -50,9 +50,8 @@ def _sinh_cells(v, g, a, i, s):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def exponential_cells(voltages, conductances, a, b, current, slope):  # type: ignore[no-untyped-def]
-    """Fill current and slope of the exponential family, element by element."""
-    v, g, i, s = voltages.ravel(), conductances.ravel(), current.ravel(), slope.ravel()
+def exponential_cells(v, g, a, b, i, s):  # type: ignore[no-untyped-def]
+    """Fill current i and slope s of the exponential family, element by element of flat arrays."""
     if a == b:
         largest = 0.0
         for k in range(v.size):
@@ -81,12 +80,11 @@ def _access(x, resistance, overdrive, k, modulation):  # type: ignore[no-untyped
 
 
 @compiled
-def series_cells(voltages, conductances, a, b, resistance, overdrive, k, modulation, current, slope):  # type: ignore[no-untyped-def]
-    """Fill current and slope of a memristor in series with an access device, element by element.
+def series_cells(v, g, a, b, resistance, overdrive, k, modulation, i_out, s_out):  # type: ignore[no-untyped-def]
+    """Fill current and slope of a memristor in series with an access device, element by element of flat arrays.
 
     The memristor's voltage lies between 0 and the cell's; Newton's method, bisecting when it would leave that bracket.
     """
-    v, g, i_out, s_out = voltages.ravel(), conductances.ravel(), current.ravel(), slope.ravel()
     for index in range(v.size):
         total = v[index]
         conductance = g[index]

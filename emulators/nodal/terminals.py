@@ -108,7 +108,7 @@ class Terminals:
 
 def _checked(voltages: ArrayLike, driven: int) -> tuple[FloatArray, bool]:
     """Return the voltages as a (batch, driven) array, and whether they were one."""
-    volts = np.asarray(voltages, dtype=np.float64, order="C")
+    volts = np.array(voltages, dtype=np.float64, order="C")
     given = volts.ndim
     if given not in (1, 2) or volts.shape[-1] != driven:
         raise InputError(f"voltages has shape {volts.shape}; expected ({driven},) or (batch, {driven})")
