@@ -10,22 +10,11 @@ import numpy as np
 import yaml
 
 from substrate.errors import InputError
-from substrate.experiment.runfile import RunFile, open_run, text_of
+from substrate.experiment import report_header as header
+from substrate.experiment.report_text import number, si
+from substrate.experiment.runfile import RunFile, open_run
 
 __all__ = ["write_report"]
-
-_EXIT_CODES = {"finished": 0, "failed": 1, "interrupted": 130}
-
-# Ends of key names that state a unit, and the unit's symbol.
-_UNITS = {
-    "_siemens": "S",
-    "_ohms": "Ω",
-    "_volts": "V",
-    "_amperes": "A",
-    "_seconds": "s",
-    "_hz": "Hz",
-    "_farads": "F",
-}
 
 
 @final
@@ -73,7 +62,7 @@ def _page(run: RunFile) -> str:
     # Imported here: pages are made now and then, and both take their time to load.
     from jinja2 import Environment, StrictUndefined
 
-    from substrate.experiment import report_figures as figures
+    from substrate.experiment.report_drawing import style
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(
@@ -83,205 +72,26 @@ def _page(run: RunFile) -> str:
     text = str(run.attrs["experiment_yaml"])
     loaded = yaml.safe_load(text)
     config: Mapping[str, Any] = loaded if isinstance(loaded, Mapping) else {}
-    with figures.style():
+    with style():
         sections = list(_sections(run, config))
     return template.render(
         name=summary["experiment"] or run.path.name,
-        status=_status(run, summary),
-        verdict=_verdict(run, summary),
-        cards=_cards(run, summary),
-        facts=_facts(run, summary, config),
-        device=_described(config.get("substrate", {})),
-        settings=_settings(config),
+        status=header.status(run, summary),
+        verdict=header.verdict(run, summary),
+        cards=header.cards(run, summary),
+        facts=header.facts(run, summary, config),
+        device=header.described(config.get("substrate", {})),
+        settings=header.settings(config),
         sections=sections,
-        epochs=_epoch_table(run),
+        epochs=header.epoch_table(run),
         starts=run.starts(),
         yaml=text,
         command=" ".join(summary["argv"]),
     )
 
 
-def _table(run: RunFile, name: str) -> dict[str, np.ndarray[Any, Any]]:
-    return run.table(name) if name in run.lengths else {}
-
-
-def _rows(table: Mapping[str, np.ndarray[Any, Any]]) -> int:
-    return len(next(iter(table.values()), ()))
-
-
-def _killed(run: RunFile) -> bool:
-    """Whether the writer died without a word: it says running, and is not there."""
-    return run.status == "interrupted" and text_of(run.array("state/status")) == "running"
-
-
-def _status(run: RunFile, summary: Mapping[str, Any]) -> dict[str, str]:
-    status, message = str(summary["status"]), str(summary["message"])
-    if _killed(run):
-        return {
-            "kind": "interrupted",
-            "label": "killed",
-            "exit": "none recorded: the process ended without closing its file",
-            "message": message
-            or "The process ended without closing its file. Everything acknowledged until then is "
-            "below; `substrate recover` makes the file plain, `substrate resume` goes on from its last checkpoint.",
-        }
-    if status == "running":
-        return {
-            "kind": "running",
-            "label": "running",
-            "exit": "none yet",
-            "message": "The run is still being written; this page shows what it had stored by now.",
-        }
-    code = _EXIT_CODES.get(status)
-    return {
-        "kind": status,
-        "label": status,
-        "exit": status if code is None else f"{status} (exit code {code})",
-        "message": message,
-    }
-
-
-def _verdict(run: RunFile, summary: Mapping[str, Any]) -> str:
-    from substrate.experiment.report_figures import number, percent
-
-    done, planned = summary["epochs"], summary["epochs_planned"]
-    text = f"{number(done)} of {number(planned)} epochs" if planned else f"{number(done)} epochs"
-    text += f" ({number(summary['steps'])} steps) in {_duration(summary['wall_seconds'])}"
-    if summary["test_accuracy"] is not None:
-        text += f"; the network then put {percent(summary['test_accuracy'])} of the test samples into the right class"
-    elif summary["steps"]:
-        seen = _finite(_table(run, "train").get("accuracy"))[-50:]
-        text += "; no epoch was finished, so there is no test accuracy yet"
-        if seen.size:
-            text += f" (training accuracy over the last {len(seen)} steps: {percent(float(seen.mean()))})"
-    else:
-        text += "; no training step was done"
-    return text + "."
-
-
-def _cards(run: RunFile, summary: Mapping[str, Any]) -> list[tuple[str, str]]:
-    from substrate.experiment.report_figures import number, percent
-
-    cards = []
-    for key, label in (("test_accuracy", "test accuracy"), ("train_accuracy", "training accuracy")):
-        if summary[key] is not None:
-            cards.append((percent(summary[key]), label))
-    steps = _table(run, "train")
-    cosine = _finite(steps.get("gradient_cosine"))
-    if cosine.size:
-        cards.append((f"{np.median(cosine):.4f}", "gradient cosine, median"))
-    if _rows(steps):
-        cards.append((number(int(np.sum(steps["pulses"]))), "programming pulses"))
-    symmetry = _finite(_table(run, "epochs").get("symmetry"))
-    if symmetry.size:
-        cards.append((f"{symmetry[-1]:.4f}", "symmetry score, last"))
-    if summary["samples_per_second"] is not None:
-        cards.append((f"{summary['samples_per_second']:,.0f}", "training samples per second"))
-    return cards
-
-
-def _facts(run: RunFile, summary: Mapping[str, Any], config: Mapping[str, Any]) -> list[tuple[str, str]]:
-    network = _mapping(config.get("network"))
-    layers = "–".join(str(size) for size in network.get("layers", ()))
-    data = _mapping(config.get("data")).get("name")
-    attributes = run.attrs
-    facts = [
-        ("data set", str(data or "not stated")),
-        ("network", ", ".join(str(p) for p in (layers, network.get("activation")) if p) or "not stated"),
-        ("feedback arrays", str(network.get("feedback", "not stated"))),
-        ("learning rule", str(summary["rule"] or "not stated")),
-        ("device", str(summary["backend"] or "not stated")),
-        ("seed", str(summary["seed"])),
-        ("exit status", _status(run, summary)["exit"]),
-        ("started", str(summary["started"])),
-        ("duration", _duration(summary["wall_seconds"])),
-        ("resumed", {0: "never", 1: "once"}.get(summary["resumes"], f"{summary['resumes']} times")),
-        ("run file", run.path.name),
-        ("commit", str(summary["git_commit"]) or "not known (no clone)"),
-        ("experiment SHA-256", str(summary["experiment_sha256"])),
-        ("versions", ", ".join(f"{key} {value}" for key, value in summary["versions"].items())),
-    ]
-    known = {"substrate_version", "schema", "experiment_yaml", "experiment_sha256", "seed", "status", "created", "argv"}
-    known |= {"git_commit", "packages", "message", "wall_seconds", "NX_class", "default"}
-    facts += [(key.replace("_", " "), str(value)) for key, value in attributes.items() if key not in known]
-    return facts
-
-
-def _settings(config: Mapping[str, Any]) -> list[tuple[str, str]]:
-    left_out = {"experiment", "seed", "substrate"}
-    return _described({key: value for key, value in config.items() if key not in left_out})
-
-
-def _described(section: Any) -> list[tuple[str, str]]:
-    """One line for each subsection: its keys in words, its values with units."""
-    lines = []
-    for key, value in _mapping(section).items():
-        if isinstance(value, Mapping):
-            told = "; ".join(_setting(str(k), v) for k, v in value.items() if v is not None)
-        else:
-            told = _setting("", value)
-        lines.append((str(key).replace("_", " "), told or "–"))
-    return lines
-
-
-def _setting(key: str, value: Any) -> str:
-    unit = next((symbol for end, symbol in _UNITS.items() if key.endswith(end)), None)
-    name = key
-    for end in _UNITS:
-        name = name.removesuffix(end)
-    return f"{name.replace('_', ' ')} {_value(value, unit)}".strip()
-
-
-def _value(value: Any, unit: str | None) -> str:
-    from substrate.experiment.report_figures import si
-
-    if isinstance(value, Mapping):
-        return ", ".join(_setting(str(k), v) for k, v in value.items())
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(_value(one, unit) for one in value) + "]"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int | float):
-        return si(float(value), unit) if unit else f"{value:g}"
-    return str(value)
-
-
-def _epoch_table(run: RunFile) -> dict[str, list[Any]]:
-    """The series `epochs` as text: its column names and rows."""
-    table = _table(run, "epochs")
-    names = [name for name in _EPOCH_COLUMNS if name in table]
-    rows = [[_cell(name, table[name][row]) for name in names] for row in range(_rows(table))]
-    return {"names": [name.replace("_", " ") for name in names], "rows": rows}
-
-
-_EPOCH_COLUMNS = (
-    "epoch",
-    "train_loss",
-    "test_loss",
-    "train_accuracy",
-    "test_accuracy",
-    "gradient_cosine",
-    "symmetry",
-    "pulses",
-    "excluded_fraction",
-    "learning_rate",
-    "seconds",
-)
-
-
-def _cell(name: str, value: Any) -> str:
-    from substrate.experiment.report_figures import number, percent
-
-    value = float(value)
-    if not np.isfinite(value):
-        return "–"
-    if name.endswith(("accuracy", "fraction")):
-        return percent(value)
-    return number(value, 4)
-
-
 def _sections(run: RunFile, config: Mapping[str, Any]) -> Iterator[_Section]:
-    epochs, steps = _table(run, "epochs"), _table(run, "train")
+    epochs, steps = header.table(run, "epochs"), header.table(run, "train")
     yield _learning(run, epochs, steps)
     yield _nudge(run, config)
     yield _gradient(config, epochs, steps)
@@ -293,16 +103,16 @@ def _learning(run: RunFile, epochs: Mapping[str, Any], steps: Mapping[str, Any])
     from substrate.experiment import report_figures as figures
 
     pictures, notes = [], []
-    if _rows(epochs):
+    if header.rows(epochs):
         pictures += [figures.accuracy(epochs), figures.epoch_loss(epochs)]
     else:
         notes.append("No epoch was finished, so there are no accuracies by epoch.")
-    if _rows(steps):
+    if header.rows(steps):
         pictures.append(figures.step_loss(steps))
     else:
         notes.append("No training step was done.")
-    evaluation = _table(run, "evaluation")
-    if _rows(evaluation):
+    evaluation = header.table(run, "evaluation")
+    if header.rows(evaluation):
         pictures.append(figures.confusion(evaluation["confusion"][-1], int(evaluation["epoch"][-1])))
     introduction = (
         "Whether the network learnt its task: it sees the training samples, and is judged on the test samples."
@@ -313,15 +123,15 @@ def _learning(run: RunFile, epochs: Mapping[str, Any], steps: Mapping[str, Any])
 def _nudge(run: RunFile, config: Mapping[str, Any]) -> _Section:
     from substrate.experiment import report_figures as figures
 
-    settings = _mapping(config.get("nudge"))
+    settings = header.mapping(config.get("nudge"))
     introduction = (
         "To find the gradient, small sinusoidal currents, in proportion to each output's error, are added at the "
         "outputs. How the network answers at the tone's odd harmonics gives the derivative of every weight. "
     )
     if settings.get("frequency_hz"):
-        introduction += f"The tone of this run: {figures.si(float(settings['frequency_hz']), 'Hz')}. "
-    table = _table(run, "nudge")
-    if not _rows(table):
+        introduction += f"The tone of this run: {si(float(settings['frequency_hz']), 'Hz')}. "
+    table = header.table(run, "nudge")
+    if not header.rows(table):
         return _Section("The nudge", introduction, [], ["No epoch was finished, so no nudge period was kept."])
     introduction += "Shown is the sample with the largest error of the last batch."
     row = {name: values[-1] for name, values in table.items()}
@@ -331,22 +141,22 @@ def _nudge(run: RunFile, config: Mapping[str, Any]) -> _Section:
 
 
 def _gradient(config: Mapping[str, Any], epochs: Mapping[str, Any], steps: Mapping[str, Any]) -> _Section:
-    from substrate.experiment import report_figures as figures
+    from substrate.experiment import report_gradient as figures
 
     introduction = (
         "How well the measured gradient points downhill. Where the device can be solved exactly (an emulator), some "
         "steps are compared with its exact gradient; the other numbers are known on any device."
     )
-    if not _rows(steps):
+    if not header.rows(steps):
         return _Section("Quality of the gradient", introduction, [], ["No training step was done."])
-    batch = int(_mapping(config.get("training")).get("batch_size", 1))
-    automatic = _mapping(config.get("nudge")).get("amplitude") == "auto"
+    batch = int(header.mapping(config.get("training")).get("batch_size", 1))
+    automatic = header.mapping(config.get("nudge")).get("amplitude") == "auto"
     cosine, omitted = figures.gradient_cosine(steps, epochs), figures.excluded(steps, batch)
     notes = []
     if cosine is None:
         notes.append("No step was compared with an exact gradient: the device knows none, or none was asked for.")
     if omitted is None:
-        count = figures.number(len(steps["step"]) * batch)
+        count = number(len(steps["step"]) * batch)
         notes.append(f"None of the {count} samples was left out of an update.")
     pictures = [
         cosine,
@@ -359,17 +169,17 @@ def _gradient(config: Mapping[str, Any], epochs: Mapping[str, Any], steps: Mappi
 
 
 def _writing(config: Mapping[str, Any], epochs: Mapping[str, Any], steps: Mapping[str, Any]) -> _Section:
-    from substrate.experiment import report_figures as figures
+    from substrate.experiment import report_gradient as figures
 
     pictures, notes = [], []
-    if _rows(steps):
+    if header.rows(steps):
         pictures.append(figures.pulses(epochs, steps))
         if pictures[-1] is None:
-            mode = _mapping(config.get("writing")).get("mode", "not stated")
+            mode = header.mapping(config.get("writing")).get("mode", "not stated")
             notes.append(f"No pulses were given (writing mode: {mode}).")
-    if _mapping(config.get("network")).get("feedback") == "shared":
+    if header.mapping(config.get("network")).get("feedback") == "shared":
         notes.append("Feedback runs through the forward arrays themselves, so it is symmetric by itself (score 1).")
-    elif _rows(epochs):
+    elif header.rows(epochs):
         pictures.append(figures.symmetry(epochs))
     introduction = (
         "What training did to the devices, and whether forward and feedback weights stayed each other's mirror."
@@ -378,19 +188,19 @@ def _writing(config: Mapping[str, Any], epochs: Mapping[str, Any], steps: Mappin
 
 
 def _devices(run: RunFile, config: Mapping[str, Any]) -> Iterator[_Section]:
-    from substrate.experiment import report_figures as figures
+    from substrate.experiment.report_devices import device_pictures
 
     rows = run.lengths.get("conductances", 0)
     if not rows:
         yield _Section("Conductances", "", [], ["The conductances were not read before the run ended."])
         return
-    given = _mapping(_mapping(config.get("substrate")).get("cells")).get("window_siemens")
+    given = header.mapping(header.mapping(config.get("substrate")).get("cells")).get("window_siemens")
     window = (float(given[0]), float(given[1])) if isinstance(given, list) and len(given) == 2 else None
     last = int(run.array("conductances/epoch")[rows - 1])
     # One coupling at a time: snapshots of a large array over many epochs are what fills memory.
     for name in sorted(set(run.units("conductances")) - {"epoch"}, key=_towards_output):
         cells = run.array(f"conductances/{name}")[:rows]
-        pictures = figures.device_pictures(cells, window, last)
+        pictures = device_pictures(cells, window, last)
         lines, columns = cells.shape[2:]
         source, _, into = name.partition("-")
         introduction = (
@@ -414,20 +224,3 @@ def _towards_output(name: str) -> tuple[bool, int, str]:
 
 def _drawn(pictures: Sequence[Any]) -> list[Any]:
     return [picture for picture in pictures if picture is not None]
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    return f"{minutes // 60:,} h {minutes % 60} min"
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _finite(values: Any) -> np.ndarray[Any, Any]:
-    return np.empty(0) if values is None else values[np.isfinite(values)]

@@ -74,10 +74,12 @@ def style() -> Iterator[None]:
 
 
 def new_figure(height: float = 3.2, width: float = 5.3) -> Figure:
+    """An empty figure, sizes in inches; narrow enough that its text can be read on a phone."""
     return Figure(figsize=(width, height), layout="constrained")
 
 
 def picture(title: str, figure: Figure, sentence: str) -> Picture:
+    """The finished figure as SVG."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
     data = base64.b64encode(buffer.getvalue()).decode("ascii")
@@ -85,6 +87,7 @@ def picture(title: str, figure: Figure, sentence: str) -> Picture:
 
 
 def finite(values: Any) -> FloatArray:
+    """The finite ones of some values, flat."""
     array = np.asarray(values, dtype=np.float64)
     return array[np.isfinite(array)]
 
@@ -113,6 +116,7 @@ def curve(axes: Axes, x: FloatArray, y: FloatArray, colour: str) -> float | None
 
 
 def epoch_axis(axes: Axes) -> None:
+    """Whole epochs on the horizontal axis."""
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
     axes.margins(x=0.03)
