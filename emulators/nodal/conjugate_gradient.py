@@ -14,6 +14,9 @@ import numpy as np
 
 from emulators.nodal.lines import compiled, factor_bit_lines, factor_word_lines, solve_word_lines
 
+ROUNDING = 1e-14
+"""Share of the node voltages below which the drop across the cells is not resolved (all ports at one voltage)."""
+
 
 @compiled
 def _word_pass(g, x, source, rw, cw, kw, hw, volts, cb, norton, w, f):  # type: ignore[no-untyped-def]
@@ -188,7 +191,8 @@ def solve_batch(  # type: ignore[no-untyped-def]
     line in parallel with each cell; ``row_volts`` (batch, rows), ``column_volts`` (batch, cols). ``b_all`` and
     ``w_all`` (1 or batch, rows, cols) receive the node voltages; with ``warm``, ``b_all`` holds the first guess. Port
     currents *into* the ports go to ``row_current``, ``column_current``. The iteration ends when the error's energy
-    norm, relative to that of the cells, is below ``tolerance``; ``residuals`` holds what was reached. ``work`` (7,
+    norm, relative to that of the cells, is below ``tolerance``; ``residuals`` holds what was reached
+    (relative to rounding where the cells' voltages are nothing but rounding). ``work`` (7,
     rows, cols) is scratch.
     """
     batch, m = row_volts.shape
@@ -223,7 +227,7 @@ def solve_batch(  # type: ignore[no-untyped-def]
         _word_pass(g, x, source, rw, cw, kw, hw, vr, cb, norton, w, f)
         last[:] = f[m - 1]
         power, floor = _first_residual(g, rw, rb, cw, kw, hw, cb, kb, hb, vc, f, zero, more, z, u, w, x, r)
-        target = max(tolerance * tolerance * power, 1e-31 * floor)
+        target = max(tolerance * tolerance * power, ROUNDING * ROUNDING * floor)
         rho = _descend(True, 0.0, cb, rb, hb, s, p, r, x, f)
         beta = 0.0
         steps = 0
@@ -236,7 +240,7 @@ def solve_batch(  # type: ignore[no-untyped-def]
             beta = rho / previous
             steps += 1
         iterations[item] = steps
-        residuals[item] = math.sqrt(rho / power) if power > 0.0 else (0.0 if rho <= target else np.inf)
+        residuals[item] = tolerance * math.sqrt(rho / target) if target > 0.0 else (0.0 if rho == 0.0 else np.inf)
 
         if steps == 0:  # w already follows x, and what eliminating r has just given is the rest of the port currents
             for i in range(m):

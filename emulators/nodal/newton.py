@@ -135,7 +135,7 @@ def solve_newton(
         np.zeros(batch, dtype=np.int64),
         np.zeros(batch, dtype=np.int64),
     )
-    chunk = min(batch, max(threads, CELLS_IN_FLIGHT // (rows * cols)))
+    chunk = max(1, min(batch, max(threads, CELLS_IN_FLIGHT // (rows * cols))))
     state, trial = (_State.empty(chunk, rows, cols) for _ in range(2))
     source = np.empty((chunk, rows, cols))
     cells = np.broadcast_to(conductances, source.shape).copy()

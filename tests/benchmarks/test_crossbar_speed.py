@@ -107,9 +107,9 @@ def test_effective_matrix(benchmark: Any) -> None:
     )
 
 
-@pytest.mark.parametrize(("accuracy", "at_least"), [(1e-9, 1.5), (1e-6, 3.0)])
-def test_again_after_small_changes(benchmark: Any, accuracy: float, at_least: float) -> None:
-    n = size(benchmark, 320)
+@pytest.mark.parametrize(("n", "accuracy", "at_least"), [(320, 1e-9, 1.5), (512, 1e-6, 3.0)])
+def test_again_after_small_changes(benchmark: Any, n: int, accuracy: float, at_least: float) -> None:
+    n = size(benchmark, n)
     g, volts = array_of(n), inputs(n, 16)
     moved = g * (1 + 1e-3 * np.random.default_rng(2).uniform(-1, 1, g.shape))
     first, again = Crossbar(g, tolerance=accuracy), Crossbar(moved, tolerance=accuracy)

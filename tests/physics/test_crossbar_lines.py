@@ -8,6 +8,8 @@ from test_crossbar import random_array, relative
 
 from emulators.crossbar import Crossbar
 from emulators.crossbar_lines import STATES, Lines, select_cell
+from emulators.memristors.cell_law import CellLaw
+from emulators.memristors.ohmic import OhmicCell
 from emulators.memristors.sinh import SinhCell
 from substrate.errors import InputError
 
@@ -134,3 +136,21 @@ def test_bad_lines_are_named() -> None:
         select_cell(3, 2, 1, 0, 1.0, "quarter")
     with pytest.raises(InputError, match="start"):
         array.solve(np.ones((2, 3)), start=array.solve(np.ones(3)))
+
+
+@pytest.mark.parametrize("cell", [OhmicCell(), SinhCell(3.0)], ids=str)
+def test_ports_at_one_voltage_carry_nothing(cell: CellLaw) -> None:
+    g = random_array(9, 6, 5)
+    s = Crossbar(g, 2.0, 3.0, 4.0, 5.0, cell=cell).solve(np.full(11, 0.3), Lines.all_driven(6, 5))
+    assert np.abs(np.concatenate([s.wordline_currents, s.bitline_currents])).max() < 1e-14 * g.max()
+    np.testing.assert_allclose(s.bitline_voltages, 0.3, rtol=1e-12)
+    alone = Lines(("driven", *("floating",) * 5), ("floating",) * 5)
+    np.testing.assert_allclose(Crossbar(g, 2.0, 3.0, cell=cell).solve([0.3], alone).bitline_voltages, 0.3, rtol=1e-8)
+
+
+@pytest.mark.parametrize("cell", [OhmicCell(), SinhCell(3.0)], ids=str)
+def test_no_input_and_no_voltage_are_fine(cell: CellLaw) -> None:
+    array = Crossbar(random_array(10, 4, 3), cell=cell)
+    assert array.read(np.zeros((0, 4))).shape == (0, 3)
+    assert array.solve(np.zeros((0, 4))).cell_currents.shape == (0, 4, 3)
+    np.testing.assert_array_equal(array.read(np.zeros(4)), 0.0)
