@@ -61,11 +61,12 @@ def nudged_period(
     found = settle(network, push, tolerance, guess)
     states = found.volts.reshape(len(values), batch, nodes)
     moving = found.moving.reshape(len(values), batch, nodes)
+    changed: BoolArray = moving != moving[0]
     return ResistivePeriod(
         states[index].transpose(1, 0, 2),
         found.residual_volts.reshape(len(values), batch).max(axis=0),
-        found.settled.reshape(len(values), batch).all(axis=0),
-        np.logical_or.reduce(moving != moving[0], axis=(0, 2)),
+        np.asarray(found.settled.reshape(len(values), batch).all(axis=0)),
+        np.asarray(changed.any(axis=(0, 2))),
     )
 
 

@@ -14,6 +14,12 @@ from substrate.arrays import BoolArray, FloatArray, IntArray
 CHUNK_ENTRIES = 4_000_000
 """Matrix entries of a batch of eliminations held at a time."""
 
+SWEEPS_PER_NODE = 8
+"""An elimination costs about half as many sweeps as nodes are kept: a sweep for every 8 of them is little beside it."""
+
+MOST_SWEEPS = 20
+"""Sweeps in a row at most: what has not settled by then converges slowly."""
+
 
 class System(ABC):
     """H of the currents H v that leave the nodes."""
@@ -71,6 +77,7 @@ class ChainSystem(System):
         self._kept, self._gone, self._between = (
             (odd, even, self._cross) if len(odd) <= len(even) else (even, odd, self._crossed)
         )
+        self._sweeps = min(max(1, len(self._kept) // SWEEPS_PER_NODE), MOST_SWEEPS)
 
     @property
     def diagonal(self) -> FloatArray:
@@ -89,8 +96,8 @@ class ChainSystem(System):
         return out
 
     def relax(self, volts: FloatArray, drive: FloatArray, low: FloatArray, high: FloatArray) -> FloatArray:
-        """One sweep."""
-        return self.sweep(volts, drive, low, high, 1)
+        """A few sweeps: as many as take a small share of the time of an elimination."""
+        return self.sweep(volts, drive, low, high, self._sweeps)
 
     def sweep(self, volts: FloatArray, drive: FloatArray, low: FloatArray, high: FloatArray, count: int) -> FloatArray:
         """``count`` exact block updates v <- clip(sum g v_neighbour/sum g): odd layers, then even ones."""
