@@ -15,6 +15,10 @@ from substrate.writing import Writer, WritingPlan
 LOOP_GAIN = 0.6
 """Largest singular value of the test weights: below 1 the network settles, close to it feedback is plain to see."""
 
+LARGEST_BURST = 1000
+ROUNDS = 8
+"""Of programming by pulses: a few long bursts, each corrected by reading."""
+
 SAMPLES = 16
 """Samples a period of a test record."""
 
@@ -25,7 +29,7 @@ def writer_of(device: Substrate, rng: np.random.Generator) -> Writer | None:
     if capabilities.continuous_writing:
         return Writer(device, WritingPlan("outright"), rng)
     if capabilities.pulses and capabilities.step_siemens[0] > 0:
-        return Writer(device, WritingPlan("verify"), rng)
+        return Writer(device, WritingPlan("verify", largest_burst=LARGEST_BURST, program_rounds=ROUNDS), rng)
     return None
 
 

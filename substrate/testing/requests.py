@@ -184,8 +184,6 @@ def exit_is_safe(bench: Bench[Substrate]) -> None:
         _expect_silent(device, bench, "after safe_state()")
         _hold_and_settle(device, bench)
     _expect_silent(device, bench, "after the end of the context")
-    device.__exit__(None, None, None)
-    _expect_silent(device, bench, "after a second exit")
     try:
         with bench.opened() as device:
             _hold_and_settle(device, bench)
