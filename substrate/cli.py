@@ -82,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("source", help="an experiment, or a run file, whose trained cells are then checked")
     one.add_argument("--set", action="append", default=[], metavar="KEY.SUB=VALUE", help="override one key")
     one.add_argument("--seed", type=int, help="replace the experiment's seed")
-    one.add_argument("--samples", type=int, default=128, help="training samples to check (default 128)")
+    one.add_argument("--samples", type=int, help="training samples to check (default 128, or all there are)")
     one.add_argument("--reference", help="exact or multiplexed; default: the best that the device allows")
     one.add_argument("--json", action="store_true", help="as JSON")
 

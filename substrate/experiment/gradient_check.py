@@ -22,6 +22,9 @@ from substrate.tones import SamplingPlan
 
 REFERENCES = ("exact", "multiplexed")
 
+SAMPLES = 128
+"""Samples of a check by default."""
+
 BATCH = 32
 """Samples held at a time."""
 
@@ -68,13 +71,13 @@ class GradientCheck:
 
 
 def check_gradient(
-    assembly: Assembly, samples: int, reference: str | None = None, state: dict[str, Any] | None = None
+    assembly: Assembly, samples: int | None = None, reference: str | None = None, state: dict[str, Any] | None = None
 ) -> GradientCheck:
     """Compare gradients on samples drawn from the training set.
 
     Args:
         assembly: the experiment; its substrate is opened here.
-        samples: how many, at most the training set.
+        samples: how many, at most the training set; by default ``SAMPLES``, or all there are.
         reference: one of ``REFERENCES``; by default ``exact`` where the device can, else ``multiplexed``.
         state: a checkpoint's state, whose trained cells are checked; by default fresh cells.
 
@@ -83,6 +86,8 @@ def check_gradient(
         CapabilityError: a reference that the device cannot give.
     """
     dataset = assembly.dataset
+    if samples is None:
+        samples = min(SAMPLES, len(dataset.train_labels))
     if not 1 <= samples <= len(dataset.train_labels):
         raise InputError(f"--samples: expected 1..{len(dataset.train_labels)}, got {samples}")
     if reference is not None and reference not in REFERENCES:

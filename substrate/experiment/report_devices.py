@@ -169,7 +169,7 @@ def _draw_map(
         shown, cmap=colours, vmin=limits[0], vmax=limits[1], aspect="auto", interpolation="none", extent=extent
     )
     places = np.argwhere(marks.T if across else marks)
-    if len(places) <= MOST_MARKS:
+    if 0 < len(places) <= MOST_MARKS:
         for colour, width in (("white", 2.8), (ink, 1.4)):
             axes.plot(
                 places[:, 1],
@@ -179,6 +179,7 @@ def _draw_map(
                 markerfacecolor="none",
                 markeredgecolor=colour,
                 markeredgewidth=width,
+                clip_on=False,
             )
     axes.grid(False)
     axes.set_ylabel("bit line" if across else "word line")

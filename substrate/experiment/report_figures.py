@@ -53,14 +53,17 @@ def accuracy(rows: Rows) -> Picture | None:
         sentence = "The test set was never evaluated; the training accuracy is the mean over the epoch's steps."
     else:
         best = int(np.argmax(np.where(kept, test, -1.0)))
-        sentence = (
-            f"Look for curves that rise and flatten: the test accuracy went from {percent(finite(test)[0])} after "
-            f"the first epoch to {percent(finite(test)[-1])}; its best was {percent(test[best])} after epoch "
-            f"{epoch[best]}."
-        )
+        first, last = percent(float(finite(test)[0])), percent(float(finite(test)[-1]))
+        if kept.sum() == 1:
+            sentence = f"The test set was evaluated once, after epoch {epoch[best]}: the test accuracy is {last}."
+        else:
+            sentence = (
+                f"Look for curves that rise and flatten: the test accuracy went from {first} after the first epoch to "
+                f"{last}; its best was {percent(test[best])} after epoch {epoch[best]}."
+            )
         gap = finite(train)[-1] - finite(test)[-1] if np.isfinite(train).any() else 0.0
         if gap > 0.05:
-            sentence += f" Training samples do better by {100 * gap:.1f} points: the network has begun to memorise."
+            sentence += f" Training samples do better by {100 * gap:.1f} points: the network memorises."
     return picture("Accuracy", figure, sentence)
 
 

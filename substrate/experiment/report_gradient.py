@@ -44,7 +44,7 @@ def gradient_cosine(steps: Rows, epochs: Rows) -> Picture | None:
     axes = figure.add_subplot()
     x, y = steps["step"][judged], cosine[judged]
     axes.axhline(1.0, color=INK, linewidth=0.8, linestyle=(0, (4, 3)))
-    axes.plot(x, y, "o", color=GREEN, markersize=3.5, alpha=0.45, markeredgewidth=0)
+    axes.plot(x, y, "o", color=GREEN, markersize=6 if len(x) < 10 else 3.5, alpha=0.5, markeredgewidth=0)
     centre, mean, _, _ = bins(y, 30)
     if len(y) > 3:
         axes.plot(np.interp(centre, np.arange(len(x)), x), mean, color=GREEN)
@@ -54,7 +54,7 @@ def gradient_cosine(steps: Rows, epochs: Rows) -> Picture | None:
     median, worst = float(np.median(y)), int(np.argmin(y))
     sentence = (
         f"1 means exactly the right direction: the median over {number(len(y))} judged steps is {median:.4f} "
-        f"({math.degrees(math.acos(min(1.0, max(-1.0, median)))):.1f}° off), the worst is {y[worst]:.3f} at step "
+        f"({math.degrees(math.acos(min(1.0, max(-1.0, median)))):.1f}° off), the worst is {y[worst]:.4f} at step "
         f"{x[worst]}."
     )
     means = finite(epochs.get("gradient_cosine", ()))

@@ -48,7 +48,7 @@ def status(run: RunFile, summary: Mapping[str, Any]) -> dict[str, str]:
             "exit": "none recorded: the process ended without closing its file",
             "message": message
             or "The process ended without closing its file. Everything acknowledged until then is "
-            "below; `substrate recover` makes the file plain, `substrate resume` goes on from its last checkpoint.",
+            "below; “substrate recover” makes the file plain, “substrate resume” goes on from its last checkpoint.",
         }
     if stored == "running":
         return {
@@ -142,7 +142,7 @@ def described(section: Any) -> list[tuple[str, str]]:
     lines = []
     for key, value in mapping(section).items():
         if isinstance(value, Mapping):
-            told = "; ".join(_setting(str(k), v) for k, v in value.items() if v is not None)
+            told = "; ".join(_setting(str(k), v) for k, v in value.items() if v not in (None, [], {}))
         else:
             told = _setting("", value)
         lines.append((str(key).replace("_", " "), told or "–"))

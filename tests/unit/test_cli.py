@@ -1,0 +1,142 @@
+"""The commands as a user calls them: exit codes, one message, what is left behind."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from substrate import open_run
+from substrate.cli import main
+
+QUICK = ["--set", "training.epochs=1", "--set", "data.train_limit=64", "--set", "data.test_limit=40"]
+
+
+def run_cli(*arguments: str) -> int:
+    return main(list(arguments))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("cli") / "run.h5"
+    assert run_cli("run", "digits-ideal", *QUICK, "--output", str(path), "--quiet") == 0
+    return path
+
+
+def test_run_ends_by_printing_the_run_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "run.h5"
+    assert run_cli("run", "iris", "--set", "training.epochs=2", "--output", str(path)) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == str(path)
+    assert [line.split()[0] for line in lines[:-1]] == ["iris:", "epoch", "epoch"]
+
+
+def test_the_default_output_is_named_after_the_experiment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run_cli("run", "xor", "--set", "training.epochs=1", "--seed", "3", "--quiet") == 0
+    printed = Path(capsys.readouterr().out.strip())
+    assert re.fullmatch(r"xor-seed3-\d{8}-\d{6}\.h5", printed.name)
+    assert (tmp_path / printed).is_file()
+
+
+def test_show_holds_what_was_promised(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_cli("show", str(finished), "--json") == 0
+    shown = json.loads(capsys.readouterr().out)
+    promised = (
+        "experiment backend rule seed status epochs train_accuracy test_accuracy samples_per_second started "
+        "wall_seconds versions"
+    )
+    assert set(promised.split()) <= set(shown)
+    assert (shown["experiment"], shown["backend"], shown["rule"]) == ("digits-ideal", "emulator", "oscillating_ep")
+    assert shown["status"] == "finished"
+    assert 0 < shown["test_accuracy"] < 1
+    assert run_cli("show", str(finished)) == 0
+    assert "digits-ideal" in capsys.readouterr().out
+
+
+def test_check_gradient_of_an_experiment_and_of_a_run(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for source in ("digits-ideal", str(finished)):
+        assert run_cli("check-gradient", source, "--samples", "32", "--json") == 0
+        found = json.loads(capsys.readouterr().out)
+        assert (found["reference"], found["samples"]) == ("exact", 32)
+        assert set(found["couplings"]) == {"input-hidden1", "hidden1-output", "output-hidden1"}
+        for one in [*found["couplings"].values(), found["total"]]:
+            assert one["cosine"] >= 0.999
+            assert one["relative_error"] <= 0.02
+            assert set(one) == {"cosine", "relative_error", "median_sample_error", "standard_error"}
+    assert run_cli("check-gradient", "digits-ideal", "--samples", "8") == 0
+    assert "total" in capsys.readouterr().out
+
+
+def test_backends(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_cli("backends", "--json") == 0
+    assert "emulator" in json.loads(capsys.readouterr().out)
+
+
+def test_a_run_file_is_not_overwritten_unasked(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = finished.read_bytes()
+    assert run_cli("run", "xor", "--output", str(finished), "--quiet") == 2
+    assert str(finished) in capsys.readouterr().err
+    assert finished.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["run", "digits", "--set", "training.epoch=1"], "training.epoch: unknown key"),
+        (["run", "nothing"], "nothing: no such file"),
+        (["run", "digits", "--set", "network.layers=[63, 16, 10]"], "digits has 64 inputs, the first layer 63"),
+        (["run", "digits", "--set", "network.layers=[64, 16, 9]"], "digits has 10 classes, the last layer 9"),
+        (["run", "digits", "--set", "nudge.amplitude=1000"], "limits.current_amperes"),
+        (["run", "digits", "--set", "nudge.frequency_hz=1.0e9"], "nudge.frequency_hz"),
+        (["run", "digits", "--set", "substrate.limits.read_volts=0.1"], "limits.read_volts"),
+        (["run", "digits", "--set", "writing.mode=outright"], "continuous_writing"),
+        (["run", "digits-ideal", "--set", "writing.mode=blind"], "capability 'pulses'"),
+        (["run", "mnist", "--set", "data.folder=/nowhere/at/all"], "/nowhere/at/all"),
+        (["run", "digits", "--set", "training.batch_size=100000"], "training.batch_size"),
+        (["show", "missing.h5"], "missing.h5"),
+        (["resume", "missing.h5"], "missing.h5"),
+        (["recover", "missing.h5"], "missing.h5"),
+        (["report", "missing.h5", "-o", "x.html"], "missing.h5"),
+        (["check-gradient", "digits", "--samples", "0"], "--samples: expected 1.."),
+        (["check-gradient", "digits", "--reference", "guess"], "--reference: expected one of exact"),
+    ],
+)
+def test_bad_input_ends_with_one_message_and_two(
+    arguments: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    output = ["--output", "out.h5"] if arguments[0] == "run" else []
+    assert run_cli(*arguments, *output) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("substrate: ")
+    assert len(error.splitlines()) == 1
+    assert said in error
+    left = {path.name for path in tmp_path.iterdir() if not path.name.endswith(".lock")}
+    assert left <= {"out.h5"}
+    if left:
+        with open_run("out.h5") as run:
+            assert run.status == "failed"
+            assert said in run.summary()["message"]
+
+
+def test_a_nan_in_the_data_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    inputs = np.zeros((20, 4))
+    inputs[7, 2] = np.nan
+    labels = np.arange(20) % 2
+    path = tmp_path / "own.npz"
+    np.savez(path, train_inputs=inputs, train_labels=labels, test_inputs=np.zeros((4, 4)), test_labels=labels[:4])
+    arguments = ["run", "xor", "--set", f"data={{name: npz, path: {path}}}", "--set", "network.layers=[4, 3, 2]"]
+    assert run_cli(*arguments, "--output", str(tmp_path / "out.h5")) == 2
+    error = capsys.readouterr().err
+    assert "own.npz" in error
+    assert "train_inputs" in error
+    assert not (tmp_path / "out.h5").exists()
+
+
+def test_debug_shows_the_traceback() -> None:
+    with pytest.raises(ValueError, match="nothing"):
+        run_cli("run", "nothing", "--debug")

@@ -1,0 +1,96 @@
+"""Experiment files: what they say is what runs, and what is wrong with them is said."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from substrate import load_experiment
+from substrate.errors import InputError
+from substrate.experiment.config import shipped_experiments
+
+SHIPPED = sorted(shipped_experiments())
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_every_shipped_experiment_loads_and_its_resolved_text_is_the_same_experiment(name: str) -> None:
+    experiment = load_experiment(name)
+    assert experiment.experiment == name
+    again = load_experiment(name, text=experiment.to_yaml())
+    assert again == experiment
+
+
+def test_the_named_experiments_are_shipped() -> None:
+    assert {"digits", "digits-ideal", "mnist", "iris", "xor", "asymmetric"} <= set(SHIPPED)
+
+
+def test_overrides_and_seed() -> None:
+    experiment = load_experiment("digits", ["training.epochs=3", "network.layers=[64, 5, 10]"], seed=9)
+    assert experiment.training.epochs == 3
+    assert experiment.network.layers == [64, 5, 10]
+    assert experiment.seed == 9
+
+
+@pytest.mark.parametrize(
+    ("override", "named"),
+    [
+        ("training.epoch=3", r"training\.epoch: unknown key"),
+        ("training.epochs=0", r"training\.epochs: .*greater than or equal to 1.*got 0"),
+        ("training.epochs=many", r"training\.epochs: .*integer.*'many'"),
+        ("training.learning_rate=.nan", r"training\.learning_rate: .*got nan"),
+        (
+            "training.frozen=[input-hidden9]",
+            r"training\.frozen: coupling 'input-hidden9': expected one of input-hidden1",
+        ),
+        ("training.learning_rates={nowhere: 0.1}", r"training\.learning_rates: coupling 'nowhere'"),
+        ("network.layers=[64]", r"network\.layers"),
+        ("network.layers=[64, 0, 10]", r"network\.layers: expected positive sizes"),
+        ("network.activation=relu", r"network\.activation: expected one of tanh"),
+        ("network.feedback=both", r"network\.feedback"),
+        ("nudge.harmonics=8", r"nudge\.samples_per_period: expected more than twice"),
+        ("nudge.amplitude=-1", r"nudge\.amplitude"),
+        ("nudge={amplitude: auto, samples_per_period: 10}", r"nudge\.samples_per_period: amplitude auto also measures"),
+        ("cost.targets=[1, 0]", r"targets: expected \[low, high\]"),
+        ("data.test_fraction=1.5", r"data\.test_fraction"),
+        ("data.input_range=[1, 0]", r"input_range"),
+        ("substrate.backend=hardwear", r"substrate\.backend: expected one of emulator"),
+        (
+            "substrate.cells.window_siemens=[1.0e-4, 1.0e-6]",
+            r"substrate\.cells.*window_siemens: expected \[lowest, highest\]",
+        ),
+        ("substrate.cells.stuck=1.5", r"substrate\.cells\.stuck"),
+        ("substrate.wire.segment_ohms=1", r"substrate\.wire: unknown key"),
+        ("substrate.wires.segment_ohms=-1", r"substrate\.wires\.segment_ohms"),
+        ("substrate.update={law: soft_bound}", r"substrate\.update.*soft_bounds"),
+        ("substrate.update={law: soft_bounds, step: 0.1, stepp: 1}", r"substrate\.update.*stepp"),
+        ("substrate.converters.adc_bits=99", r"substrate\.converters\.adc_bits"),
+        ("homeostasis.strength=-1", r"homeostasis\.strength"),
+        ("novalue", r"--set novalue: expected key\.sub=value"),
+        ("seed.x=1", r"--set seed\.x=1: seed holds a value"),
+    ],
+)
+def test_bad_keys_and_values_are_named(override: str, named: str) -> None:
+    with pytest.raises(InputError, match=named):
+        load_experiment("digits", [override])
+
+
+def test_hardware_is_never_a_default() -> None:
+    tree = yaml.safe_load(Path(shipped_experiments()["digits"]).read_text())
+    del tree["substrate"]["backend"]
+    with pytest.raises(InputError, match=r"substrate\.backend: missing"):
+        load_experiment("digits", text=yaml.safe_dump(tree))
+
+
+def test_bad_files(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"nowhere: no such file, nor an experiment that is shipped \(asymmetric"):
+        load_experiment("nowhere")
+    for text, said in ((":\n- [", "not valid YAML"), ("- 1", "expected a mapping"), ("experiment: x", "data: missing")):
+        path = tmp_path / "bad.yaml"
+        path.write_text(text)
+        with pytest.raises(InputError, match=said) as raised:
+            load_experiment(path)
+        assert str(path) in str(raised.value)
+    binary = tmp_path / "binary.yaml"
+    binary.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match=r"binary\.yaml"):
+        load_experiment(binary)
