@@ -247,12 +247,11 @@ class Crossbar:
 
         guess = None
         if start is not None:
-            guess = (
-                np.asarray(start.wordline_voltages, dtype=np.float64).reshape(-1, *self.shape),
-                np.asarray(start.bitline_voltages, dtype=np.float64).reshape(-1, *self.shape),
-            )
-            if guess[0].shape[0] != terminals.batch or guess[1].shape[0] != terminals.batch:
-                raise InputError(f"start holds {guess[0].shape[0]} inputs; expected {terminals.batch}")
+            expected = (terminals.batch, *self.shape)
+            found = start.bitline_voltages.shape
+            if (found if len(found) == 3 else (1, *found)) != expected:
+                raise InputError(f"start holds voltages of shape {found}; expected {expected}, batch first")
+            guess = (start.wordline_voltages.reshape(expected), start.bitline_voltages.reshape(expected))
         slopes = self.cell.linear_conductances(self._g)
         if slopes is None:
             return self._solve_newton(terminals, guess, keep)

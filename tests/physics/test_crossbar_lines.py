@@ -136,6 +136,8 @@ def test_bad_lines_are_named() -> None:
         select_cell(3, 2, 1, 0, 1.0, "quarter")
     with pytest.raises(InputError, match="start"):
         array.solve(np.ones((2, 3)), start=array.solve(np.ones(3)))
+    with pytest.raises(InputError, match="start"):
+        array.solve(np.ones(3), start=Crossbar(random_array(9, 2, 3)).solve(np.ones(2)))
 
 
 @pytest.mark.parametrize("cell", [OhmicCell(), SinhCell(3.0)], ids=str)
