@@ -43,19 +43,27 @@ def write_report(run_path: str | Path, output_path: str | Path) -> Path:
         InputError: the page cannot be written there.
     """
     target = Path(output_path)
-    if target.is_dir():
-        raise InputError(f"{target}: expected the name of an HTML file, got a folder")
-    if not target.parent.is_dir():
-        raise InputError(f"{target}: the folder {target.parent} does not exist")
     with open_run(run_path) as run:
-        if target.exists() and target.samefile(run_path):
-            raise InputError(f"{target}: is the run file itself; expected another name for the report")
+        _check_target(target, run.path)
         page = _page(run)
     try:
         target.write_text(page, encoding="utf-8")
     except OSError as error:
         raise InputError(f"{target}: cannot be written: {error.strerror or error}") from error
     return target
+
+
+def _check_target(target: Path, run_path: Path) -> None:
+    """Refuse what cannot be a report before the work is done."""
+    try:
+        if not target.parent.is_dir():
+            raise InputError(f"{target}: the folder {target.parent} does not exist")
+        if target.is_dir():
+            raise InputError(f"{target}: expected the name of an HTML file, got a folder")
+        if target.exists() and target.samefile(run_path):
+            raise InputError(f"{target}: is the run file itself; expected another name for the report")
+    except OSError as error:
+        raise InputError(f"{target}: cannot be written: {error.strerror or error}") from error
 
 
 def _page(run: RunFile) -> str:

@@ -14,6 +14,7 @@ from typing import Any, final
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
@@ -75,13 +76,19 @@ def style() -> Iterator[None]:
 
 def new_figure(height: float = 3.2, width: float = 5.3) -> Figure:
     """An empty figure, sizes in inches; narrow enough that its text can be read on a phone."""
-    return Figure(figsize=(width, height), layout="constrained")
+    return Figure(figsize=(width, height), dpi=72, layout="constrained")
 
 
 def picture(title: str, figure: Figure, sentence: str) -> Picture:
     """The finished figure as SVG."""
+    # `savefig` would draw everything twice, and lay it out in the first of the two.
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
+        figure.set_layout_engine("none")
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    canvas: Any = FigureCanvasSVG(figure)
+    canvas.print_svg(buffer, metadata={"Date": None})
     data = base64.b64encode(buffer.getvalue()).decode("ascii")
     return Picture(title, f"data:image/svg+xml;base64,{data}", sentence)
 

@@ -53,13 +53,13 @@ def accuracy(rows: Rows) -> Picture | None:
         sentence = "The test set was never evaluated; the training accuracy is the mean over the epoch's steps."
     else:
         best = int(np.argmax(np.where(kept, test, -1.0)))
-        first, last = percent(float(finite(test)[0])), percent(float(finite(test)[-1]))
+        first, final = percent(float(finite(test)[0])), percent(float(finite(test)[-1]))
         if kept.sum() == 1:
-            sentence = f"The test set was evaluated once, after epoch {epoch[best]}: the test accuracy is {last}."
+            sentence = f"The test set was evaluated once, after epoch {epoch[best]}: the test accuracy is {final}."
         else:
             sentence = (
                 f"Look for curves that rise and flatten: the test accuracy went from {first} after the first epoch to "
-                f"{last}; its best was {percent(test[best])} after epoch {epoch[best]}."
+                f"{final}; its best was {percent(test[best])} after epoch {epoch[best]}."
             )
         gap = finite(train)[-1] - finite(test)[-1] if np.isfinite(train).any() else 0.0
         if gap > 0.05:

@@ -9,7 +9,8 @@ def si(value: float, unit: str, digits: int = 3) -> str:
     """A number with an SI prefix: 2.5e-5, ``S`` gives ``25 µS``."""
     if not math.isfinite(value):
         return "–"
-    scale, prefix = si_prefix(abs(value))
+    # Rounded first: 999.6 with three digits is 1 k, not 1000.
+    scale, prefix = si_prefix(abs(float(f"{value:.{digits}g}")))
     return f"{_plain(value / scale, digits)}\N{NO-BREAK SPACE}{prefix}{unit}".replace("-", "−").rstrip()
 
 
