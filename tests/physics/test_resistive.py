@@ -100,6 +100,59 @@ def shockley_currents(network: ResistiveNetwork, volts: np.ndarray) -> np.ndarra
     return currents
 
 
+def co_content(network: ResistiveNetwork, inputs: np.ndarray, volts: np.ndarray) -> np.ndarray:
+    """Watts, (batch,), of a network without amplifiers: cells, and the integrals of the diodes' currents."""
+    total = sum(
+        0.5 * np.sum(coupling.conductances * across**2, axis=(1, 2))
+        for coupling, across in zip(network.couplings, cell_volts(network, inputs, volts), strict=True)
+    )
+    if isinstance(network.diodes, ShockleyDiodes):
+        d = network.diodes
+        for rail, sign in ((d.low_volts, -1.0), (d.high_volts, 1.0)):
+            on = np.isfinite(rail)
+            v = sign * (volts[:, on] - rail[on])
+            vt, i_s = d.slope_volts[on], d.saturation_amperes[on]
+            total = total + np.sum(i_s * (vt * np.exp(v / vt) - v), axis=1)
+    return np.asarray(total)
+
+
+def test_excess_is_the_integral_of_the_diodes_current() -> None:
+    rng = np.random.default_rng(17)
+    low, high = np.array([-0.1, -np.inf, 0.0]), np.array([0.3, 0.2, 0.0])
+    diodes = ShockleyDiodes.alike(low, high, 1e-9)
+    volts, step = rng.uniform(-0.6, 0.6, (50, 3)), rng.uniform(-0.5, 0.5, (50, 3))
+    nodes, weights = np.polynomial.legendre.leggauss(60)
+    along = 0.5 * (nodes + 1.0)
+    drawn = -diodes.current_and_slope(volts + along[:, None, None] * step)[0]
+    first = -diodes.current_and_slope(volts)[0] * step
+    integral = np.tensordot(0.5 * weights, drawn, 1) * step
+    scale = np.abs(integral) + np.abs(first)
+    np.testing.assert_allclose(diodes.excess(volts, step), integral - first, rtol=0, atol=1e-9 * scale.max())
+    small = 1e-9 * step
+    _, slope = diodes.current_and_slope(volts)
+    np.testing.assert_allclose(diodes.excess(volts, small), 0.5 * slope * small**2, rtol=1e-6)
+
+
+@pytest.mark.parametrize("ohms", [0.0, 300.0])
+def test_relaxing_goes_downhill_inside_the_box(ohms: float) -> None:
+    rng = np.random.default_rng(18)
+    network = make_network((6, 9, 7, 3), "ideal", rng, decades=4.0)
+    system = (with_wires(network, ohms) if ohms else network).system
+    low, high = network.diodes.box_volts
+    low, high = np.tile(low, (500, 1)), np.tile(high, (500, 1))
+    volts = np.clip(rng.uniform(-3.0, 3.0, low.shape), low, high)
+    drive = 1e-4 * rng.standard_normal(low.shape)
+
+    def content(v: np.ndarray) -> np.ndarray:
+        return np.asarray(np.sum(v * (0.5 * system.apply(v) - drive), axis=1))
+
+    for _ in range(3):
+        relaxed = system.relax(volts, drive, low, high)
+        assert (content(relaxed) < content(volts)).all()
+        assert ((relaxed >= low) & (relaxed <= high)).all()
+        volts = relaxed
+
+
 CASES = [
     ((6, 4, 3), (1.0, 1.0)),
     ((6, 4, 3), (1.0, 4.0)),
@@ -165,26 +218,30 @@ def test_steady_state_minimises_the_co_content(kind: str) -> None:
     network = make_network((6, 5, 4, 3), kind, rng)
     inputs = doubled(rng, 1, 6)
     state = settle(network, network.drive(inputs), TIGHT if kind == "ideal" else None).checked()
-
-    def co_content(volts: np.ndarray) -> np.ndarray:
-        held = np.repeat(inputs, len(volts), axis=0)
-        total = sum(
-            0.5 * np.sum(coupling.conductances * across**2, axis=(1, 2))
-            for coupling, across in zip(network.couplings, cell_volts(network, held, volts), strict=True)
-        )
-        if isinstance(network.diodes, ShockleyDiodes):
-            d = network.diodes
-            for rail, sign in ((d.low_volts, -1.0), (d.high_volts, 1.0)):
-                on = np.isfinite(rail)
-                v = sign * (volts[:, on] - rail[on])
-                vt, i_s = d.slope_volts[on], d.saturation_amperes[on]
-                total = total + np.sum(i_s * (vt * np.exp(v / vt) - v), axis=1)
-        return np.asarray(total)
-
     size = 10.0 ** rng.uniform(-3, -0.5, (400, 1))
     low, high = network.diodes.box_volts
     nearby = np.clip(state.volts + size * rng.standard_normal((400, network.node_count)), low, high)
-    assert (co_content(nearby) > co_content(state.volts)).all()
+    held = np.repeat(inputs, 400, axis=0)
+    assert (co_content(network, held, nearby) > co_content(network, inputs, state.volts)).all()
+
+
+@pytest.mark.parametrize("kind", ["ideal", "shockley", "antiparallel"])
+@pytest.mark.parametrize("thermal_volts", [THERMAL_VOLTS, 1e-4])
+def test_every_step_lowers_the_co_content(kind: str, thermal_volts: float) -> None:
+    rng = np.random.default_rng(16)
+    sizes = (6, 12, 9, 3)
+    network = make_network(sizes, kind, rng, decades=6.0)
+    network = ResistiveNetwork(network.couplings, make_diodes(kind, sizes, thermal_volts))
+    inputs = doubled(rng, 60, 6)
+    drive = network.drive(inputs)
+    start = rng.uniform(-5.0, 5.0, drive.shape)
+    walk = [
+        co_content(network, inputs, settle(network, drive, SteadyTolerance(1e-12, most_steps=count), start).volts)
+        for count in range(12)
+    ]
+    for before, after in pairwise(walk):
+        assert (after <= before + 1e-12 * np.abs(before)).all()
+    assert (walk[-1] < walk[0]).any()
 
 
 @pytest.mark.parametrize("kind", ["ideal", "shockley"])
