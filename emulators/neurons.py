@@ -6,7 +6,7 @@ from typing import final
 
 import numpy as np
 
-from substrate.arrays import FloatArray
+from substrate.arrays import FloatArray, IntArray
 
 
 def _logistic(z: FloatArray) -> FloatArray:
@@ -43,6 +43,9 @@ TRANSFER: Mapping[str, tuple[Callable[[FloatArray], FloatArray], Callable[[Float
     "soft_rectified": (_soft_rectified, _soft_rectified_slope),
 }
 """Transfer function and slope of each activation, in activity units."""
+
+KERNEL_KINDS: Mapping[str, int] = {"tanh": 0, "logistic": 1, "soft_rectified": 2}
+"""What the compiled kernels (``networks.settling_kernels``) call each activation."""
 
 
 @final
@@ -82,6 +85,10 @@ class Neurons:
 
     def part(self, nodes: slice) -> "Neurons":
         """The neurons of some nodes."""
+        return Neurons(self.activation, self.gain[nodes], self.offset[nodes], self.saturation[nodes])
+
+    def pick(self, nodes: IntArray) -> "Neurons":
+        """The neurons of some nodes, in the order given."""
         return Neurons(self.activation, self.gain[nodes], self.offset[nodes], self.saturation[nodes])
 
     def activity(self, u: FloatArray) -> FloatArray:

@@ -6,12 +6,22 @@ so that the dynamics are du/dt = -u + W f(u) + drive.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import final
+from functools import cached_property
+from typing import TypeAlias, final
 
 import numpy as np
 
-from emulators.neurons import Neurons
+from emulators.neurons import KERNEL_KINDS, Neurons
 from substrate.arrays import FloatArray, IntArray
+
+KernelNet: TypeAlias = tuple[int, FloatArray, FloatArray, FloatArray, FloatArray, FloatArray]
+"""A network as the compiled kernels take it: kind of activation, gain, offset, saturation, to_other, to_pivot."""
+
+KERNEL_PIVOT = 48
+"""Largest pivot that the compiled kernels, whose work a sample grows with its square and cube, are the faster for."""
+
+KERNEL_WEIGHTS = 16384
+"""Largest number of weights from pivot to other nodes for which they are."""
 
 
 @final
@@ -30,7 +40,8 @@ class CurrentModeNetwork:
 
     Layers alternate between two groups, and no block joins two layers of a group: with the states of one group given
     (the *pivot*, the smaller), the other follows explicitly. Solvers therefore only iterate on the pivot; the residual
-    of the pivot is that of the whole network.
+    of the pivot is that of the whole network. They keep nodes in *solver order*, pivot first: arrays in that order are
+    called ``x``, arrays in the order of the layers ``u``.
 
     Args:
         layers: the layers' places on the node axis, in order.
@@ -46,20 +57,44 @@ class CurrentModeNetwork:
         groups.sort(key=lambda group: sum(layer.stop - layer.start for layer in group))
         if not groups[0]:
             groups.reverse()
-        self._pivot, self._other = (self._nodes(group) for group in groups)
-        self._to_other = self._dense(self._pivot, self._other)
-        self._to_pivot = self._dense(self._other, self._pivot)
-        self._pivot_neurons = _pick(neurons, self._pivot)
-        self._other_neurons = _pick(neurons, self._other)
+        places: dict[int, int] = {}
+        order: list[IntArray] = []
+        for group in groups:
+            start = 0
+            for layer in group:
+                places[layer.start] = start
+                start += layer.stop - layer.start
+                order.append(np.arange(layer.start, layer.stop))
+        pivot_starts = {layer.start for layer in groups[0]}
+        self.order: IntArray = np.concatenate(order)
+        self.pivot_count = sum(layer.stop - layer.start for layer in groups[0])
+        other_count = self.node_count - self.pivot_count
+        self._to_other = np.zeros((self.pivot_count, other_count))
+        self._to_pivot = np.zeros((other_count, self.pivot_count))
+        for block in blocks:
+            matrix = self._to_other if block.source.start in pivot_starts else self._to_pivot
+            row, column = places[block.source.start], places[block.target.start]
+            rows, columns = block.weights.shape
+            matrix[row : row + rows, column : column + columns] += block.weights
+        self._arranged = neurons.pick(self.order)
+        self._pivot_neurons = self._arranged.part(slice(0, self.pivot_count))
+        self._other_neurons = self._arranged.part(slice(self.pivot_count, self.node_count))
 
-    @property
-    def pivot(self) -> IntArray:
-        """Indices of the pivot nodes."""
-        return self._pivot
+    @cached_property
+    def kernel(self) -> KernelNet | None:
+        """What the compiled kernels take, in solver order; None where the network is too large for them to pay."""
+        if self.pivot_count > KERNEL_PIVOT or self._to_other.size > KERNEL_WEIGHTS:
+            return None
+        neurons = self._arranged
+        kind = KERNEL_KINDS[neurons.activation]
+        return kind, neurons.gain, neurons.offset, neurons.saturation, self._to_other, self._to_pivot
 
     def weights(self) -> FloatArray:
         """All weights as one matrix, (source node, target node)."""
-        return self._dense(np.arange(self.node_count), np.arange(self.node_count))
+        full = np.zeros((self.node_count, self.node_count))
+        for block in self._blocks:
+            full[block.source, block.target] += block.weights
+        return full
 
     def activity(self, u: FloatArray) -> FloatArray:
         """Neuron outputs for node states ``u`` (..., node)."""
@@ -71,41 +106,57 @@ class CurrentModeNetwork:
 
     def image(self, u: FloatArray, drive: FloatArray) -> FloatArray:
         """W f(u) + drive, for (batch, node): the state that ``u`` is drawn to."""
-        return self.spread(self._neurons.activity(u)) + drive
-
-    def spread(self, s: FloatArray) -> FloatArray:
-        """W s for activities (batch, node)."""
-        out = np.zeros_like(s)
+        s = self._neurons.activity(u)
+        out = drive.copy()
         for block in self._blocks:
             out[:, block.target] += s[:, block.source] @ block.weights
         return out
 
-    def complete(self, pivot_u: FloatArray, drive: FloatArray) -> FloatArray:
-        """All node states (batch, node) that go with pivot states (batch, pivot)."""
-        u = np.empty((len(pivot_u), self.node_count))
-        u[:, self._pivot] = pivot_u
-        u[:, self._other] = self._pivot_neurons.activity(pivot_u) @ self._to_other + drive[:, self._other]
-        return u
+    def arrange(self, values: FloatArray) -> FloatArray:
+        """Values (..., node) in solver order, contiguous."""
+        return np.ascontiguousarray(values[..., self.order])
 
-    def pivot_image(self, pivot_u: FloatArray, pivot_drive: FloatArray, other_drive: FloatArray) -> FloatArray:
-        """The pivot states that pivot states are drawn to, through the other group."""
-        other_u = self._pivot_neurons.activity(pivot_u) @ self._to_other + other_drive
-        return self._other_neurons.activity(other_u) @ self._to_pivot + pivot_drive
+    def restore(self, values: FloatArray) -> FloatArray:
+        """Values (..., node) in solver order back in the order of the layers."""
+        out = np.empty_like(values)
+        out[..., self.order] = values
+        return out
 
-    def split(self, values: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """(pivot, other) parts of values on the node axis (last)."""
-        return values[..., self._pivot], values[..., self._other]
+    def force(self, x: FloatArray, drive: FloatArray) -> FloatArray:
+        """-x + W f(x) + drive, (batch, node), in solver order."""
+        return self._spread(self._arranged.activity(x), drive - x)
 
-    def _nodes(self, group: Sequence[slice]) -> IntArray:
-        parts = [np.arange(layer.start, layer.stop) for layer in group]
-        return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
+    def complete(self, pivot: FloatArray, drive: FloatArray) -> FloatArray:
+        """All node states (batch, node) that go with pivot states (batch, pivot), in solver order."""
+        other = self._pivot_neurons.activity(pivot) @ self._to_other + drive[:, self.pivot_count :]
+        return np.concatenate([pivot, other], axis=1)
 
-    def _dense(self, source: IntArray, target: IntArray) -> FloatArray:
-        full = np.zeros((self.node_count, self.node_count))
-        for block in self._blocks:
-            full[block.source, block.target] += block.weights
-        return np.ascontiguousarray(full[np.ix_(source, target)])
+    def pivot_force(self, pivot: FloatArray, drive: FloatArray) -> FloatArray:
+        """What the pivot states are drawn to through the other group, less themselves, (batch, pivot)."""
+        other = self._pivot_neurons.activity(pivot) @ self._to_other
+        other += drive[:, self.pivot_count :]
+        force = self._other_neurons.activity(other) @ self._to_pivot
+        force += drive[:, : self.pivot_count]
+        force -= pivot
+        return force
 
+    def arranged_slope(self, x: FloatArray) -> FloatArray:
+        """d(activity)/du for states (batch, node), all in solver order."""
+        return self._arranged.slope(x)
 
-def _pick(neurons: Neurons, nodes: IntArray) -> Neurons:
-    return Neurons(neurons.activation, neurons.gain[nodes], neurons.offset[nodes], neurons.saturation[nodes])
+    def tangent(self, slope: FloatArray, v: FloatArray) -> FloatArray:
+        """W diag(slope) v, (batch, node), in solver order."""
+        return self._spread(slope * v, np.zeros_like(v))
+
+    def pivot_tangent(self, slope: FloatArray, v: FloatArray) -> FloatArray:
+        """The same twice over, from pivot to pivot, (batch, pivot)."""
+        other = (slope[:, : self.pivot_count] * v) @ self._to_other
+        other *= slope[:, self.pivot_count :]
+        return np.asarray(other @ self._to_pivot)
+
+    def _spread(self, s: FloatArray, out: FloatArray) -> FloatArray:
+        """Add W s to ``out``."""
+        count = self.pivot_count
+        out[:, count:] += s[:, :count] @ self._to_other
+        out[:, :count] += s[:, count:] @ self._to_pivot
+        return out
