@@ -10,9 +10,8 @@ from emulators.arrays import DifferentialArray
 from emulators.config import EmulatorConfig
 from emulators.converters import Adc, Dac
 from emulators.memristors.updates import update_from_config
-from emulators.networks.current_mode import Block, CurrentModeNetwork
-from emulators.networks.equilibrium import Tolerance, settle
-from emulators.networks.quasi_static import nudged_period
+from emulators.networks.current_mode_circuit import CurrentModeCircuit
+from emulators.networks.equilibrium import Tolerance
 from emulators.neurons import Neurons
 from substrate.arrays import FloatArray
 from substrate.capabilities import Capabilities, Limits, Nudge, WriteRequest
@@ -48,7 +47,7 @@ class EmulatedSubstrate(Substrate):
             for coupling, array_rng in zip(network.arrays, array_rngs, strict=True)
         }
         neurons = config.neurons
-        self._neurons = Neurons.mismatched(
+        mismatched = Neurons.mismatched(
             network.activation,
             network.node_count,
             neuron_rng,
@@ -60,12 +59,9 @@ class EmulatedSubstrate(Substrate):
         self._dac = Dac(converters.dac_bits, converters.dac_range_volts)
         self._adc = Adc(converters.adc_bits, converters.adc_range_volts, converters.adc_noise_volts)
         self._scale = Scale(neurons.volts_per_unit, config.cells.unit_siemens)
-        self._tolerance = Tolerance(residual=config.solver.residual)
-        self._equations: CurrentModeNetwork | None = None
-        self._inputs = np.zeros((0, network.input_size))
-        self._drive: FloatArray | None = None
-        self._free: FloatArray | None = None
-        self._free_settled = np.zeros(0, dtype=np.bool_)
+        self._circuit = CurrentModeCircuit(
+            network, self._arrays, mismatched, self._scale, Tolerance(residual=config.solver.residual)
+        )
         first = next(iter(self._arrays.values())).devices
         steps = first.nominal_step_siemens if update.pulsed else (0.0, 0.0)
         limits = config.limits
@@ -116,36 +112,23 @@ class EmulatedSubstrate(Substrate):
         self._safe_state()
 
     def _safe_state(self) -> None:
-        self._inputs = np.zeros((0, self._network.input_size))
-        self._drive = self._free = None
+        self._circuit.release()
 
     def _close(self) -> None:
-        self._equations = None
+        self._circuit.cells_changed()
 
     def _hold(self, volts: FloatArray) -> None:
-        self._inputs = self._dac.convert(volts)
-        self._drive = self._free = None
+        self._circuit.hold(self._dac.convert(volts))
 
     def _settle(self) -> Record:
-        drive = self._held_drive()
-        start = np.zeros_like(drive)
-        found = settle(self._solved_network(), start, drive, self._tolerance)
-        self._free, self._free_settled = found.u, found.settled
-        volts = self._node_volts(found.u[:, None, :])
-        readings, saturated = self._adc.convert(volts, self._noise_rng)
+        found = self._circuit.settle()
+        readings, saturated = self._adc.convert(found.volts[:, None, :], self._noise_rng)
         return Record(readings, 0.0, 0.0, saturated, found.settled, found.residual)
 
     def _nudge(self, nudge: Nudge, plan: SamplingPlan) -> Record:
-        if self._free is None:
-            raise InputError("nudge: the free phase has not settled; call settle() after hold()")
-        if len(nudge.amperes) != len(self._free):
-            raise InputError(f"nudge: expected a batch of {len(self._free)}, got {len(nudge.amperes)}")
-        peak = nudge.amperes / self._scale.unit_amperes
-        network, drive = self._solved_network(), self._held_drive()
-        period = nudged_period(network, self._free, drive, peak, plan, self._tolerance)
-        volts = np.tile(self._node_volts(period.u), (1, plan.periods, 1))
-        readings, saturated = self._adc.convert(volts, self._noise_rng)
-        return Record(readings, plan.rate_hz, 0.0, saturated, period.unbroken & self._free_settled, period.residual)
+        period = self._circuit.nudge(nudge.amperes, plan)
+        readings, saturated = self._adc.convert(np.tile(period.volts, (1, plan.periods, 1)), self._noise_rng)
+        return Record(readings, plan.rate_hz, 0.0, saturated, period.settled, period.residual)
 
     def _products(self, coupling: str, volts: FloatArray) -> FloatArray:
         return self._dac.convert(volts) @ self._arrays[coupling].weights() * self._scale.unit_siemens
@@ -155,59 +138,8 @@ class EmulatedSubstrate(Substrate):
 
     def _write_cells(self, request: WriteRequest) -> WriteReport:
         report = self._arrays[request.coupling].write(request)
-        self._equations = None
-        self._drive = self._free = None
+        self._circuit.cells_changed()
         return report
-
-    def _node_volts(self, u: FloatArray) -> FloatArray:
-        return self._neurons.activity(u) * self._scale.volts_per_unit
-
-    def _held_drive(self) -> FloatArray:
-        """Currents into the free nodes from held inputs and bias lines, (batch, node) activity units."""
-        if self._drive is None:
-            activities = self._inputs / self._scale.volts_per_unit
-            drive = np.zeros((len(activities), self._network.node_count))
-            for coupling in self._network.forward:
-                weights = self._arrays[coupling.name].weights()
-                nodes = coupling.target.nodes
-                drive[:, nodes] += weights[coupling.source.size]
-                if coupling.source.start < 0:
-                    drive[:, nodes] += activities @ weights[: coupling.source.size]
-            self._drive = drive
-        return self._drive
-
-    def _solved_network(self) -> CurrentModeNetwork:
-        """The equations at the present conductances."""
-        if self._equations is None:
-            inner = [coupling for coupling in self._network.forward if coupling.source.start >= 0]
-            blocks = [
-                Block(c.source.nodes, c.target.nodes, self._arrays[c.name].weights()[: c.source.size]) for c in inner
-            ]
-            if self._network.feedback == "shared":
-                blocks += [
-                    Block(c.target.nodes, c.source.nodes, self._arrays[c.name].weights("backward")[:, : c.source.size])
-                    for c in inner
-                ]
-            else:
-                blocks += [
-                    Block(c.source.nodes, c.target.nodes, self._arrays[c.name].weights())
-                    for c in self._network.backward
-                ]
-            layers = [layer.nodes for layer in self._network.layers[1:]]
-            self._equations = CurrentModeNetwork(layers, blocks, self._neurons)
-        return self._equations
-
-    def _adjoint(self, values: FloatArray) -> FloatArray:
-        if self._free is None:
-            raise InputError("adjoint: the free phase has not settled; call settle() after hold()")
-        network = self._solved_network()
-        # u = W s + I and s = f(u): chi = ds/dI = (D^-1 - W)^-1 = D (1 - W D)^-1. With weights stored as (source,
-        # target), W v is v @ weights; chi^T y = (1 - D W^T)^-1 D y.
-        slope = network.slope(self._free)
-        weights = network.weights()
-        system = np.eye(network.node_count) - slope[:, :, None] * weights[None]
-        solved = np.linalg.solve(system, (slope * values)[:, :, None])[:, :, 0]
-        return np.asarray(solved / self._scale.unit_siemens)
 
 
 @final
@@ -216,7 +148,7 @@ class _ExactResponse(Oracle):
         self._device = device
 
     def adjoint(self, values: FloatArray) -> FloatArray:
-        return self._device._adjoint(values)
+        return self._device._circuit.adjoint(values)
 
 
 @final
@@ -236,7 +168,7 @@ class _Memory(StateStore):
         for name, array in device._arrays.items():
             array.restore(snapshot["arrays"][name])
         device._noise_rng.bit_generator.state = snapshot["noise"]
-        device._equations = None
+        device._circuit.cells_changed()
         device._safe_state()
 
 

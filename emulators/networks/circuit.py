@@ -1,0 +1,64 @@
+"""What the emulated device asks of the circuit of a network family; voltages and currents in SI units."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import final
+
+from substrate.arrays import BoolArray, FloatArray
+from substrate.tones import SamplingPlan
+
+
+@final
+@dataclass(frozen=True)
+class Settled:
+    """Free states: node voltages (batch, node), residual (batch,) in activity units, settled (batch,)."""
+
+    volts: FloatArray
+    residual: FloatArray
+    settled: BoolArray
+
+
+@final
+@dataclass(frozen=True)
+class Period:
+    """One period of the steady state from the crest of the nudge: volts (batch, time, node); the rest (batch,)."""
+
+    volts: FloatArray
+    residual: FloatArray
+    settled: BoolArray
+
+
+class Circuit(ABC):
+    """The circuit of a network on its arrays. It holds inputs, and knows the free state that it settled to last."""
+
+    @abstractmethod
+    def cells_changed(self) -> None:
+        """A conductance has changed: what was derived from the cells is stale, and so is the settled state."""
+
+    @abstractmethod
+    def hold(self, volts: FloatArray) -> None:
+        """Hold input voltages (batch, input)."""
+
+    @abstractmethod
+    def release(self) -> None:
+        """No inputs are held any more."""
+
+    @abstractmethod
+    def settle(self) -> Settled:
+        """The free state that the dynamics reach from rest."""
+
+    @abstractmethod
+    def nudge(self, amperes: FloatArray, plan: SamplingPlan) -> Period:
+        """One period of the steady state under peak currents (batch, node), from the free state.
+
+        Raises:
+            InputError: nothing has settled, or another batch.
+        """
+
+    @abstractmethod
+    def adjoint(self, values: FloatArray) -> FloatArray:
+        """chi^T values in ohms at the settled state, chi = dV_node/dI_node; (batch, node).
+
+        Raises:
+            InputError: nothing has settled.
+        """
