@@ -3,7 +3,8 @@
 With a fixed beta every sample is nudged by beta e, so that badly classified samples are driven hard and the others
 hardly above the noise. ``auto`` drives all samples alike instead: beta = drive/rms(e) with one *drive* in activity
 units, and moves the drive to where the two errors of a derivative balance. With harmonics up to an odd K the
-truncation error grows as t ~ drive^(K + 1) and the noise error falls as n ~ 1/drive; t^2 + n^2 is least at t = n/sqrt(K + 1).
+truncation error grows as t ~ drive^(K + 1) and the noise error falls as n ~ 1/drive; t^2 + n^2 is least at
+t = n/sqrt(K + 1).
 """
 
 from dataclasses import dataclass
@@ -69,12 +70,10 @@ class Amplitude:
         if self._fixed is not None:
             return np.full(len(error), self._fixed)
         scale = np.sqrt(np.mean(error**2, axis=1))
-        tiny = np.finfo(float).tiny
-        beta = self.drive / np.maximum(scale, tiny)
         # A sample without error has nothing to be nudged by; any finite beta serves.
-        beta = np.where(scale > 1e-9, beta, 1.0)
+        beta = np.where(scale > 1e-9, self.drive / np.maximum(scale, 1e-9), 1.0)
         peak = np.abs(error).max(axis=1) * beta
-        return np.asarray(beta * np.minimum(1.0, self._largest_peak / np.maximum(peak, tiny)))
+        return np.asarray(beta * (self._largest_peak / np.maximum(peak, self._largest_peak)))
 
     def update(self, report: AmplitudeReport) -> None:
         """Move the drive towards the balance of truncation and noise."""

@@ -13,7 +13,7 @@ from typing import Any, Literal, final
 
 import numpy as np
 
-from substrate.arrays import BoolArray, FloatArray, IntArray
+from substrate.arrays import BoolArray, FloatArray, IntArray, finite
 from substrate.capabilities import WriteRequest
 from substrate.contract import Substrate
 from substrate.errors import CapabilityError
@@ -86,8 +86,12 @@ class Writer:
         return np.asarray((cells[0] - cells[1]) / self._substrate.scale.unit_siemens)
 
     def program(self, coupling: Coupling, weights: FloatArray) -> Written:
-        """Bring an array to given weights: outright, or by reading and pulsing until it holds them."""
-        held, saturated = self._within_window(weights)
+        """Bring an array to given weights: outright, or by reading and pulsing until it holds them.
+
+        Raises:
+            InputError: wrong shape or a weight that is not finite.
+        """
+        held, saturated = self._within_window(finite("weights", weights, coupling.shape))
         if self._plan.mode == "outright":
             return self._set(coupling, held, saturated)
         written = self._verify(coupling, held, self._plan.program_rounds)
@@ -96,13 +100,20 @@ class Writer:
         return Written(written.pulses, written.failed, saturated)
 
     def change(self, coupling: Coupling, change: FloatArray) -> Written:
-        """Move the weights of an array by ``change`` (rows, columns)."""
+        """Move the weights of an array by ``change`` (rows, columns).
+
+        Raises:
+            InputError: wrong shape or a change that is not finite.
+        """
+        # A NaN would become the largest pulse count there is.
+        change = finite("change", change, coupling.shape)
         name, mode = coupling.name, self._plan.mode
         if mode == "outright":
             held, saturated = self._within_window(self.weights(coupling) + change)
             return self._set(coupling, held, saturated)
         if mode == "verify":
-            target, saturated = self._within_window(self._targets[name] + change)
+            start = self._targets[name] if name in self._targets else self.weights(coupling)
+            target, saturated = self._within_window(start + change)
             self._targets[name] = target
             written = self._verify(coupling, target, self._plan.rounds)
             return Written(written.pulses, written.failed, saturated)
