@@ -1,4 +1,8 @@
-"""GMRES for many small systems side by side (Saad & Schultz 1986), each known by its matrix-vector product alone."""
+"""GMRES for many small systems side by side (Saad & Schultz 1986), each known by its matrix-vector product alone.
+
+Vectors are orthogonalised once, all at a time (classical Gram-Schmidt), which is right for the few digits that a step of
+Newton's method needs, not for many more.
+"""
 
 from collections.abc import Callable
 
@@ -25,7 +29,8 @@ def gmres(
     most_steps = min(most_steps, size)
     tiny = np.finfo(float).tiny
     norm = np.linalg.norm(right, axis=1)
-    basis = np.zeros((batch, most_steps + 1, size))
+    # Memory that is never touched is never provided.
+    basis = np.empty((batch, most_steps + 1, size))
     basis[:, 0] = right / (norm + tiny)[:, None]
     hessenberg = np.zeros((batch, most_steps + 1, most_steps))
     # A vector y with y H = 0 and y_0 = 1 grows by one entry a step; the least residual is norm / |y|.
@@ -36,11 +41,9 @@ def gmres(
         steps = step + 1
         known = basis[:, :steps]
         vector = product(basis[:, step])
-        # Orthogonalised twice: once is not enough for vectors that nearly depend on the others.
-        for _ in range(2):
-            overlap = (known @ vector[:, :, None])[:, :, 0]
-            vector = vector - (overlap[:, None, :] @ known)[:, 0]
-            hessenberg[:, :steps, step] += overlap
+        overlap = known @ vector[:, :, None]
+        vector = vector - (overlap.transpose(0, 2, 1) @ known)[:, 0]
+        hessenberg[:, :steps, step] = overlap[:, :, 0]
         length = np.linalg.norm(vector, axis=1)
         hessenberg[:, steps, step] = length
         basis[:, steps] = vector / (length + tiny)[:, None]

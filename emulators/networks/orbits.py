@@ -27,10 +27,20 @@ MEMORY = 12.0
 """Slowest time constants after which a tangent has turned to the mode that grows fastest."""
 
 
-def steps_of_period(constants: TimeConstants, omega: float, multiple: int) -> int:
-    """Steps in a period, a multiple of ``multiple``, none longer than ``STEP``."""
-    period = 2.0 * np.pi / omega
-    return multiple * math.ceil(period / (STEP * float(constants.node_seconds.min())) / multiple)
+ADIABATIC = 0.05
+"""omega times the slowest time constant below which an orbit is passed through at this frequency instead: basins and
+mean growth rates hardly depend on so slow a frequency, and the steps of a period would grow without bound."""
+
+
+def steps_of_period(constants: TimeConstants, omega: float, multiple: int) -> tuple[int, float]:
+    """Steps in a period, a multiple of ``multiple``, none longer than ``STEP``; and the period in seconds."""
+    period = 2.0 * np.pi / max(omega, ADIABATIC / slowest_seconds(constants))
+    return multiple * math.ceil(period / (STEP * float(constants.node_seconds.min())) / multiple), period
+
+
+def slowest_seconds(constants: TimeConstants) -> float:
+    """The longest time constant of a node or an amplifier."""
+    return float(max(constants.node_seconds.max(), constants.amplifier_seconds.max()))
 
 
 @final
@@ -80,8 +90,8 @@ def follow(
     Returns:
         (batch, samples, node), whether or not the periods agree.
     """
-    count = steps_of_period(constants, omega, samples)
-    stepper = Stepper(network, constants, 2.0 * np.pi / omega / count)
+    count, period = steps_of_period(constants, omega, samples)
+    stepper = Stepper(network, constants, period / count)
     # The state at the end of a step is drawn to the drive at its end.
     phases = np.cos(2.0 * np.pi * (np.arange(count) + 1.0) / count)
     u, s = free, network.activity(free)
@@ -114,12 +124,10 @@ def stable_orbits(network: CurrentModeNetwork, constants: TimeConstants, slopes:
     steepest = np.abs(slopes).max(axis=(0, 1), initial=0.0)
     if np.linalg.norm(steepest[:, None] * network.weights(), ord=2) < 1.0:
         return np.ones(batch, dtype=np.bool_)
-    count = steps_of_period(constants, omega, samples)
-    period = 2.0 * np.pi / omega
+    count, period = steps_of_period(constants, omega, samples)
     stepper = Stepper(network, constants, period / count)
     fine = count // samples
-    slowest = float(max(constants.node_seconds.max(), constants.amplifier_seconds.max()))
-    warm_up = math.ceil(MEMORY * slowest / period)
+    warm_up = math.ceil(MEMORY * slowest_seconds(constants) / period)
     # A fixed start without symmetry, so that it has a part along every mode.
     u = np.broadcast_to(np.cos(1.0 + 2.0 * np.arange(nodes) ** 1.5), (batch, nodes))
     s = slopes[:, 0] * u

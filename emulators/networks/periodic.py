@@ -31,8 +31,15 @@ from emulators.networks.time_constants import ComplexArray, TimeConstants
 from substrate.arrays import BoolArray, FloatArray, IntArray, finite
 from substrate.tones import SamplingPlan
 
-SAMPLES = (32, 64, 128, 256, 512)
-"""Samples of a period, tried in turn."""
+LEVELS = ((16, 1e-4), (32, 1e-7), (64, 0.0), (128, 0.0), (256, 0.0), (512, 0.0))
+"""Samples of a period, tried in turn, and the residual, activity units, to which coarse ones need not be solved."""
+
+OUTPUT_SAMPLES = 256
+"""Samples of a period that delayed outputs are computed from, at least
+(no residual tells of outputs that drive nothing)."""
+
+DENSE = 128
+"""Samples up to which one low-pass for all nodes is faster as a matrix over time than by Fourier transforms."""
 
 CONTRACTION = 0.5
 """Largest ratio of successive Newton corrections on a branch that counts as followed."""
@@ -99,17 +106,17 @@ def nudged_period(
     drive, nudge = finite("drive", drive, (len(free), nodes)), finite("nudge", nudge, (len(free), nodes))
     omega = 2.0 * np.pi * plan.frequency_hz
     walk = _Walk(network, constants, omega, free, drive, nudge, tolerance.residual)
-    for samples in SAMPLES:
-        walk.climb(samples)
-    walk.check_stability()
+    for samples, residual in LEVELS:
+        walk.climb(samples, residual)
+    walk.review()
     lost = np.flatnonzero(walk.reached < 1.0)
     if len(lost):
         start = follow(
-            network, constants, free[lost], drive[lost], nudge[lost], omega, SAMPLES[1], tolerance.dynamic_steps
+            network, constants, free[lost], drive[lost], nudge[lost], omega, LEVELS[1][0], tolerance.dynamic_steps
         )
         walk.restart(lost, start)
-        for samples in SAMPLES[1:]:
-            walk.climb(samples, careful=False)
+        for samples, residual in LEVELS[1:]:
+            walk.climb(samples, residual, careful=False)
     response = walk.sampled(plan)
     response.unbroken[lost] = False
     return response
@@ -138,9 +145,9 @@ class _Walk:
         self.reached = np.zeros(len(free))
         self._todo = np.ones(len(free), dtype=np.bool_)
         self._residual = np.full(len(free), np.inf)
-        self._samples = np.full(len(free), SAMPLES[0])
+        self._samples = np.full(len(free), LEVELS[0][0])
         # Every solution as its Fourier series: harmonics beyond the samples in use stay zero.
-        self._series = np.zeros((len(free), SAMPLES[-1] // 2 + 1, network.node_count), dtype=np.complex128)
+        self._series = np.zeros((len(free), LEVELS[-1][0] // 2 + 1, network.node_count), dtype=np.complex128)
         self._series[:, 0] = free
 
     def restart(self, rows: IntArray, states: FloatArray) -> None:
@@ -150,12 +157,14 @@ class _Walk:
         self.reached[rows] = 1.0
         self._todo[rows] = True
 
-    def climb(self, samples: int, careful: bool = True) -> None:
+    def climb(self, samples: int, residual: float, careful: bool = True) -> None:
         """Go on with ``samples`` of a period, up to the full nudge where the branch can be followed."""
         rows = np.flatnonzero(self._todo)
         if not len(rows):
             return
         balance = _Balance(self._network, self._constants, self._omega, samples)
+        # Half of the tolerance is left to what the series leaves out.
+        tolerance = max(0.5 * self._tolerance, residual)
         step = 1.0 - self.reached[rows]
         going = np.arange(len(rows))
         states = _samples(self._series[rows], samples)
@@ -163,7 +172,7 @@ class _Walk:
             here = rows[going]
             share = np.minimum(1.0, self.reached[here] + step[going])
             found, good = balance.solve(
-                states[going], self._drive[here], share[:, None] * self._nudge[here], self._tolerance, careful=careful
+                states[going], self._drive[here], share[:, None] * self._nudge[here], tolerance, careful=careful
             )
             accepted = going[good]
             states[accepted] = found[good]
@@ -187,8 +196,9 @@ class _Walk:
         # A lost branch that is well resolved is lost; one that is not may be found again with more samples.
         self._todo[rows] = np.where(share == 1.0, residual > self._tolerance, residual > RESOLVED)
 
-    def check_stability(self) -> None:
-        """Take back what ended on an unstable orbit."""
+    def review(self) -> None:
+        """Take back what could not be solved or ended on an unstable orbit."""
+        self.reached[self._residual > self._tolerance] = 0.0
         whole = np.flatnonzero(self.reached == 1.0)
         if not len(whole):
             return
@@ -201,7 +211,7 @@ class _Walk:
         """The answer at the plan's phases; harmonics of ``s`` beyond the solution's samples are those of f(u)."""
         u = _at(self._series, plan.phases())
         if self._constants.delayed:
-            fine = 2 * int(self._samples.max(initial=SAMPLES[0]))
+            fine = max(OUTPUT_SAMPLES, 2 * int(self._samples.max(initial=0)))
             balance = _Balance(self._network, self._constants, self._omega, fine)
             s = _at(_series(balance.outputs(_samples(self._series, fine))), plan.phases())
         else:
@@ -215,26 +225,33 @@ class _Balance:
     """The fixed-point equation on ``samples`` of a period, and Newton's method for it."""
 
     def __init__(self, network: CurrentModeNetwork, constants: TimeConstants, omega: float, samples: int) -> None:
-        self._network, self._samples = network, samples
+        self._network = network
         omegas = np.asarray(omega * np.arange(samples // 2 + 1))
-        self._poles = constants.node_response(omegas)
+        links = self._couplings = Couplings(network)
+        poles = constants.node_response(omegas)
         # Half the sampling rate has no phase: it is left out, here and so in every state.
-        self._poles[-1] = 0.0
-        self._delays = constants.amplifier_response(omegas) if constants.delayed else None
+        poles[-1] = 0.0
+        self._poles, self._pivot_poles, self._other_poles = (
+            _LowPass(part, samples) for part in (poles, poles[:, links.pivot], poles[:, links.other])
+        )
+        delays = constants.amplifier_response(omegas) if constants.delayed else np.ones_like(poles)
+        self._delays, self._pivot_delays, self._other_delays = (
+            _LowPass(part, samples) if constants.delayed else None
+            for part in (delays, delays[:, links.pivot], delays[:, links.other])
+        )
         self._cosine = np.cos(np.arange(samples) * (2.0 * np.pi / samples))[None, :, None]
-        self._couplings = Couplings(network)
 
     def outputs(self, u: FloatArray) -> FloatArray:
         """Neuron outputs (batch, samples, node)."""
         s = self._network.activity(u)
-        return s if self._delays is None else self._filter(s, self._delays)
+        return s if self._delays is None else self._delays.apply(s)
 
     def image(self, u: FloatArray, drive: FloatArray, nudge: FloatArray) -> tuple[FloatArray, FloatArray]:
         """The right-hand side of the fixed-point equation for states ``u``, and the outputs on the way."""
         s = self.outputs(u)
         currents = self._couplings.spread(s)
         currents += drive[:, None] + self._cosine * nudge[:, None]
-        return self._filter(currents, self._poles), s
+        return self._poles.apply(currents), s
 
     def solve(
         self, u: FloatArray, drive: FloatArray, nudge: FloatArray, tolerance: float, *, careful: bool
@@ -247,8 +264,6 @@ class _Balance:
         solved = np.zeros(len(u), dtype=np.bool_)
         active = np.arange(len(u))
         last = np.full(len(u), np.inf)
-        # Half of the tolerance is left to the test at twice the samples.
-        tolerance *= 0.5
         for _ in range(NEWTON_STEPS):
             state = u[active]
             error = self.image(state, drive[active], nudge[active])[0] - state
@@ -276,10 +291,14 @@ class _Balance:
         shape = pivot_error.shape
 
         def onto_other(pivot: FloatArray) -> FloatArray:
-            return self._pass(pivot_slope * pivot, links.pivot, links.to_other, links.other)
+            image = pivot_slope * pivot
+            image = image if self._pivot_delays is None else self._pivot_delays.apply(image)
+            return self._other_poles.apply(image @ links.to_other)
 
         def onto_pivot(other: FloatArray) -> FloatArray:
-            return self._pass(other_slope * other, links.other, links.to_pivot, links.pivot)
+            image = other_slope * other
+            image = image if self._other_delays is None else self._other_delays.apply(image)
+            return self._pivot_poles.apply(image @ links.to_pivot)
 
         def product(flat: FloatArray) -> FloatArray:
             pivot = flat.reshape(shape)
@@ -292,14 +311,23 @@ class _Balance:
         correction[..., links.other] = other_error + onto_other(pivot)
         return correction
 
-    def _pass(self, image: FloatArray, source: IntArray, weights: FloatArray, target: IntArray) -> FloatArray:
-        """A W B ``image`` from one group of nodes to the other."""
-        if self._delays is not None:
-            image = self._filter(image, self._delays[:, source])
-        return self._filter(image @ weights, self._poles[:, target])
 
-    def _filter(self, values: FloatArray, response: ComplexArray) -> FloatArray:
-        return np.fft.irfft(np.fft.rfft(values, axis=1) * response, self._samples, axis=1)
+@final
+class _LowPass:
+    """The response of single poles (harmonic, node) to periodic values (batch, samples, node)."""
+
+    def __init__(self, response: ComplexArray, samples: int) -> None:
+        self._response, self._samples = response, samples
+        self._matrix: FloatArray | None = None
+        if samples <= DENSE and response.size and np.all(response == response[:, :1]):
+            impulse = np.fft.irfft(response[:, 0], samples)
+            lags = np.arange(samples)[:, None] - np.arange(samples)
+            self._matrix = np.ascontiguousarray(impulse[lags % samples])
+
+    def apply(self, values: FloatArray) -> FloatArray:
+        if self._matrix is not None:
+            return np.asarray(self._matrix @ values)
+        return np.asarray(np.fft.irfft(np.fft.rfft(values, axis=1) * self._response, self._samples, axis=1))
 
 
 def _series(states: FloatArray) -> ComplexArray:
