@@ -193,21 +193,27 @@ def response_follows_the_cells(bench: Bench[Substrate]) -> None:
         device.hold(np.repeat(inputs(device, bench.rng, 1), batch, axis=0))
         device.settle()
         amperes = output_nudges(device, bench.rng, batch, bench.tolerance)
-        amperes *= bench.rng.choice([0.0, 1.0], amperes.shape)
-        change = derivative(device.nudge(Nudge(amperes), plan), plan) / scale.volts_per_unit
+        amperes *= bench.rng.uniform(0.0, 1.0, amperes.shape)
+        # The first harmonic alone: a few per cent of curvature matter less here than noise times five.
+        change = cosine_harmonics(device.nudge(Nudge(amperes), plan), plan)[..., 1] / scale.volts_per_unit
         # At fixed inputs du = W ds + dI and ds = f'(u) du: every node's ds goes with its own du over all nudges.
         drive = amperes / scale.unit_amperes
         for coupling in (*network.forward, *network.backward):
             if coupling.source.start >= 0:
                 drive[:, coupling.target.nodes] += change[:, coupling.source.nodes] @ _weights(device, coupling.name)
-        dot = np.sum(drive * change, axis=0)
-        norms = np.linalg.norm(drive, axis=0) * np.linalg.norm(change, axis=0)
+        dot, size = np.sum(drive * change, axis=0), np.linalg.norm(change, axis=0)
+        driven = np.linalg.norm(drive, axis=0)
+        noise = np.sqrt(batch) * bench.tolerance.harmonic_volts(plan.sample_count) / scale.volts_per_unit
+        # Nodes that hardly get any current, or hardly answer, show noise: left out, or of little weight.
+        clear = driven > 10.0 * noise
         for layer in network.layers[1:]:
-            cosine = float(np.mean(dot[layer.nodes] / np.maximum(norms[layer.nodes], np.finfo(float).tiny)))
-            expect(
-                cosine > 0.8,
-                f"{layer.name}: its response and the currents from its cells have a cosine of {cosine:.3g}",
-            )
+            part = np.flatnonzero(clear[layer.nodes]) + layer.start
+            if len(part):
+                cosine = float(np.sum(dot[part] / driven[part]) / max(size[part].sum(), np.finfo(float).tiny))
+                expect(
+                    cosine > 0.8,
+                    f"{layer.name}: its response and the currents from its cells have a cosine of {cosine:.3g}",
+                )
 
 
 def _weights(device: Substrate, name: str) -> FloatArray:

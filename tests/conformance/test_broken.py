@@ -10,7 +10,6 @@ from configurations import NOISY, failures, substrate_of, tolerance_of
 
 from emulators.config import CellsConfig, WiresConfig
 from emulators.crossbar_array import EmulatedCrossbar
-from emulators.networks.current_mode import Block, CurrentModeNetwork
 from substrate.arrays import finite
 from substrate.capabilities import HeldVoltages, Limits, Nudge, WriteRequest, check
 from substrate.contract import CrossbarArray, Oracle, StateStore, Substrate, WriteReport
@@ -264,13 +263,24 @@ class RemembersLastInputs(Whole):
 
 
 class StaleFreeState(Whole):
-    """A nudge after new inputs goes on from the free state of the old ones."""
+    """New inputs reach the lines with the next settling only: until then a nudge goes on from the old free state."""
+
+    def __init__(self):
+        super().__init__()
+        self.waiting = None
 
     def _hold(self, volts):
-        kept = self.inner._free
-        self.inner._hold(volts)
-        if kept is not None and len(kept) == len(volts):
-            self.inner._free, self.inner._drive = kept, None
+        self.waiting = volts
+
+    def _settle(self):
+        if self.waiting is not None:
+            self.inner._hold(self.waiting)
+            self.waiting = None
+        return self.inner._settle()
+
+    def _safe_state(self):
+        self.waiting = None
+        super()._safe_state()
 
 
 class AlwaysSettled(Whole):
@@ -314,21 +324,49 @@ class LopsidedGenerator(Whole):
 
 
 class SwapsDirections(Whole):
-    """Cells of the feedback array act forward, and the other way round."""
+    """The network is wired to a twin whose forward cells are the feedback cells as read, and the other way round."""
+
+    section = OUTRIGHT | {"cells": {"stuck": 0.0}}
 
     def __init__(self):
         super().__init__()
-        self.inner._solved_network = self.swapped
+        self.twin = substrate_of(self.section, SIZES)()
 
-    def swapped(self):
-        network, arrays = self.network, self.inner._arrays
-        forward, backward = network.forward[1], network.backward[0]
-        size = forward.source.size
-        blocks = [
-            Block(forward.source.nodes, forward.target.nodes, arrays[backward.name].weights().T),
-            Block(backward.source.nodes, backward.target.nodes, arrays[forward.name].weights()[:size].T),
-        ]
-        return CurrentModeNetwork([layer.nodes for layer in network.layers[1:]], blocks, self.inner._neurons)
+    @property
+    def capabilities(self):
+        return replace(self.inner.capabilities, state_snapshots=False)
+
+    @property
+    def states(self):
+        return None
+
+    @property
+    def oracle(self):
+        return self.twin.oracle
+
+    def _safe_state(self):
+        super()._safe_state()
+        self.twin._safe_state()
+
+    def _hold(self, volts):
+        self.twin._hold(volts)
+
+    def _settle(self):
+        return self.twin._settle()
+
+    def _nudge(self, nudge, plan):
+        return self.twin._nudge(nudge, plan)
+
+    def _write_cells(self, request):
+        report = self.inner._write_cells(request)
+        cells = {coupling.name: self.inner._read_cells(coupling.name).copy() for coupling in self.network.arrays}
+        size = self.network.forward[1].source.size
+        forward, backward = cells["hidden1-output"], cells["output-hidden1"]
+        cells["output-hidden1"] = forward[:, :size].transpose(0, 2, 1).copy()
+        forward[:, :size] = backward.transpose(0, 2, 1)
+        for name, target in cells.items():
+            self.twin._write_cells(WriteRequest(name, target_siemens=target))
+        return report
 
 
 class SwapsPolarities(Whole):
@@ -372,20 +410,19 @@ class UntransposedAdjoint(Whole):
 
 
 class ForgetfulStates(StateStore):
-    """Keeps cells, not generators."""
+    """Puts cells back, and leaves the generator of the noise elsewhere."""
 
     def __init__(self, inner):
         self.inner = inner
 
     def snapshot(self):
-        return {name: array.devices.snapshot() for name, array in self.inner._arrays.items()}
+        return self.inner.states.snapshot()
 
     def restore(self, snapshot):
-        for name, array in self.inner._arrays.items():
-            array.devices.restore(snapshot[name])
-            array._changed()
-        self.inner._equations = None
-        self.inner._safe_state()
+        self.inner.states.restore(snapshot)
+        self.inner.hold(np.zeros((1, self.inner.network.input_size)))
+        self.inner.settle()
+        self.inner.safe_state()
 
 
 class SnapshotLosesGenerators(Whole):
