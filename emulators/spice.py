@@ -35,7 +35,7 @@ OPTIONS = "reltol=1e-9 abstol=1e-18 vntol=1e-13 gmin=1e-18 itl1=1000 itl4=100"
 """Tight: relative, absolute current and voltage tolerance of ngspice's own iterations."""
 
 DELAY_OHMS = 1e3
-"""Resistance of the RC that stands for an amplifier's bandwidth, behind a buffer: any value gives the same circuit."""
+"""Resistance of the RC that stands for an amplifier's bandwidth, behind a buffer: any value gives the same netlist."""
 
 TRANSFER: Mapping[str, str] = {
     "tanh": "tanh({z})",
@@ -47,8 +47,8 @@ TRANSFER: Mapping[str, str] = {
 
 @final
 @dataclass(frozen=True)
-class Circuit:
-    """What the deck is made of.
+class Netlist:
+    """What the deck is made of: a whole circuit, without what is applied to it.
 
     Attributes:
         network: topology.
@@ -87,7 +87,7 @@ class Circuit:
 @final
 @dataclass(frozen=True)
 class Stimulus:
-    """What is applied to one circuit.
+    """What is applied to one netlist.
 
     Attributes:
         input_volts: (input,) held.
@@ -123,7 +123,7 @@ def neuron_nodes(network: Network) -> tuple[NeuronNodes, ...]:
 
 
 def deck(
-    circuit: Circuit,
+    netlist: Netlist,
     stimulus: Stimulus,
     analysis: Sequence[str] = ("op",),
     result: str = "out.raw",
@@ -135,7 +135,7 @@ def deck(
     An operating point is that of the free network; a transient begins at the nudge's crest, in the equilibrium there.
 
     Args:
-        circuit: the network.
+        netlist: the network.
         stimulus: inputs and nudge.
         analysis: commands, e.g. ``op``, ``tran 1u 2m 0 1u``, ``ac dec 10 1 1meg``; the last one's vectors are written.
         result: file of the answer (ngspice's raw format).
@@ -147,21 +147,21 @@ def deck(
         InputError: shapes that do not fit, values that are not finite.
         CapabilityError: a cell law without a form for ngspice.
     """
-    network = circuit.network
+    network = netlist.network
     lines = [f"* {'-'.join(map(str, network.sizes))} {network.activation} network", f".options {options}"]
-    lines += _held(circuit, stimulus)
-    lines += _neurons(circuit)
-    lines += _nudges(circuit, stimulus)
+    lines += _held(netlist, stimulus)
+    lines += _neurons(netlist)
+    lines += _nudges(netlist, stimulus)
     for coupling in network.forward:
-        lines += _array(circuit, coupling, "forward")
+        lines += _array(netlist, coupling, "forward")
         if network.feedback == "shared" and coupling.source.start >= 0:
-            lines += _array(circuit, coupling, "backward")
+            lines += _array(netlist, coupling, "backward")
     if network.feedback == "separate":
         for coupling in network.backward:
-            lines += _array(circuit, coupling, "forward")
+            lines += _array(netlist, coupling, "forward")
     nodes = neuron_nodes(network)
     if guess is not None:
-        volts = finite("guess", guess, (network.node_count,)) * circuit.scale.volts_per_unit
+        volts = finite("guess", guess, (network.node_count,)) * netlist.scale.volts_per_unit
         lines += [f".nodeset v({node.state})={_number(v)}" for node, v in zip(nodes, volts, strict=True)]
     vectors = [f"v({name})" for node in nodes for name in (node.state, node.output)]
     lines += [f".save {name}" for name in vectors]
@@ -225,20 +225,20 @@ def _number(value: float) -> str:
     return f"{value:.17g}"
 
 
-def _held(circuit: Circuit, stimulus: Stimulus) -> Iterator[str]:
-    volts = finite("input_volts", stimulus.input_volts, (circuit.network.input_size,))
+def _held(netlist: Netlist, stimulus: Stimulus) -> Iterator[str]:
+    volts = finite("input_volts", stimulus.input_volts, (netlist.network.input_size,))
     yield from (f"Vin{index} in{index} 0 DC {_number(value)}" for index, value in enumerate(volts))
-    yield f"Vbias bias 0 DC {_number(circuit.scale.volts_per_unit)}"
+    yield f"Vbias bias 0 DC {_number(netlist.scale.volts_per_unit)}"
 
 
-def _neurons(circuit: Circuit) -> Iterator[str]:
-    neurons, unit, siemens = circuit.neurons, circuit.scale.volts_per_unit, circuit.scale.unit_siemens
-    for k in range(circuit.network.node_count):
+def _neurons(netlist: Netlist) -> Iterator[str]:
+    neurons, unit, siemens = netlist.neurons, netlist.scale.volts_per_unit, netlist.scale.unit_siemens
+    for k in range(netlist.network.node_count):
         yield f"Ru{k} u{k} 0 {_number(1 / siemens)}"
         lag = 0.0
-        if circuit.constants is not None:
-            yield f"Cu{k} u{k} 0 {_number(circuit.constants.node_seconds[k] * siemens)}"
-            lag = circuit.constants.amplifier_seconds[k]
+        if netlist.constants is not None:
+            yield f"Cu{k} u{k} 0 {_number(netlist.constants.node_seconds[k] * siemens)}"
+            lag = netlist.constants.amplifier_seconds[k]
         z = f"{_number(neurons.gain[k])}*(V(u{k})/{_number(unit)}+({_number(neurons.offset[k])}))"
         swing = _number(neurons.saturation[k] * unit)
         ideal = f"s{k}" if lag == 0 else f"f{k}"
@@ -249,8 +249,8 @@ def _neurons(circuit: Circuit) -> Iterator[str]:
             yield f"Es{k} s{k} 0 d{k} 0 1"
 
 
-def _nudges(circuit: Circuit, stimulus: Stimulus) -> Iterator[str]:
-    count = circuit.network.node_count
+def _nudges(netlist: Netlist, stimulus: Stimulus) -> Iterator[str]:
+    count = netlist.network.node_count
     peaks = np.zeros(count) if stimulus.nudge_amperes is None else finite("nudge", stimulus.nudge_amperes, (count,))
     small = np.zeros(count) if stimulus.ac_amperes is None else finite("ac_amperes", stimulus.ac_amperes, (count,))
     if not (math.isfinite(stimulus.frequency_hz) and stimulus.frequency_hz > 0):
@@ -262,7 +262,7 @@ def _nudges(circuit: Circuit, stimulus: Stimulus) -> Iterator[str]:
             yield f"In{k} 0 u{k} DC 0 AC {_number(ac)}{sine}"
 
 
-def _array(circuit: Circuit, coupling: Coupling, direction: Direction) -> Iterator[str]:
+def _array(netlist: Netlist, coupling: Coupling, direction: Direction) -> Iterator[str]:
     """Both crossbars of a pair and the mirrors of their currents."""
     tag = coupling.name.replace("-", "_") + ("" if direction == "forward" else "_back")
     source, target = coupling.source, coupling.target
@@ -274,10 +274,10 @@ def _array(circuit: Circuit, coupling: Coupling, direction: Direction) -> Iterat
         drivers = [f"s{target.start + j}" for j in range(target.size)]
         # The bias line is sensed too, but its current goes nowhere.
         sinks = [source.start + i for i in range(source.size)] + [-1] * coupling.bias
-    for sign, polarity, cells in zip((1, -1), "pn", circuit.siemens[coupling.name], strict=True):
+    for sign, polarity, cells in zip((1, -1), "pn", netlist.siemens[coupling.name], strict=True):
         yield f"* {coupling.name}, {direction}, {'positive' if sign > 0 else 'negative'} devices"
         name = f"{tag}_{polarity}"
-        yield from _crossbar(circuit, name, np.asarray(cells), drivers, direction)
+        yield from _crossbar(netlist, name, np.asarray(cells), drivers, direction)
         for line, sink in enumerate(sinks):
             yield f"Vg{name}_{line} g{name}_{line} 0 DC 0"
             if sink >= 0:
@@ -285,7 +285,7 @@ def _array(circuit: Circuit, coupling: Coupling, direction: Direction) -> Iterat
 
 
 def _crossbar(
-    circuit: Circuit, name: str, cells: FloatArray, drivers: Sequence[str], direction: Direction
+    netlist: Netlist, name: str, cells: FloatArray, drivers: Sequence[str], direction: Direction
 ) -> Iterator[str]:
     """One crossbar between its drivers' nodes and the virtual grounds g<name>_<line>.
 
@@ -293,7 +293,7 @@ def _crossbar(
     (emulators/crossbar.py).
     """
     rows, columns = cells.shape
-    segment, wires = circuit.wires.segment_ohms, circuit.wires
+    segment, wires = netlist.wires.segment_ohms, netlist.wires
 
     def port(line: int, driven: bool) -> tuple[str, float]:
         if driven:
@@ -326,4 +326,4 @@ def _crossbar(
             if segment and i + 1 < rows:
                 yield f"Rb{name}_{i}_{j} {bit(i, j)} {bit(i + 1, j)} {_number(segment)}"
             if cells[i, j] > 0:
-                yield from cell_elements(circuit.cell, f"c{name}_{i}_{j}", word(i, j), bit(i, j), float(cells[i, j]))
+                yield from cell_elements(netlist.cell, f"c{name}_{i}_{j}", word(i, j), bit(i, j), float(cells[i, j]))

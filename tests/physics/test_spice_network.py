@@ -1,23 +1,35 @@
-"""Emulated networks against ngspice running the exported circuit: free states, periodic states, susceptibilities."""
+"""Networks against ngspice running the exported circuit: free states, periodic states, susceptibilities."""
 
 import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pytest
-from ngspice_network import circuit, device, run_network
+from ngspice_network import (
+    TAU,
+    TRANSIENT,
+    equations,
+    one_period,
+    output_harmonics,
+    random_cells,
+    random_netlist,
+    run_network,
+    waveforms,
+)
 
+from emulators.config import EmulatorConfig, WiresConfig
 from emulators.crossbar import Crossbar
 from emulators.memristors.cell_law import CellLaw
 from emulators.memristors.ohmic import OhmicCell
 from emulators.memristors.rectifying import RectifyingCell
 from emulators.memristors.sinh import SinhCell
 from emulators.memristors.transistor import SeriesResistanceCell, TransistorCell
-from emulators.networks.equilibrium import Tolerance
+from emulators.networks.equilibrium import Tolerance, settle
 from emulators.networks.periodic import nudged_period
 from emulators.networks.small_signal import susceptibility
 from emulators.networks.time_constants import TimeConstants
-from emulators.spice import Stimulus, cell_elements, deck, neuron_nodes
+from emulators.neurons import Neurons
+from emulators.spice import Netlist, Stimulus, cell_elements, deck
 from emulators.substrate import EmulatedSubstrate
 from substrate.capabilities import WriteRequest
 from substrate.demodulation import harmonics
@@ -25,91 +37,83 @@ from substrate.errors import CapabilityError, InputError
 from substrate.network import Network
 from substrate.tones import SamplingPlan
 
-WIRES = {"segment_ohms": 5.0, "source_ohms": 50.0, "sense_ohms": 20.0}
-TAU = 1e-4
+IDEAL = WiresConfig()
+WIRES = WiresConfig(segment_ohms=5.0, source_ohms=50.0, sense_ohms=20.0)
+SWITCHED = pytest.mark.parametrize("wires", [IDEAL, WIRES], ids=["ideal", "wires"])
 
 
-def held(emulated: EmulatedSubstrate, seed: int) -> np.ndarray:
-    """Random inputs, held and settled; (input,) volts."""
-    volts = np.random.default_rng(seed).uniform(-0.2, 0.2, emulated.network.input_size)
-    emulated.hold(volts[None])
-    assert emulated.settle().settled.all()
-    return volts
+def inputs(network: Network, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).uniform(-0.2, 0.2, network.input_size)
 
 
-def columns(emulated: EmulatedSubstrate, answer: dict[str, np.ndarray], which: str) -> np.ndarray:
-    return np.array([answer[f"v({getattr(node, which)})"] for node in neuron_nodes(emulated.network)]).T
+def close(found: np.ndarray, expected: np.ndarray, relative: float) -> None:
+    np.testing.assert_allclose(found, expected, rtol=0, atol=relative * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("activation", ["tanh", "logistic", "soft_rectified"])
 @pytest.mark.parametrize("feedback", ["separate", "shared"])
-@pytest.mark.parametrize("wires", [{}, WIRES], ids=["ideal", "wires"])
-def test_free_state_is_ngspices(activation: str, feedback: str, wires: dict, tmp_path: Path) -> None:
-    emulated = device(Network((3, 5, 4, 2), activation, feedback), seed=1, wires=wires)
-    volts = held(emulated, 2)
-    answer = run_network(deck(circuit(emulated), Stimulus(volts)), tmp_path)
-    expected = emulated._free[0] * emulated.scale.volts_per_unit
-    found = columns(emulated, answer, "state")[0]
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6 * np.abs(expected).max())
-    np.testing.assert_allclose(
-        columns(emulated, answer, "output")[0], emulated.settle().volts[0, 0], rtol=0, atol=1e-6 * 0.2
-    )
+@SWITCHED
+def test_free_state_is_ngspices(activation: str, feedback: str, wires: WiresConfig, tmp_path: Path) -> None:
+    netlist = random_netlist(Network((3, 5, 4, 2), activation, feedback), 1, wires, scale=1.0)
+    volts = inputs(netlist.network)
+    network, drive = equations(netlist, volts)
+    free = settle(network, np.zeros_like(drive), drive, Tolerance())
+    assert free.settled.all()
+    answer = run_network(deck(netlist, Stimulus(volts)), tmp_path)
+    unit = netlist.scale.volts_per_unit
+    close(waveforms(netlist.network, answer, "state")[0], free.u[0] * unit, 1e-6)
+    close(waveforms(netlist.network, answer, "output")[0], network.activity(free.u)[0] * unit, 1e-6)
+
+
+@SWITCHED
+@pytest.mark.parametrize("feedback", ["separate", "shared"])
+def test_what_an_emulated_device_reads_is_ngspices(feedback: str, wires: WiresConfig, tmp_path: Path) -> None:
+    network, rng = Network((3, 4, 2), feedback=feedback), np.random.default_rng(2)
+    config = EmulatorConfig(backend="emulator", wires=wires)
+    volts = inputs(network)
+    with EmulatedSubstrate(network, config, rng) as device:
+        for name, cells in random_cells(network, rng, 1.0).items():
+            device.write_cells(WriteRequest(name, target_siemens=cells))
+        device.hold(volts[None])
+        record = device.settle()
+        siemens = {coupling.name: device.read_cells(coupling.name) for coupling in network.arrays}
+        scale = device.scale
+    assert record.settled.all()
+    neurons = Neurons.mismatched(network.activation, network.node_count, rng)
+    answer = run_network(deck(Netlist(network, siemens, neurons, scale, wires), Stimulus(volts)), tmp_path)
+    close(waveforms(network, answer, "output")[0], record.volts[0, 0], 1e-6)
 
 
 @pytest.mark.parametrize("lag", [0.0, 0.5], ids=["immediate", "delayed"])
-@pytest.mark.parametrize("wires", [{}, WIRES], ids=["ideal", "wires"])
-def test_periodic_state_is_ngspices(wires: dict, lag: float, tmp_path: Path) -> None:
+@SWITCHED
+def test_periodic_state_is_ngspices(wires: WiresConfig, lag: float, tmp_path: Path) -> None:
     """Harmonics 0..3 of every output, with unlike time constants, at omega tau about 0.5."""
-    emulated = device(Network((3, 4, 2)), seed=3, scale=1.2, wires=wires)
-    volts = held(emulated, 4)
-    rng = np.random.default_rng(5)
-    constants = TimeConstants(TAU * rng.uniform(0.5, 2.0, 6), lag * TAU * rng.uniform(0.5, 2.0, 6))
+    netlist = random_netlist(Network((3, 4, 2)), 3, wires, lag)
+    volts = inputs(netlist.network)
+    network, drive = equations(netlist, volts)
+    free = settle(network, np.zeros_like(drive), drive, Tolerance())
     plan = SamplingPlan(0.5 / (2 * np.pi * TAU), 3, 32, 1)
     nudge = np.zeros((1, 6))
     nudge[0, 4:] = 0.7, -0.5
-    response = nudged_period(
-        emulated._solved_network(), constants, emulated._free, emulated._held_drive(), nudge, plan, Tolerance()
-    )
+    response = nudged_period(network, netlist.constants, free.u, drive, nudge, plan, Tolerance())
     assert response.unbroken.all()
-
-    period, settling = 1 / plan.frequency_hz, 6
-    stimulus = Stimulus(volts, nudge[0] * emulated.scale.unit_amperes, plan.frequency_hz)
-    begin, end, step = settling * period, (settling + 1) * period, period / 1000
-    text = deck(
-        circuit(emulated, constants),
-        stimulus,
-        [f"tran {step:.9g} {end:.9g} {begin:.9g} {step:.9g}"],
-        options="reltol=1e-6 abstol=1e-15 vntol=1e-11 gmin=1e-18",
-    )
-    answer = run_network(text, tmp_path)
-    outputs = at_phases(
-        answer["time"], columns(emulated, answer, "output"), begin + period * plan.phases() / (2 * np.pi)
-    )
-    found = np.array(harmonics(outputs.T, 32, 3)) / emulated.scale.volts_per_unit
+    stimulus = Stimulus(volts, nudge[0] * netlist.scale.unit_amperes, plan.frequency_hz)
+    answer = run_network(deck(netlist, stimulus, [one_period(plan.frequency_hz)], options=TRANSIENT), tmp_path)
+    found = output_harmonics(netlist.network, answer, plan.frequency_hz, netlist.scale.volts_per_unit)
     expected = np.array(harmonics(response.s[0].T, 32, 3))
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * np.abs(expected[:, :, 1:]).max())
-
-
-def at_phases(times: np.ndarray, values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    from scipy.interpolate import CubicSpline
-
-    return np.asarray(CubicSpline(times, values)(wanted))
+    np.testing.assert_allclose(np.array(found), expected, rtol=0, atol=1e-4 * np.abs(expected[:, :, 1:]).max())
 
 
 @pytest.mark.parametrize("lag", [0.0, 0.3], ids=["immediate", "delayed"])
 def test_susceptibility_is_ngspices(lag: float, tmp_path: Path) -> None:
-    emulated = device(Network((3, 4, 2)), seed=6, scale=1.5)
-    volts = held(emulated, 7)
-    rng = np.random.default_rng(8)
-    constants = TimeConstants(TAU * rng.uniform(0.5, 2.0, 6), lag * TAU * rng.uniform(0.5, 2.0, 6))
+    netlist = random_netlist(Network((3, 4, 2)), 6, IDEAL, lag, scale=1.5)
+    volts = inputs(netlist.network)
+    network, drive = equations(netlist, volts)
+    free = settle(network, np.zeros_like(drive), drive, Tolerance())
     source = 4
-    stimulus = Stimulus(volts, ac_amperes=np.eye(6)[source])
-    answer = run_network(deck(circuit(emulated, constants), stimulus, ["ac dec 5 10 1e5"]), tmp_path)
-    chi = susceptibility(emulated._solved_network(), constants, emulated._free, answer["frequency"].real)
-    expected = chi[0, :, :, source] / emulated.scale.unit_siemens
-    np.testing.assert_allclose(
-        columns(emulated, answer, "output"), expected, rtol=1e-6, atol=1e-7 * np.abs(expected).max()
-    )
+    answer = run_network(deck(netlist, Stimulus(volts, ac_amperes=np.eye(6)[source]), ["ac dec 5 10 1e5"]), tmp_path)
+    chi = susceptibility(network, netlist.constants, free.u, answer["frequency"].real)
+    close(waveforms(netlist.network, answer, "output"), chi[0, :, :, source] / netlist.scale.unit_siemens, 1e-6)
 
 
 @pytest.mark.parametrize(
@@ -126,45 +130,42 @@ def test_susceptibility_is_ngspices(lag: float, tmp_path: Path) -> None:
 )
 def test_cells_are_ngspices(law: CellLaw, tmp_path: Path) -> None:
     """One layer: its node states are the currents of two crossbars."""
-    emulated = device(Network((4, 3)), seed=9, wires=WIRES)
-    volts = held(emulated, 10)
-    answer = run_network(deck(dataclasses.replace(circuit(emulated), cell=law), Stimulus(volts)), tmp_path)
-    lines = np.append(volts, emulated.scale.volts_per_unit)
-    positive, negative = (
-        Crossbar(cells, 5.0, 5.0, 50.0, 20.0, cell=law).read(lines) for cells in emulated.read_cells("input-output")
-    )
-    expected = (positive - negative) / emulated.scale.unit_siemens
-    np.testing.assert_allclose(
-        columns(emulated, answer, "state")[0], expected, rtol=0, atol=1e-6 * np.abs(expected).max()
-    )
+    netlist = dataclasses.replace(random_netlist(Network((4, 3)), 9, WIRES), cell=law)
+    volts = inputs(netlist.network)
+    answer = run_network(deck(netlist, Stimulus(volts)), tmp_path)
+    lines = np.append(volts, netlist.scale.volts_per_unit)
+    cells = netlist.siemens["input-output"]
+    positive, negative = (Crossbar(half, 5.0, 5.0, 50.0, 20.0, cell=law).read(lines) for half in cells)
+    expected = (positive - negative) / netlist.scale.unit_siemens
+    close(waveforms(netlist.network, answer, "state")[0], expected, 1e-6)
 
 
 def test_guess_decides_between_equilibria(tmp_path: Path) -> None:
     """Two neurons that excite each other by more than their leak have three equilibria, the outer ones stable."""
-    emulated = device(Network((1, 1, 1)), seed=0, neurons={})
-    for name, rows in (("input-hidden1", 2), ("hidden1-output", 2), ("output-hidden1", 1)):
-        cells = np.full((2, rows, 1), 1e-6)
-        if name != "input-hidden1":
-            cells[0, 0] = 5e-5
-        emulated.write_cells(WriteRequest(name, target_siemens=cells))
+    network = Network((1, 1, 1))
+    cells = {coupling.name: np.full((2, *coupling.shape), 1e-6) for coupling in network.arrays}
+    cells["hidden1-output"][0, 0] = cells["output-hidden1"][0, 0] = 5e-5
+    whole = dataclasses.replace(random_netlist(network, 0, IDEAL), siemens=cells)
     for sign in (1.0, -1.0):
-        text = deck(circuit(emulated), Stimulus(np.zeros(1)), guess=np.full(2, 2.0 * sign))
-        assert np.all(sign * columns(emulated, run_network(text, tmp_path), "output") > 0.1)
+        text = deck(whole, Stimulus(np.zeros(1)), guess=np.full(2, 2.0 * sign))
+        assert np.all(sign * waveforms(network, run_network(text, tmp_path), "output") > 0.1)
 
 
 def test_bad_circuits_are_refused() -> None:
-    emulated = device(Network((2, 3, 2)), seed=0)
-    whole = circuit(emulated)
+    whole = random_netlist(Network((2, 3, 2)), 0, IDEAL)
+    first = whole.siemens["input-hidden1"]
     with pytest.raises(InputError, match="hidden1-output"):
-        dataclasses.replace(whole, siemens={"input-hidden1": whole.siemens["input-hidden1"]})
+        dataclasses.replace(whole, siemens={"input-hidden1": first})
     with pytest.raises(InputError, match=r"siemens\['input-hidden1'\]: expected shape"):
         dataclasses.replace(whole, siemens={**whole.siemens, "input-hidden1": np.ones((2, 2, 3))})
     with pytest.raises(InputError, match=">= 0"):
-        dataclasses.replace(whole, siemens={**whole.siemens, "input-hidden1": -whole.siemens["input-hidden1"]})
+        dataclasses.replace(whole, siemens={**whole.siemens, "input-hidden1": -first})
     with pytest.raises(InputError, match="5 nodes"):
         dataclasses.replace(whole, constants=TimeConstants.uniform(4, 1e-3))
     with pytest.raises(InputError, match="input_volts"):
         deck(whole, Stimulus(np.zeros(3)))
+    with pytest.raises(InputError, match="nudge"):
+        deck(whole, Stimulus(np.zeros(2), np.zeros(4)))
     with pytest.raises(InputError, match="frequency_hz"):
         deck(whole, Stimulus(np.zeros(2), frequency_hz=0.0))
 
