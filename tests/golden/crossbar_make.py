@@ -1,10 +1,11 @@
-"""Remake ngspice's golden answers for small crossbars: ``python tests/golden/crossbar_make.py`` from the project's
-root.
+"""Remake others' golden answers for small crossbars: ``python tests/golden/crossbar_make.py`` from the project's root.
 
 Each case's circuit is in ``crossbar.json`` with ngspice's port currents and in a deck that runs by itself, ``ngspice -b
-crossbar_NAME.cir`` (it writes out.raw).
+crossbar_NAME.cir`` (it writes out.raw). ``crossbar_badcrossbar.json`` holds badcrossbar's node voltages and currents of
+ohmic arrays; it needs the optional dependencies ``peers``.
 """
 
+import importlib.metadata
 import json
 import subprocess
 import sys
@@ -45,6 +46,26 @@ def deck_of(name: str, case: dict[str, list]) -> str:
     )
 
 
+def badcrossbar_case(seed: int) -> dict[str, list]:
+    """A seeded ohmic array read forward at three inputs, as badcrossbar solves it; the batch axis is first."""
+    import badcrossbar
+
+    rng = np.random.default_rng(seed)
+    rows, cols = (int(k) for k in rng.integers(2, 13, 2))
+    wires = rng.uniform(0.1, 50, 2)
+    siemens = np.exp(rng.uniform(np.log(1e-6), np.log(1e-4), (rows, cols)))
+    volts = rng.uniform(0, 0.2, (3, rows))
+    found = badcrossbar.compute(volts.T, 1 / siemens, r_i_word_line=wires[0], r_i_bit_line=wires[1])
+    return {
+        "conductances": siemens.tolist(),
+        "wires": wires.tolist(),
+        "volts": volts.tolist(),
+        "bitline_currents": found.currents.output.tolist(),
+        "wordline_voltages": np.moveaxis(found.voltages.word_line, -1, 0).tolist(),
+        "cell_currents": np.moveaxis(found.currents.device, -1, 0).tolist(),
+    }
+
+
 def main() -> None:
     version = subprocess.run(["ngspice", "--version"], capture_output=True, text=True, check=True).stdout
     cases = {}
@@ -57,6 +78,11 @@ def main() -> None:
         cases[name] = case | {"wordline_currents": word.tolist(), "bitline_currents": bit.tolist()}
     program = next(line for line in version.splitlines() if "ngspice-" in line).strip("* ")
     (FOLDER / "crossbar.json").write_text(json.dumps({"program": program, "cases": cases}, indent=1) + "\n")
+    other = {
+        "program": f"badcrossbar-{importlib.metadata.version('badcrossbar')}",
+        "cases": [badcrossbar_case(seed) for seed in range(4)],
+    }
+    (FOLDER / "crossbar_badcrossbar.json").write_text(json.dumps(other) + "\n")
 
 
 if __name__ == "__main__":

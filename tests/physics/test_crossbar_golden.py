@@ -1,13 +1,12 @@
-"""Crossbars against stored answers of ngspice (``tests/golden/crossbar_make.py`` remakes them), and badcrossbar."""
+"""Crossbars against stored answers of ngspice and of badcrossbar (``tests/golden/crossbar_make.py`` remakes them)."""
 
 import json
 from pathlib import Path
 
-import badcrossbar
 import numpy as np
 import pytest
 from ngspice import CURVED_CELLS, crossbar_deck, ohmic_cell
-from test_crossbar import random_array, relative
+from test_crossbar import relative
 
 from emulators.crossbar import Crossbar
 from emulators.crossbar_lines import Lines
@@ -15,6 +14,7 @@ from emulators.memristors.ohmic import OhmicCell
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 CASES = json.loads((GOLDEN / "crossbar.json").read_text())["cases"]
+BADCROSSBAR = json.loads((GOLDEN / "crossbar_badcrossbar.json").read_text())["cases"]
 CELLS = {"ohmic": (OhmicCell(), ohmic_cell)} | CURVED_CELLS
 
 
@@ -43,15 +43,9 @@ def test_port_currents_are_ngspices(name: str) -> None:
     assert relative(s.bitline_currents, np.array(case["bitline_currents"])) < 1e-6
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_state_is_badcrossbars(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    rows, cols = (int(k) for k in rng.integers(2, 25, 2))
-    rw, rb = rng.uniform(0.1, 50, 2)
-    g = random_array(seed, rows, cols)
-    volts = rng.uniform(0, 0.2, (3, rows))
-    other = badcrossbar.compute(volts.T, 1 / g, r_i_word_line=rw, r_i_bit_line=rb)
-    s = Crossbar(g, rw, rb).solve(volts)
-    assert relative(s.bitline_currents, other.currents.output) < 1e-9
-    assert relative(s.wordline_voltages, np.moveaxis(other.voltages.word_line, -1, 0)) < 1e-9
-    assert relative(s.cell_currents, np.moveaxis(other.currents.device, -1, 0)) < 1e-9
+@pytest.mark.parametrize("case", BADCROSSBAR, ids=lambda case: "x".join(map(str, np.shape(case["conductances"]))))
+def test_state_is_badcrossbars(case: dict[str, list]) -> None:
+    s = Crossbar(np.array(case["conductances"]), *case["wires"]).solve(np.array(case["volts"]))
+    assert relative(s.bitline_currents, np.array(case["bitline_currents"])) < 1e-9
+    assert relative(s.wordline_voltages, np.array(case["wordline_voltages"])) < 1e-9
+    assert relative(s.cell_currents, np.array(case["cell_currents"])) < 1e-9
