@@ -67,7 +67,12 @@ class EmulatedSubstrate(Substrate):
         limits = config.limits
         tau = neurons.time_constant_seconds
         self._capabilities = Capabilities(
-            limits=Limits(limits.read_volts, limits.write_volts, limits.current_amperes),
+            # A converter that clips would put out another voltage than was asked for: what it cannot do is refused.
+            limits=Limits(
+                min(limits.read_volts, converters.dac_range_volts) if converters.dac_bits else limits.read_volts,
+                limits.write_volts,
+                limits.current_amperes,
+            ),
             conductance_window_siemens=config.cells.window_siemens,
             step_siemens=(float(steps[0]), float(steps[1])),
             highest_frequency_hz=QUASI_STATIC / (2 * np.pi * tau) if tau else float("inf"),
