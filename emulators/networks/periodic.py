@@ -146,14 +146,14 @@ class _Walk:
         self._todo = np.ones(len(free), dtype=np.bool_)
         self._residual = np.full(len(free), np.inf)
         self._samples = np.full(len(free), LEVELS[0][0])
-        # Every solution as its Fourier series: harmonics beyond the samples in use stay zero.
-        self._series = np.zeros((len(free), LEVELS[-1][0] // 2 + 1, network.node_count), dtype=np.complex128)
+        # Every solution as its Fourier series, as long as the longest in use; the others end in zeros.
+        self._series = np.zeros((len(free), LEVELS[0][0] // 2, network.node_count), dtype=np.complex128)
         self._series[:, 0] = free
 
     def restart(self, rows: IntArray, states: FloatArray) -> None:
         """Take up given states (row, samples, node) at the full nudge."""
         self._series[rows] = 0.0
-        self._series[rows, : states.shape[1] // 2] = _series(states)
+        self._store(rows, states)
         self.reached[rows] = 1.0
         self._todo[rows] = True
 
@@ -181,8 +181,14 @@ class _Walk:
             step[accepted] *= 2.0
             step[going[~good]] *= 0.5
             going = going[~(at_top | (self.reached[here] == 1.0) | (step[going] < SHORTEST_STEP))]
-        self._series[rows, : samples // 2] = _series(states)
+        self._store(rows, states)
         self._judge(rows, samples)
+
+    def _store(self, rows: IntArray, states: FloatArray) -> None:
+        more = states.shape[1] // 2 - self._series.shape[1]
+        if more > 0:
+            self._series = np.pad(self._series, ((0, 0), (0, more), (0, 0)))
+        self._series[rows, : states.shape[1] // 2] = _series(states)
 
     def _judge(self, rows: IntArray, samples: int) -> None:
         """Put the equations to the test at twice the samples; decide who needs them."""
@@ -211,7 +217,7 @@ class _Walk:
         """The answer at the plan's phases; harmonics of ``s`` beyond the solution's samples are those of f(u)."""
         u = _at(self._series, plan.phases())
         if self._constants.delayed:
-            fine = max(OUTPUT_SAMPLES, 2 * int(self._samples.max(initial=0)))
+            fine = max(OUTPUT_SAMPLES, 4 * self._series.shape[1])
             balance = _Balance(self._network, self._constants, self._omega, fine)
             s = _at(_series(balance.outputs(_samples(self._series, fine))), plan.phases())
         else:
@@ -340,10 +346,8 @@ def _series(states: FloatArray) -> ComplexArray:
 
 def _samples(series: ComplexArray, count: int) -> FloatArray:
     """The other way, at ``count`` samples; harmonics that these do not hold are left out."""
-    part = series[:, : count // 2 + 1] * (0.5 * count)
+    part = series[:, : count // 2] * (0.5 * count)
     part[:, 0] *= 2.0
-    if part.shape[1] == count // 2 + 1:
-        part[:, -1] = 0.0
     return np.asarray(np.fft.irfft(part, count, axis=1))
 
 

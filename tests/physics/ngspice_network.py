@@ -96,18 +96,23 @@ def waveforms(network: Network, answer: dict[str, np.ndarray], which: str) -> np
     return np.array([answer[f"v({getattr(node, which)})"] for node in neuron_nodes(network)]).T
 
 
-def one_period(frequency_hz: float) -> str:
-    """The period after ``SETTLING``, in steps of a thousandth of it."""
+def one_period(frequency_hz: float, settling: int = SETTLING, steps: int = 1000) -> str:
+    """The period after ``settling`` others, in so many steps at least."""
     period = 1 / frequency_hz
-    step = period / 1000
-    return f"tran {step:.12g} {(SETTLING + 1) * period:.12g} {SETTLING * period:.12g} {step:.12g}"
+    step = period / steps
+    return f"tran {step:.12g} {(settling + 1) * period:.12g} {settling * period:.12g} {step:.12g}"
 
 
 def output_harmonics(
-    network: Network, answer: dict[str, np.ndarray], frequency_hz: float, volts_per_unit: float, samples: int = 64
+    network: Network,
+    answer: dict[str, np.ndarray],
+    frequency_hz: float,
+    volts_per_unit: float,
+    settling: int = SETTLING,
+    samples: int = 64,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Cosine and sine amplitudes (node, 0..HARMONICS) of the outputs after ``SETTLING``, activity units."""
+    """Cosine and sine amplitudes (node, 0..HARMONICS) of the outputs after ``settling`` periods, activity units."""
     # ngspice chooses its own instants, close enough together for a cubic between them.
-    wanted = (SETTLING + np.arange(samples) / samples) / frequency_hz
+    wanted = (settling + np.arange(samples) / samples) / frequency_hz
     outputs = CubicSpline(answer["time"], waveforms(network, answer, "output"))(wanted)
     return harmonics(outputs.T / volts_per_unit, samples, HARMONICS)
