@@ -288,6 +288,16 @@ class Devices:
                 np.copyto(values, leaked, where=~self._stuck)
         self._age_seconds += elapsed
 
+    def disturb(self, fraction: float, attractor: float) -> None:
+        """Move each cell by ``fraction`` of its way to the state ``attractor``, in [-1, 1] and held to its own bounds.
+
+        What readings do to a cell; its age goes on. Stuck cells keep their value.
+        """
+        share = require_number("fraction", fraction, 0.0, 1.0)
+        target = np.clip(require_number("attractor", attractor, -1.0, 1.0), self._low, self._high)
+        for values in (self._state, self._shown):
+            np.copyto(values, values + share * (target - values), where=~self._stuck)
+
     def snapshot(self) -> dict[str, npt.NDArray[Any]]:
         """Return copies of everything that changes (not the generator, nor what construction draws)."""
         return {name: values.copy() for name, values in self._changing().items()}
