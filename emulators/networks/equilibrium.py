@@ -38,7 +38,7 @@ MEMORY = 5
 CLEARLY = 0.8
 """Growth of a pivot tangent per round trip under which the state counts as stable without a closer look."""
 
-TANGENT_STEP = 0.5
+TANGENT_STEP = 0.25
 """Of the tangent of all nodes, in node time constants."""
 
 TANGENT_STEPS = 40
@@ -123,7 +123,8 @@ def _settle_batched(
     steps_left = tolerance.dynamic_steps
     while len(todo) and steps_left > 0:
         state, near, used = _integrate(network, x[todo], drive[todo], threshold[todo], steps_left)
-        steps_left -= used
+        # A state that rests on an unstable equilibrium takes no steps; it must not be tried for ever.
+        steps_left -= max(used, 1)
         found, reached = accelerate(network, state, drive[todo], tolerance)
         distance = np.abs(found - state).max(axis=1)
         accepted = (reached <= tolerance.residual) & (distance <= WANDERING * near) & (near <= threshold[todo])
@@ -245,7 +246,7 @@ def stable_batched(network: CurrentModeNetwork, x: FloatArray) -> BoolArray:
         v = np.broadcast_to(np.cos(1.0 + 2.0 * np.arange(x.shape[1]) ** 1.5), slope.shape)
         half = v
         for step in range(2 * TANGENT_STEPS):
-            # One step of the classical Runge-Kutta method, stable for loop gains up to 5.6j, of the Taylor form for a
+            # One step of the classical Runge-Kutta method, stable for loop gains up to 11j, in the Taylor form for a
             # linear equation.
             term = v
             for order in range(1, 5):

@@ -50,7 +50,7 @@ CAYLEY_SQUARINGS = 24
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _tanh(z):  # type: ignore[no-untyped-def]
-    """Hyperbolic tangent to 1e-14 absolute, without calls or branches, so that loops over it run on vector units.
+    """Hyperbolic tangent to 2e-14 absolute, without calls or branches, so that loops over it run on vector units.
 
     exp(-y), y = 2 |z|, is the 256th power of its Taylor polynomial at y/256; beyond y = 40 the tangent is 1.
     """

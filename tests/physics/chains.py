@@ -1,5 +1,6 @@
 """Random chains of layers, and their dynamics followed by scipy."""
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -22,9 +23,9 @@ def chain(
 ) -> CurrentModeNetwork:
     """A chain whose couplings have largest singular values near ``gain``."""
     bounds = np.concatenate([[0], np.cumsum(sizes)])
-    layers = [slice(int(a), int(b)) for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+    layers = [slice(int(a), int(b)) for a, b in itertools.pairwise(bounds)]
     blocks = []
-    for before, after in zip(layers[:-1], layers[1:], strict=True):
+    for before, after in itertools.pairwise(layers):
         shape = (before.stop - before.start, after.stop - after.start)
         forward, other = rng.standard_normal((2, *shape)) * gain / np.sqrt(shape).sum()
         back = {"symmetric": forward, "unrelated": other, "mixed": 0.7 * (forward + other), "opposed": -forward}[
