@@ -44,11 +44,11 @@ DENSE = 128
 CONTRACTION = 0.5
 """Largest ratio of successive Newton corrections on a branch that counts as followed."""
 
-SHORTEST_STEP = 1.0 / 128.0
+SHORTEST_STEP = 1.0 / 64.0
 """Of the nudge's amplitude; a branch that can't be followed with this step is lost."""
 
 NEWTON_STEPS = 12
-LINEAR_STEPS = 60
+LINEAR_STEPS = 40
 LINEAR_RELATIVE = 1e-3
 """Residual of a linear solve, relative: each Newton correction gains this factor at best."""
 

@@ -138,6 +138,18 @@ def test_a_lost_branch_is_told_and_gives_what_the_dynamics_do() -> None:
     np.testing.assert_allclose(found.u, run.u, rtol=0, atol=1e-6)
 
 
+def test_strong_networks_end_where_the_dynamics_end() -> None:
+    """Many equilibria, a large nudge: branches held and branches lost, all of them compared with the transient."""
+    case, constants, plan = random_case(11, (8, 4), 1.8, 32), unlike(12, 0.0), plan_at(0.03)
+    found = respond(case, constants, plan, 1.5)
+    assert 5 < found.unbroken.sum() < 32
+    run = settled_nudge(
+        case.network, constants, case.free, case.drive, 1.5 * case.nudge, plan, accuracy=Accuracy(1e-7, 1e-9)
+    )
+    assert run.settled.all()
+    np.testing.assert_allclose(found.s, run.s, rtol=0, atol=1e-4)
+
+
 def test_what_does_not_repeat_is_told() -> None:
     """Antisymmetric excitation through slow amplifiers oscillates by itself, at no multiple of the nudge's period."""
     network, plan = pair(3.0, -3.0), plan_at(0.4)
