@@ -108,11 +108,13 @@ def test_stability_of_a_rotor_changes_where_its_eigenvalues_cross(degrees: float
 def test_stability_is_that_of_the_eigenvalues(solver: str) -> None:
     rng = np.random.default_rng(4)
     answers = []
+    # The compiled answer is exact; a tangent tells growth from decay only where they differ within its time.
+    margin = 0.02 if solver == "compiled" else 0.15
     for number in range(60):
         network = chain(rng, SIZES[1 + number % 3], float(rng.uniform(0.8, 4.0)), FEEDBACK[number % 4])
         u = rng.standard_normal((1, network.node_count))
         growth = np.linalg.eigvals(network.slope(u[0])[:, None] * network.weights()).real.max()
-        if abs(growth - 1.0) > 0.02:
+        if abs(growth - 1.0) > margin:
             assert bool(stable(network, u)[0]) == bool(growth < 1.0)
             answers.append(growth < 1.0)
     assert 10 < sum(answers) < len(answers) - 10
