@@ -61,6 +61,7 @@ class Netlist:
         constants: time constants; None leaves out every capacitance.
 
     Raises:
+        CapabilityError: a network of another family.
         InputError: an array that is missing or of another shape, other counts of neurons.
     """
 
@@ -73,6 +74,8 @@ class Netlist:
     constants: TimeConstants | None = None
 
     def __post_init__(self) -> None:
+        if self.network.family != "current_mode":
+            raise CapabilityError(f"network.family: expected current_mode for a netlist, got {self.network.family}")
         for coupling in self.network.arrays:
             if coupling.name not in self.siemens:
                 raise InputError(f"siemens: expected the cells of {coupling.name}")

@@ -154,6 +154,8 @@ def test_guess_decides_between_equilibria(tmp_path: Path) -> None:
 def test_bad_circuits_are_refused() -> None:
     whole = random_netlist(Network((2, 3, 2)), 0, IDEAL)
     first = whole.siemens["input-hidden1"]
+    with pytest.raises(CapabilityError, match="resistive"):
+        dataclasses.replace(whole, network=Network((4, 3, 2), "rectified", "shared", family="resistive"))
     with pytest.raises(InputError, match="hidden1-output"):
         dataclasses.replace(whole, siemens={"input-hidden1": first})
     with pytest.raises(InputError, match=r"siemens\['input-hidden1'\]: expected shape"):
