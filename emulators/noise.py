@@ -75,6 +75,12 @@ class Flicker:
         """Variance over all frequencies."""
         return len(self._rates) * self._deviation**2
 
+    def density(self, hertz: FloatArray) -> FloatArray:
+        """One-sided spectral density of the sum, in squares of the unit of the noise per hertz."""
+        rates = self._rates[:, None]
+        lorentzians = 4.0 * rates / (rates**2 + (2.0 * np.pi * hertz) ** 2)
+        return np.asarray(self._deviation**2 * lorentzians.sum(axis=0))
+
     def record(self, shape: tuple[int, int], first_gap: float, gap: float, step: float) -> FloatArray:
         """(record, time, place) noise of ``shape`` (records, times) one after another.
 
