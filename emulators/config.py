@@ -4,6 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from emulators.memristors.cell_config import CellLawConfig
+
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
@@ -13,14 +15,46 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class CellsConfig(_Section):
-    """The cells and how a pair of them stands for a weight."""
+class DisturbConfig(_Section):
+    """What a pulse on one cell does to the others of its array (``memristors.disturb``).
 
-    law: Literal["ohmic"] = "ohmic"
-    window_siemens: tuple[Positive, Positive] = (1.0e-6, 1.0e-4)
+    ``scheme``: what unselected lines are held at; ``wire_loss``: voltages, the selected cell's too, are what wires and
+    drivers leave of them.
+    """
+
+    scheme: Literal["half", "third", "grounded", "floating"] = "half"
+    write_volts: Positive = 1.5
+    volts_per_decade: Positive = 0.1
+    wire_loss: bool = False
+
+
+class FormingConfig(_Section):
+    """Cells leave the factory unformed; the first write to a cell forms it, by one pulse (``memristors.stress``)."""
+
+    pristine_siemens: Positive = 1.0e-8
+    threshold_volts: Positive = 2.5
+    threshold_spread: NonNegative = 0.05
+    pulse_volts: Positive = 3.0
+    compliance_amperes: Positive = 2.0e-5
+
+
+class EnduranceConfig(_Section):
+    """Pulses that a cell bears: Weibull, ``characteristic_pulses`` is when 63 % have failed."""
+
+    characteristic_pulses: Positive = 1.0e6
+    weibull_shape: Positive = 1.5
+
+
+class CellsConfig(CellLawConfig):
+    """The cells, their law (see ``CellLawConfig``), and how a pair of them stands for a weight."""
+
+    window_siemens: tuple[NonNegative, Positive] = (1.0e-6, 1.0e-4)
     unit_siemens: Positive = 2.5e-5
     spread: NonNegative = 0.0
     stuck: Fraction = 0.0
+    disturb: DisturbConfig | None = None
+    forming: FormingConfig | None = None
+    endurance: EnduranceConfig | None = None
 
     @model_validator(mode="after")
     def _ordered(self) -> "CellsConfig":
@@ -43,14 +77,46 @@ class WiresConfig(_Section):
     refresh: Literal["every_write"] | Positive = "every_write"
 
 
+class TilesConfig(_Section):
+    """Size of the physical arrays that a larger matrix is laid over, and how their partial sums are added.
+
+    ``analog``: the tiles' column currents join in the neuron's node. ``digital``: each tile's current (of a
+    differential pair of columns) goes through a converter of its own, and the numbers are added; an array that needs
+    only one tile along the sum has nothing to add, and no converter. 0 bits is an ideal converter.
+    """
+
+    rows: Annotated[int, Field(ge=1)]
+    columns: Annotated[int, Field(ge=1)]
+    summation: Literal["analog", "digital"] = "analog"
+    adc_bits: Annotated[int, Field(ge=0, le=24)] = 0
+    adc_range_amperes: Positive = 1.0e-4
+
+
 class NeuronsConfig(_Section):
-    """Amplifier neurons; spreads are standard deviations, offsets in activity units."""
+    """Amplifier neurons; spreads are standard deviations, offsets in activity units.
+
+    In a resistive network, whose nodes have no amplifier of their own, offsets are those of the clamping diodes.
+    """
 
     volts_per_unit: Positive = 0.2
     gain_spread: NonNegative = 0.0
     offset_spread: NonNegative = 0.0
     saturation_spread: NonNegative = 0.0
     time_constant_seconds: NonNegative = 0.0
+
+
+class DiodesConfig(_Section):
+    """Diodes that clamp the hidden nodes of a resistive network: ideal, or of Shockley's law (``emulators.diodes``).
+
+    ``knee_volts``: the clamps are at +knee and -knee, beyond a diode's own drop; 0 in the published networks.
+    ``emission`` times ``thermal_volts`` (k T/q) is the slope of Shockley's law.
+    """
+
+    law: Literal["ideal", "shockley"] = "ideal"
+    knee_volts: float = Field(default=0.0, allow_inf_nan=False)
+    saturation_amperes: Positive = 1.0e-12
+    emission: Positive = 1.0
+    thermal_volts: Positive = 0.025865
 
 
 class ConvertersConfig(_Section):
@@ -71,6 +137,142 @@ class LimitsConfig(_Section):
     current_amperes: Positive = 1.0e-3
 
 
+class FlickerConfig(_Section):
+    """1/f noise of a reading: S(f) = white^2 corner/f, as a converter's data sheet states it; 0 V/sqrt(Hz) is none.
+
+    The white part itself is ``converters.adc_noise_volts``. From ``lowest_hz`` (flat below) to ``highest_hz``.
+    """
+
+    white_volts_per_root_hertz: NonNegative = 0.0
+    corner_hz: Positive = 1.0e3
+    lowest_hz: Positive = 0.1
+    highest_hz: Positive = 1.0e5
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "FlickerConfig":
+        if not self.lowest_hz < self.highest_hz:
+            raise ValueError(f"lowest_hz: expected less than highest_hz = {self.highest_hz:g}, got {self.lowest_hz:g}")
+        return self
+
+
+class CellFlickerConfig(_Section):
+    """1/f noise of each cell: S_g/g^2 = relative_at_one_hertz^2/f (Hooge 1969), seen by the settled state; 0: none."""
+
+    relative_at_one_hertz: NonNegative = 0.0
+    lowest_hz: Positive = 1.0e-2
+    highest_hz: Positive = 1.0e3
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "CellFlickerConfig":
+        if not self.lowest_hz < self.highest_hz:
+            raise ValueError(f"lowest_hz: expected less than highest_hz = {self.highest_hz:g}, got {self.lowest_hz:g}")
+        return self
+
+
+class TelegraphConfig(_Section):
+    """Random telegraph noise of a ``fraction`` of the cells, which the settled state sees; see ``noise.Telegraph``."""
+
+    fraction: Fraction = 0.0
+    amplitude: Fraction = 0.0
+    amplitude_spread: NonNegative = 0.0
+    capture_hz: Positive = 10.0
+    emission_hz: Positive = 10.0
+    rate_decades: NonNegative = 0.0
+
+
+class WhiteConfig(_Section):
+    """White noise of currents in a stated bandwidth; 0 Hz is none.
+
+    ``thermal``: 4 k T G of all conductances at a node or line, the amplifier's own feedback conductance included.
+    ``shot``: 2 q F I of the currents, F = ``shot_fano``.
+    """
+
+    thermal_bandwidth_hz: NonNegative = 0.0
+    shot_bandwidth_hz: NonNegative = 0.0
+    shot_fano: NonNegative = 1.0
+
+
+class MainsConfig(_Section):
+    """Pick-up of the mains on the readings of nodes; ``spread``: relative standard deviation from node to node."""
+
+    volts: NonNegative = 0.0
+    frequency_hz: Positive = 50.0
+    spread: NonNegative = 0.0
+
+
+class ReadDisturbConfig(_Section):
+    """What readings do to cells: each moves a cell by ``fraction_per_reading`` of its way to the state ``attractor``.
+
+    Its form is that of the drift and saturation measured on HfO2 cells by Shim et al., IRPS 2020,
+    doi:10.1109/irps45951.2020.9129252; ``attractor`` is a place in the window, -1 its lower and 1 its upper end.
+    Settling counts as one reading of every cell, a record as one.
+    """
+
+    fraction_per_reading: Fraction = 0.0
+    attractor: Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)] = 1.0
+
+
+class NoiseConfig(_Section):
+    """Everything that fluctuates; each item is off by default."""
+
+    white: WhiteConfig = WhiteConfig()
+    reading_flicker: FlickerConfig = FlickerConfig()
+    mains: MainsConfig = MainsConfig()
+    cell_flicker: CellFlickerConfig = CellFlickerConfig()
+    telegraph: TelegraphConfig = TelegraphConfig()
+    read_disturb: ReadDisturbConfig = ReadDisturbConfig()
+
+
+class TemperatureConfig(_Section):
+    """Temperature of the cells: g(T) = g (1 + conductance_per_kelvin (T - T0)); retention speeds up by Arrhenius' law.
+
+    Positive coefficients are those of semiconducting (high resistance) states, negative ones metallic filaments
+    (Fantini et al., IMW 2012; Walczyk et al., IEEE TED 58, 3124 (2011)). The activation energy of retention, about
+    1..1.5 eV in HfO2, 0 switches the dependence off.
+    """
+
+    temperature_kelvin: Positive = 300.0
+    reference_kelvin: Positive = 300.0
+    conductance_per_kelvin: Annotated[float, Field(allow_inf_nan=False)] = 0.0
+    retention_activation_electronvolts: NonNegative = 0.0
+
+    @property
+    def factor(self) -> float:
+        """Conductance relative to that at the reference temperature."""
+        return 1.0 + self.conductance_per_kelvin * (self.temperature_kelvin - self.reference_kelvin)
+
+    @model_validator(mode="after")
+    def _positive(self) -> "TemperatureConfig":
+        if not self.factor > 0:
+            raise ValueError(
+                f"conductance_per_kelvin: {self.conductance_per_kelvin:g} leaves no conductance at "
+                f"{self.temperature_kelvin:g} K"
+            )
+        return self
+
+
+class OperationConfig(_Section):
+    """How long operations last and at which voltages, for the device's clock and its ledger of energy.
+
+    Attributes:
+        settle_seconds: the network settles, before a reading and before a record.
+        reading_seconds: one reading of all nodes, of one array, or of the cells of a word line.
+        reading_volts: single cells are read at; by default ``limits.read_volts``.
+        pulse_volts: amplitude of a programming pulse; by default ``limits.write_volts``.
+        pulse_seconds: its width.
+        pulses_at_once: ``cell``: one pulse after another; ``line``: the cells of a word line at the same time.
+        neuron_watts: static power of each neuron, all the time.
+    """
+
+    settle_seconds: NonNegative = 1.0e-5
+    reading_seconds: NonNegative = 1.0e-6
+    reading_volts: Positive | None = None
+    pulse_volts: Positive | None = None
+    pulse_seconds: NonNegative = 1.0e-7
+    pulses_at_once: Literal["cell", "line"] = "cell"
+    neuron_watts: NonNegative = 0.0
+
+
 class SolverConfig(_Section):
     """How exactly the emulator solves its equilibria, in activity units."""
 
@@ -84,7 +286,22 @@ class EmulatorConfig(_Section):
     cells: CellsConfig = CellsConfig()
     update: dict[str, Any] = Field(default_factory=lambda: {"law": "ideal"})
     wires: WiresConfig = WiresConfig()
+    tiles: TilesConfig | None = None
     neurons: NeuronsConfig = NeuronsConfig()
+    diodes: DiodesConfig | None = None
     converters: ConvertersConfig = ConvertersConfig()
     limits: LimitsConfig = LimitsConfig()
     solver: SolverConfig = SolverConfig()
+    noise: NoiseConfig = NoiseConfig()
+    temperature: TemperatureConfig = TemperatureConfig()
+    operation: OperationConfig = OperationConfig()
+
+    @model_validator(mode="after")
+    def _within_limits(self) -> "EmulatorConfig":
+        for key, volts, limit in (
+            ("reading_volts", self.operation.reading_volts, self.limits.read_volts),
+            ("pulse_volts", self.operation.pulse_volts, self.limits.write_volts),
+        ):
+            if volts is not None and volts > limit:
+                raise ValueError(f"operation.{key}: {volts:g} V is beyond the limit of {limit:g} V")
+        return self
