@@ -1,0 +1,321 @@
+"""Energy and time of the emulated device, from the voltages and conductances of its own circuit.
+
+Energy is what the sources put in: the sum over the ports of V I, which by conservation is what cells, wires and
+terminations dissipate. States are taken as settled for the whole of a settling time: the charge of the lines, orders
+below for settling times of many time constants, is left out. Writing by setting cells outright has no circuit, and
+costs nothing.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol, final
+
+import numpy as np
+
+from emulators.config import LimitsConfig, OperationConfig, TilesConfig, WiresConfig
+from emulators.crossbar import Crossbar
+from emulators.memristors.cell_law import CellLaw, MemristorLaw
+from emulators.memristors.ohmic import OhmicCell
+from substrate.arrays import FloatArray, IntArray
+from substrate.contract import Snapshot
+from substrate.errors import InputError
+from substrate.ledger import Ledger
+from substrate.network import Network
+from substrate.tones import SamplingPlan
+
+WIRE_REFRESH = 0.05
+"""Relative change of an array's conductances beyond which the share of its wires is computed anew.
+
+The wires' share is a correction of some percent, and it moves with the cells: what is left out is second order.
+"""
+
+CELLS_AT_ONCE = 1_000_000
+"""Curved cells whose currents are computed at a time."""
+
+NEURONS = "neurons"
+"""The part that static power is booked on."""
+
+
+class MeteredArray(Protocol):
+    """An array that tells what flows into it."""
+
+    @property
+    def seen_siemens(self) -> FloatArray:
+        """(polarity, row, column) siemens that the circuit sees now."""
+
+    @property
+    def meter(self) -> "PowerMeter":
+        """Of this array."""
+
+
+@final
+class PowerMeter:
+    """Power that flows through all ports into arrays of one shape, which share their driven lines.
+
+    Cells are taken at the voltages of their lines, and the share of wires and terminations is added: the exact
+    admittance of the ports less that of the bare cells. For curved cells that share is the one of their conductances
+    at 0 V.
+
+    Args:
+        wires: of the array, or of each of its tiles.
+        cell: law of all cells; ohmic by default.
+        tiles: physical arrays that the array is laid over; None is one of its own size.
+    """
+
+    def __init__(self, wires: WiresConfig, cell: CellLaw | None = None, tiles: TilesConfig | None = None) -> None:
+        self._wires = wires
+        self._cell = cell or OhmicCell()
+        self._tiles = tiles
+        self._of: FloatArray | None = None
+        self._linear = self._sum = self._row_sums = self._column_sums = np.zeros(0)
+        self._is_linear = True
+        self._calibrated: FloatArray | None = None
+        self._corrections: dict[tuple[bool, bool], FloatArray] = {}
+
+    def watts(self, siemens: FloatArray, rows: FloatArray | None, columns: FloatArray | None) -> float:
+        """Power summed over vectors: sum of V I over the ports.
+
+        Args:
+            siemens: (polarity, row, column); replaced, never changed, between calls.
+            rows: (vector, row) volts behind the source resistance; None: virtual grounds behind the sense resistance.
+            columns: (vector, column) likewise. Both given: held directly, without terminations.
+
+        Raises:
+            InputError: neither rows nor columns.
+        """
+        if siemens is not self._of:
+            self._of = siemens
+            linear = self._cell.linear_conductances(siemens)
+            self._is_linear = linear is not None
+            self._linear = siemens if linear is None else linear
+            self._sum = self._linear.sum(axis=0)
+            self._row_sums, self._column_sums = self._sum.sum(axis=1), self._sum.sum(axis=0)
+        driven = [volts for volts in (rows, columns) if volts is not None]
+        if not driven:
+            raise InputError("rows, columns: expected the volts of either, or both")
+        watts = self._cells(rows, columns)
+        wires = self._wires
+        if wires.segment_ohms or wires.source_ohms or wires.sense_ohms:
+            volts = driven[0] if len(driven) == 1 else np.concatenate(driven, axis=1)
+            correction = self._correction(rows is not None, columns is not None)
+            watts += float(np.sum((volts @ correction) * volts))
+        # Rounding of a difference of large terms.
+        return max(watts, 0.0)
+
+    def _cells(self, rows: FloatArray | None, columns: FloatArray | None) -> float:
+        """What bare cells take at the voltages of their lines."""
+        if self._is_linear:
+            watts = 0.0
+            if rows is not None:
+                watts += float(np.einsum("vi,vi->i", rows, rows) @ self._row_sums)
+            if columns is not None:
+                watts += float(np.einsum("vj,vj->j", columns, columns) @ self._column_sums)
+            if rows is not None and columns is not None:
+                watts -= 2.0 * float(np.sum((rows @ self._sum) * columns))
+            return watts
+        if isinstance(self._cell, MemristorLaw):
+            if columns is None and rows is not None:
+                return float(np.sum(rows * self._cell.current(rows, 1.0), axis=0) @ self._row_sums)
+            if rows is None and columns is not None:
+                return float(np.sum(-columns * self._cell.current(-columns, 1.0), axis=0) @ self._column_sums)
+        vectors = len(rows if rows is not None else columns if columns is not None else ())
+        step = max(1, CELLS_AT_ONCE // self._linear.size)
+        watts = 0.0
+        for start in range(0, vectors, step):
+            part = slice(start, start + step)
+            upper = np.zeros((1, 1, 1)) if rows is None else rows[part, :, None]
+            lower = np.zeros((1, 1, 1)) if columns is None else columns[part, None, :]
+            across = np.broadcast_to((upper - lower)[:, None], (len(upper - lower), *self._linear.shape))
+            watts += float(np.sum(across * self._cell.current(across, self._linear)))
+        return watts
+
+    def _correction(self, rows: bool, columns: bool) -> FloatArray:
+        """What wires and terminations add to the admittance of the driven ports (driven, driven), siemens."""
+        now, calibrated = self._linear, self._calibrated
+        if calibrated is None or np.linalg.norm(now - calibrated) > WIRE_REFRESH * np.linalg.norm(calibrated):
+            self._calibrated = calibrated = now
+            self._corrections = {}
+        if (rows, columns) not in self._corrections:
+            _, row_count, column_count = calibrated.shape
+            tiles = self._tiles or TilesConfig(rows=row_count, columns=column_count)
+            total = np.zeros((row_count + column_count,) * 2)
+            places = np.arange(len(total))
+            for top in range(0, row_count, tiles.rows):
+                for left in range(0, column_count, tiles.columns):
+                    part = np.s_[top : top + tiles.rows], np.s_[left : left + tiles.columns]
+                    ports = np.concatenate([places[:row_count][part[0]], places[row_count:][part[1]]])
+                    for one in calibrated:
+                        total[np.ix_(ports, ports)] += self._of_tile(one[part], rows, columns)
+            driven = slice(0 if rows else row_count, None if columns else row_count)
+            self._corrections[rows, columns] = total[driven, driven].copy()
+        return self._corrections[rows, columns]
+
+    def _of_tile(self, siemens: FloatArray, rows: bool, columns: bool) -> FloatArray:
+        """The same for all ports of one tile; for driven ones the others are grounded."""
+        wires = self._wires
+        count = siemens.shape[0]
+        admittance = Crossbar(siemens, wires.segment_ohms, wires.segment_ohms, tolerance=1e-8).port_admittance()
+        ideal = np.diag(np.concatenate([siemens.sum(axis=1), siemens.sum(axis=0)]))
+        ideal[:count, count:] = -siemens
+        ideal[count:, :count] = -siemens.T
+        if not (rows and columns):
+            # Ports at V behind T: I = Y (V - T I), so I = (1 + Y T)^-1 Y V.
+            row_ohms, column_ohms = wires.source_ohms, wires.sense_ohms
+            if columns:
+                row_ohms, column_ohms = column_ohms, row_ohms
+            behind = np.concatenate([np.full(count, row_ohms), np.full(siemens.shape[1], column_ohms)])
+            admittance = np.linalg.solve(np.eye(len(behind)) + admittance * behind, admittance)
+        return np.asarray(admittance - ideal)
+
+    def snapshot(self) -> Snapshot:
+        """What the wires' share was computed for."""
+        return {"calibrated": self._calibrated}
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Put a snapshot back."""
+        self._calibrated = snapshot["calibrated"]
+        self._corrections = {}
+        self._of = None
+
+
+@final
+@dataclass(frozen=True)
+class Drive:
+    """Line voltages of one array: vectors of volts on rows and columns (None: virtual ground), and their weight."""
+
+    array: str
+    rows: FloatArray | None
+    columns: FloatArray | None
+    weight: float
+
+
+def line_drives(network: Network, inputs: FloatArray, nodes: FloatArray, volts_per_unit: float) -> Iterator[Drive]:
+    """The voltages on the lines of all arrays, the weights such that watts sum to means over time, sums over the batch.
+
+    An array that is read both ways spends half of the time on either.
+
+    Args:
+        network: topology.
+        inputs: (batch, input) held volts.
+        nodes: (batch, time, node) volts.
+        volts_per_unit: volts of an activity of one.
+    """
+    times = nodes.shape[1]
+    flat = nodes.reshape(-1, nodes.shape[2]) / volts_per_unit
+    for coupling in network.arrays:
+        held = coupling.source.start < 0
+        source = inputs / volts_per_unit if held else flat[:, coupling.source.nodes]
+        rows = coupling.lines(source) * volts_per_unit
+        columns = flat[:, coupling.target.nodes] * volts_per_unit
+        if network.resistive:
+            if held and times > 1:
+                rows = np.repeat(rows, times, axis=0)
+            yield Drive(coupling.name, rows, columns, 1.0 / times)
+            continue
+        both_ways = network.feedback == "shared" and not held
+        share = 0.5 if both_ways else 1.0
+        yield Drive(coupling.name, rows, None, share if held else share / times)
+        if both_ways:
+            yield Drive(coupling.name, None, columns, share / times)
+
+
+@final
+class EnergyMeter:
+    """Books what every operation of an emulated network costs, and keeps its clock.
+
+    Args:
+        network: topology.
+        arrays: by the name of their coupling.
+        operation: durations and voltages of operations.
+        limits: what voltages default to.
+        volts_per_unit: volts of an activity of one.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        arrays: Mapping[str, MeteredArray],
+        operation: OperationConfig,
+        limits: LimitsConfig,
+        volts_per_unit: float,
+    ) -> None:
+        self.ledger = Ledger(tuple(arrays), (NEURONS,))
+        self._network = network
+        self._arrays = arrays
+        self._operation = operation
+        self._reading_volts = operation.reading_volts or limits.read_volts
+        self._pulse_volts = operation.pulse_volts or limits.write_volts
+        self._volts_per_unit = volts_per_unit
+
+    @property
+    def reading_volts(self) -> float:
+        """What single cells are read at."""
+        return self._reading_volts
+
+    def settled(self, inputs: FloatArray, nodes: FloatArray) -> float:
+        """Settling and one reading, of each sample in turn; (batch, 1, node) volts. Seconds that passed."""
+        operation = self._operation
+        return self._states(inputs, nodes, operation.settle_seconds, operation.reading_seconds)
+
+    def recorded(self, inputs: FloatArray, nodes: FloatArray, plan: SamplingPlan) -> float:
+        """Settling into the steady state and a record of whole periods; one period (batch, time, node) volts."""
+        return self._states(inputs, nodes, self._operation.settle_seconds, plan.periods / plan.frequency_hz)
+
+    def _states(self, inputs: FloatArray, nodes: FloatArray, settle_seconds: float, read_seconds: float) -> float:
+        watts = dict.fromkeys(self.ledger.arrays, 0.0)
+        for drive in line_drives(self._network, inputs, nodes, self._volts_per_unit):
+            array = self._arrays[drive.array]
+            watts[drive.array] += drive.weight * array.meter.watts(array.seen_siemens, drive.rows, drive.columns)
+        samples = len(nodes)
+        for activity, seconds in (("settle", settle_seconds), ("read", read_seconds)):
+            for name, power in watts.items():
+                self.ledger.book(name, activity, power * seconds, samples * seconds)
+            self._elapse(activity, samples * seconds)
+        return samples * (settle_seconds + read_seconds)
+
+    def products(self, name: str, rows: FloatArray) -> float:
+        """Readings of one array at (batch, row) volts, one after another. Seconds that passed."""
+        array = self._arrays[name]
+        seconds = self._operation.reading_seconds
+        watts = array.meter.watts(array.seen_siemens, rows, None)
+        return self._single(name, "read", watts * seconds, len(rows) * seconds)
+
+    def cells_read(self, name: str) -> float:
+        """Every cell by itself at the reading voltage, the cells of a word line at once. Seconds that passed."""
+        siemens = self._arrays[name].seen_siemens
+        seconds = self._operation.reading_seconds
+        joules = self._reading_volts**2 * float(siemens.sum()) * seconds
+        return self._single(name, "read", joules, siemens.shape[1] * seconds)
+
+    def written(self, name: str, counts: IntArray, before: FloatArray, after: FloatArray, pulses: int) -> float:
+        """Pulses of V^2 g t each, g the mean of before and after the burst, stuck cells included.
+
+        Args:
+            name: of the array.
+            counts: (polarity, row, column) signed pulses that were sent.
+            before: (polarity, row, column) siemens.
+            after: likewise.
+            pulses: what moving cells took.
+        """
+        operation = self._operation
+        sent = np.abs(counts)
+        weighted = float(np.vdot(sent.astype(np.float64), before + after))
+        joules = 0.5 * self._pulse_volts**2 * operation.pulse_seconds * weighted
+        slots = sent if operation.pulses_at_once == "cell" else sent.max(axis=(0, 2))
+        return self._single(name, "write", joules, int(slots.sum()) * operation.pulse_seconds, pulses)
+
+    def waited(self, seconds: float) -> float:
+        """Nothing but time (and static power)."""
+        self._elapse("wait", seconds)
+        return seconds
+
+    def _single(self, name: str, activity: str, joules: float, seconds: float, pulses: int = 0) -> float:
+        self.ledger.book(name, activity, joules, seconds, pulses)
+        self._elapse(activity, seconds)
+        return seconds
+
+    def _elapse(self, activity: str, seconds: float) -> None:
+        self.ledger.elapse(activity, seconds)
+        if self._operation.neuron_watts:
+            joules = self._operation.neuron_watts * self._network.node_count * seconds
+            self.ledger.book(NEURONS, activity, joules, seconds)
