@@ -2,7 +2,8 @@
 
 Product rule: the cell's conjugate s_i s_j is demodulated itself; for symmetric couplings, whose one array (or
 mirrored pair of arrays) descends along d(s_i s_j)/dbeta. Post-synaptic rule: for each directed weight j -> i, the
-response of s_i times the free activity s_j(0); for separate feedback arrays, whatever their symmetry.
+response of s_i times the free activity s_j(0); for separate feedback arrays, whatever their symmetry. Squared voltage:
+of resistive networks, see ``voltage_conjugates``.
 """
 
 from dataclasses import dataclass
@@ -10,10 +11,12 @@ from typing import Literal, final
 
 import numpy as np
 
+from substrate import voltage_conjugates
 from substrate.arrays import BoolArray, FloatArray
+from substrate.errors import InputError
 from substrate.network import Coupling, Layer, Network
 
-Conjugate = Literal["product", "postsynaptic"]
+Conjugate = Literal["product", "postsynaptic", "squared_voltage"]
 
 
 @final
@@ -39,7 +42,15 @@ class Signals:
 
 
 def conjugate_of(network: Network, choice: str) -> Conjugate:
-    """The conjugate that a rule uses on this network: ``auto`` is the product where one array serves both ways."""
+    """The conjugate that a rule uses on this network: ``auto`` is the product where one array serves both ways.
+
+    Raises:
+        InputError: the post-synaptic rule on a resistive network, where every cell joins its nodes both ways.
+    """
+    if network.resistive:
+        if choice == "postsynaptic":
+            raise InputError("rule.conjugate: the arrays of a resistive network work both ways; expected auto")
+        return "squared_voltage"
     if choice == "auto":
         return "product" if network.feedback == "shared" else "postsynaptic"
     return "product" if choice == "product" else "postsynaptic"
@@ -48,17 +59,16 @@ def conjugate_of(network: Network, choice: str) -> Conjugate:
 def mean_directions(network: Network, signals: Signals, keep: BoolArray, conjugate: Conjugate) -> dict[str, FloatArray]:
     """Descent direction of every array, (rows, columns), as the mean over the samples that are kept."""
     share = keep / max(int(keep.sum()), 1)
-    return {
-        coupling.name: _mean_product(signals, coupling, share)
-        if conjugate == "product"
-        else _rows(signals, coupling, signals.activity).T
-        @ (share[:, None] * signals.response[:, coupling.target.nodes])
-        for coupling in network.arrays
-    }
+    return {coupling.name: _mean_direction(signals, coupling, share, conjugate) for coupling in network.arrays}
 
 
 def sample_directions(signals: Signals, coupling: Coupling, conjugate: Conjugate) -> FloatArray:
     """Descent direction of one array for every sample, (batch, rows, columns)."""
+    if conjugate == "squared_voltage":
+        lines = _rows(signals, coupling, signals.activity)
+        return voltage_conjugates.sample_directions(
+            coupling, lines, signals.response, signals.waveform, signals.weights
+        )
     if conjugate == "product":
         return _sample_products(signals, coupling)
     rows = _rows(signals, coupling, signals.activity)
@@ -72,6 +82,10 @@ def standard_errors(network: Network, signals: Signals, keep: BoolArray, conjuga
     errors = {}
     for coupling in network.arrays:
         rows = _rows(signals, coupling, signals.activity)
+        if conjugate == "squared_voltage":
+            power = voltage_conjugates.noise_power(coupling, rows, signals.activity)
+            errors[coupling.name] = float(np.sqrt(variance @ power) / count)
+            continue
         power = coupling.target.size * np.sum(rows**2, axis=1)
         if conjugate == "product" and coupling.source.start >= 0:
             power = power + coupling.source.size * np.sum(signals.activity[:, coupling.target.nodes] ** 2, axis=1)
@@ -86,7 +100,9 @@ def exact_directions(
 
     -dC/dw_{j -> i} = (chi^T e)_i s_j; a shared array has both directions.
     """
-    rows = _with_bias(coupling, inputs if coupling.source.start < 0 else activity[:, coupling.source.nodes])
+    rows = coupling.lines(inputs if coupling.source.start < 0 else activity[:, coupling.source.nodes])
+    if network.resistive:
+        return voltage_conjugates.exact_samples(coupling, rows, activity, adjoint)
     direction = rows[:, :, None] * adjoint[:, None, coupling.target.nodes]
     if network.feedback == "shared" and coupling.source.start >= 0:
         size = coupling.source.size
@@ -103,7 +119,9 @@ def exact_mean(
     coupling: Coupling,
 ) -> FloatArray:
     """The mean of ``exact_directions`` with the weights ``share`` (batch,), (rows, columns)."""
-    rows = _with_bias(coupling, inputs if coupling.source.start < 0 else activity[:, coupling.source.nodes])
+    rows = coupling.lines(inputs if coupling.source.start < 0 else activity[:, coupling.source.nodes])
+    if network.resistive:
+        return voltage_conjugates.exact_mean(coupling, rows, activity, adjoint, share)
     direction = rows.T @ (share[:, None] * adjoint[:, coupling.target.nodes])
     if network.feedback == "shared" and coupling.source.start >= 0:
         size = coupling.source.size
@@ -112,13 +130,19 @@ def exact_mean(
     return np.asarray(direction)
 
 
-def _with_bias(coupling: Coupling, rows: FloatArray) -> FloatArray:
-    return np.concatenate([rows, np.ones((len(rows), 1))], axis=1) if coupling.bias else rows
-
-
 def _rows(signals: Signals, coupling: Coupling, activity: FloatArray) -> FloatArray:
     """Free activities on the word lines of an array, the bias line included, (batch, rows)."""
-    return _with_bias(coupling, signals.inputs if coupling.source.start < 0 else activity[:, coupling.source.nodes])
+    return coupling.lines(signals.inputs if coupling.source.start < 0 else activity[:, coupling.source.nodes])
+
+
+def _mean_direction(signals: Signals, coupling: Coupling, share: FloatArray, conjugate: Conjugate) -> FloatArray:
+    if conjugate == "product":
+        return _mean_product(signals, coupling, share)
+    lines = _rows(signals, coupling, signals.activity)
+    if conjugate == "squared_voltage":
+        response, functional = share[:, None] * signals.response, share[:, None] * signals.weights
+        return voltage_conjugates.mean_direction(coupling, lines, response, signals.waveform, functional)
+    return np.asarray(lines.T @ (share[:, None] * signals.response[:, coupling.target.nodes]))
 
 
 def _weighted(signals: Signals, layer: Layer, share: FloatArray) -> FloatArray:

@@ -14,6 +14,7 @@ import numpy as np
 from substrate.arrays import BoolArray, FloatArray, IntArray, finite
 from substrate.capabilities import Capabilities, HeldVoltages, Nudge, WriteRequest, check
 from substrate.errors import CapabilityError, InputError
+from substrate.ledger import Ledger
 from substrate.network import Network
 from substrate.tones import SamplingPlan
 
@@ -27,8 +28,10 @@ Snapshot = dict[str, Any]
 class Scale:
     """How activities and weights stand in volts and siemens.
 
-    A weight w = (g+ - g-)/``unit_siemens``; an activity s is s ``volts_per_unit`` on a line; a nudge current of one
-    activity unit is ``unit_amperes``.
+    A weight w = (g+ - g-)/``unit_siemens``, or g/``unit_siemens`` in a resistive network; an activity s is s
+    ``volts_per_unit`` on a line or node; a nudge current of one activity unit is ``unit_amperes``. In these units the
+    balance of currents at a resistive node is sum_j w_ij (s_j - s_i) + beta e_i = 0, so that beta is in activity units
+    there too.
     """
 
     volts_per_unit: float
@@ -52,6 +55,9 @@ class Record:
         saturated: (batch,), whether a converter clipped any sample.
         settled: (batch,), whether the device reports a steady state on an unbroken branch.
         residual: (batch,), largest remaining imbalance in activity units; NaN where a device cannot tell.
+        kinked: (batch,), whether the record has a kink, such as an ideal diode that switched; None where a device
+            cannot tell. The branch is not lost by it and the harmonics tell how much it matters: it is reported, and
+            the sample stays in use.
     """
 
     volts: FloatArray
@@ -60,6 +66,7 @@ class Record:
     saturated: BoolArray
     settled: BoolArray
     residual: FloatArray
+    kinked: BoolArray | None = None
 
 
 @final
@@ -223,7 +230,12 @@ class Substrate(Device):
     """A network that settles by itself: inputs held, a nudge applied, nodes read in the steady state, cells written.
 
     The order of use is ``hold`` (new inputs), ``settle`` (the free phase), ``nudge`` (any number of times).
+
+    Attributes:
+        ledger: what the use of the device has cost in energy and time; None where it cannot tell.
     """
+
+    ledger: Ledger | None = None
 
     @property
     @abstractmethod
@@ -316,7 +328,7 @@ class Substrate(Device):
             volts: (batch, rows) volts on its word lines.
 
         Returns:
-            Differential currents I+ - I-, (batch, columns) amperes.
+            Currents (batch, columns) in amperes, differential (I+ - I-) where weights are pairs of cells.
 
         Raises:
             InputError: unknown coupling, wrong shape.
@@ -329,7 +341,7 @@ class Substrate(Device):
 
     @final
     def read_cells(self, coupling: str) -> FloatArray:
-        """Conductances of one array, (polarity, row, column) siemens; polarity 0 is the positive device.
+        """Conductances of one array, (polarity, row, column) siemens; polarity 0 is the positive, or the only, device.
 
         Raises:
             InputError: unknown coupling.
@@ -346,7 +358,7 @@ class Substrate(Device):
             CapabilityError: a way of writing that the device lacks, or a conductance outside its window.
         """
         check(request, self.capabilities)
-        shape = (2, *self.network.array(request.coupling).shape)
+        shape = self.network.array(request.coupling).cell_shape
         if request.pulses is not None:
             return self._write_cells(
                 WriteRequest(request.coupling, pulses=_whole_numbers("pulses", request.pulses, shape))

@@ -27,7 +27,7 @@ class StepReport:
     """What one training step did; the scalars that a run's log keeps.
 
     ``gradient_norm`` is over all arrays; ``gradient_error`` the predicted noise on it relative to it;
-    ``gradient_cosine`` its cosine with the exact gradient, NaN where it was not judged.
+    ``gradient_cosine`` its cosine with the exact gradient, NaN where it was not judged. ``kinked`` samples are in use.
     """
 
     loss: float
@@ -45,6 +45,7 @@ class StepReport:
     unsettled: int
     free_residual: float
     settled_fraction: float
+    kinked: int
 
 
 @final
@@ -187,6 +188,7 @@ class Controller:
             unsettled=estimate.excluded.unsettled,
             free_residual=float(np.max(free.residual)),
             settled_fraction=float(free.settled.mean()),
+            kinked=estimate.kinked,
         )
         return Step(report, quality, phase, estimate)
 

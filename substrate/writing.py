@@ -1,7 +1,8 @@
-"""Signed weights onto differential pairs: how wanted changes of weights become pulses or conductances.
+"""Weights onto cells, differential pairs or single ones: how wanted changes of weights become pulses or conductances.
 
 w = (g+ - g-)/unit. A change is shared between the two devices of a pair, which move in opposite directions and take
 turns with the odd pulse, so that their mean stays where it is. Devices that only go up (PCM) get all on one side.
+A weight of one device, w = g/unit, is held to the window and takes all pulses itself.
 
 Modes: ``outright`` sets conductances (devices that take any value); ``blind`` rounds each change to pulses at random,
 right on average; ``accumulate`` keeps what is less than a pulse in a digital accumulator (mixed precision);
@@ -73,6 +74,9 @@ class Writer:
             capabilities.require("pulses", f"writing.mode: {plan.mode}")
             if capabilities.step_siemens[0] <= 0:
                 raise CapabilityError("writing needs a device whose pulses move its cells up; step_siemens[0] is 0")
+            single = any(coupling.polarities == 1 for coupling in substrate.network.arrays)
+            if single and capabilities.step_siemens[1] <= 0:
+                raise CapabilityError("weights of one cell each need pulses that move it down; step_siemens[1] is 0")
         self._substrate = substrate
         self._plan = plan
         self._rng = rng
@@ -83,7 +87,7 @@ class Writer:
     def weights(self, coupling: Coupling) -> FloatArray:
         """The weights that stand in the cells now, (rows, columns)."""
         cells = self._substrate.read_cells(coupling.name)
-        return np.asarray((cells[0] - cells[1]) / self._substrate.scale.unit_siemens)
+        return np.asarray(coupling.signed(cells) / self._substrate.scale.unit_siemens)
 
     def program(self, coupling: Coupling, weights: FloatArray) -> Written:
         """Bring an array to given weights: outright, or by reading and pulsing until it holds them.
@@ -91,7 +95,7 @@ class Writer:
         Raises:
             InputError: wrong shape or a weight that is not finite.
         """
-        held, saturated = self._within_window(finite("weights", weights, coupling.shape))
+        held, saturated = self._within_window(coupling, finite("weights", weights, coupling.shape))
         if self._plan.mode == "outright":
             return self._set(coupling, held, saturated)
         written = self._verify(coupling, held, self._plan.program_rounds)
@@ -109,11 +113,11 @@ class Writer:
         change = finite("change", change, coupling.shape)
         name, mode = coupling.name, self._plan.mode
         if mode == "outright":
-            held, saturated = self._within_window(self.weights(coupling) + change)
+            held, saturated = self._within_window(coupling, self.weights(coupling) + change)
             return self._set(coupling, held, saturated)
         if mode == "verify":
             start = self._targets[name] if name in self._targets else self.weights(coupling)
-            target, saturated = self._within_window(start + change)
+            target, saturated = self._within_window(coupling, start + change)
             self._targets[name] = target
             written = self._verify(coupling, target, self._plan.rounds)
             return Written(written.pulses, written.failed, saturated)
@@ -154,17 +158,22 @@ class Writer:
         most = self._plan.largest_burst
         return np.clip(counts, -most, most).astype(np.int64)
 
-    def _within_window(self, weights: FloatArray) -> tuple[FloatArray, int]:
-        """Weights held to what a pair inside the window can show, and how many were beyond it."""
+    def _within_window(self, coupling: Coupling, weights: FloatArray) -> tuple[FloatArray, int]:
+        """Weights held to what cells inside the window can show, and how many were beyond it."""
         low, high = self._substrate.capabilities.conductance_window_siemens
-        largest = (high - low) / self._substrate.scale.unit_siemens
-        return np.clip(weights, -largest, largest), int(np.count_nonzero(np.abs(weights) > largest))
+        ends = (low, high) if coupling.polarities == 1 else (low - high, high - low)
+        least, most = (end / self._substrate.scale.unit_siemens for end in ends)
+        return np.clip(weights, least, most), int(np.count_nonzero((weights < least) | (weights > most)))
 
     def _set(self, coupling: Coupling, weights: FloatArray, saturated: int) -> Written:
         low, high = self._substrate.capabilities.conductance_window_siemens
-        half = 0.5 * weights * self._substrate.scale.unit_siemens
+        if coupling.polarities == 1:
+            wanted = weights[None] * self._substrate.scale.unit_siemens
+        else:
+            half = 0.5 * weights * self._substrate.scale.unit_siemens
+            wanted = 0.5 * (low + high) + np.stack([half, -half])
         # Rounding at the window's ends must not turn into a refusal.
-        target = np.clip(0.5 * (low + high) + np.stack([half, -half]), low, high)
+        target = np.clip(wanted, low, high)
         report = self._substrate.write_cells(WriteRequest(coupling.name, target_siemens=target))
         return Written(report.pulses, int(report.failed.sum()), saturated)
 
@@ -176,7 +185,9 @@ class Writer:
         return Written(report.pulses, int(report.failed.sum()), 0)
 
     def _share(self, coupling: Coupling, counts: IntArray) -> IntArray:
-        """Signed weight pulses onto the devices of each pair, (polarity, row, column)."""
+        """Signed weight pulses onto the devices of each weight, (polarity, row, column)."""
+        if coupling.polarities == 1:
+            return counts[None]
         if not self._substrate.capabilities.step_siemens[1]:
             return np.stack([np.maximum(counts, 0), np.maximum(-counts, 0)])
         turn = self._turn.get(coupling.name, np.zeros(coupling.shape, dtype=np.bool_))

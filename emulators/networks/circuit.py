@@ -21,11 +21,15 @@ class Settled:
 @final
 @dataclass(frozen=True)
 class Period:
-    """One period of the steady state from the crest of the nudge: volts (batch, time, node); the rest (batch,)."""
+    """One period of the steady state from the crest of the nudge: volts (batch, time, node); the rest (batch,).
+
+    ``kinked``: a diode switched on or off within the period; None where nothing can.
+    """
 
     volts: FloatArray
     residual: FloatArray
     settled: BoolArray
+    kinked: BoolArray | None = None
 
 
 class Circuit(ABC):

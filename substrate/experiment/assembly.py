@@ -119,11 +119,17 @@ def initial_weights(
     """Normal weights, no biases, feedback mirrored at an angle.
 
     From held inputs: standard deviation input_scale/sqrt(fan-in). Between free layers: the largest singular value is
-    about ``scale``. A coupling and its mirror form a loop whose gain is that singular value, so it, and not the variance at one end,
-    decides whether the network settles: a Gaussian m x n matrix of standard deviation d has its largest singular value
-    near d (sqrt(m) + sqrt(n)) (Marchenko & Pastur 1967). Feedback is sin(a) R + cos(a) F^T with R drawn like F^T (arXiv 2309.02214, section 4).
+    about ``scale``. A coupling and its mirror form a loop whose gain is that singular value, so it, and not the
+    variance at one end, decides whether the network settles: a Gaussian m x n matrix of standard deviation d has its
+    largest singular value near d (sqrt(m) + sqrt(n)) (Marchenko & Pastur 1967). Feedback is sin(a) R + cos(a) F^T with
+    R drawn like F^T (arXiv 2309.02214, section 4). Conductances of resistive networks: see ``_conductances``.
     """
     weights: dict[str, FloatArray] = {}
+    if network.resistive:
+        for coupling in network.forward:
+            scale_here = input_scale if coupling.source.start < 0 else scale
+            weights[coupling.name] = _conductances(coupling, scale_here, rng)
+        return weights
     for coupling in network.forward:
         values = np.zeros(coupling.shape)
         size = coupling.source.size
@@ -143,6 +149,16 @@ def initial_weights(
 
 def _deviation(scale: float, coupling: Coupling) -> float:
     return scale / (math.sqrt(coupling.source.size) + math.sqrt(coupling.target.size))
+
+
+def _conductances(coupling: Coupling, scale: float, rng: np.random.Generator) -> FloatArray:
+    """Half of them zero, the others uniform up to scale/sqrt(lines) (Scellier 2024, PMLR 235); rails unconnected."""
+    values = np.zeros(coupling.shape)
+    most = scale / math.sqrt(coupling.source_lines)
+    values[: coupling.source_lines] = np.maximum(
+        rng.uniform(-most, most, (coupling.source_lines, coupling.target.size)), 0.0
+    )
+    return values
 
 
 def _cost(experiment: Experiment, dataset: Dataset, rng: np.random.Generator) -> Cost:

@@ -8,8 +8,9 @@ from typing import Annotated, Any, Literal, final
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from substrate.conjugates import conjugate_of
 from substrate.errors import InputError
-from substrate.network import Network
+from substrate.network import RECTIFIED, Network
 from substrate.registry import load_backend
 from substrate.tones import SamplingPlan
 from substrate.validation import describe
@@ -49,6 +50,9 @@ class InitialConfig(_Section):
     ``input_scale`` is the standard deviation of the summed input of a first-layer neuron for inputs of unit rms.
 
     The feedback is sin(a) R + cos(a) F^T with R drawn like F: 0 degrees is the transpose, 90 unrelated.
+
+    In a resistive network conductances are max(0, x) with x uniform within scale/sqrt(word lines of the source), and
+    ``input_scale`` is the same of the first array (Scellier 2024: 1 and 1).
     """
 
     scale: Positive = 0.5
@@ -58,13 +62,22 @@ class InitialConfig(_Section):
 
 @final
 class NetworkConfig(_Section):
-    """Topology."""
+    """Topology. A resistive network is not asked for its activation and feedback: there is one of each."""
 
-    family: Literal["current_mode"] = "current_mode"
+    family: Literal["current_mode", "resistive"] = "current_mode"
     layers: Annotated[list[int], Field(min_length=2)]
     activation: str = "tanh"
     feedback: Literal["separate", "shared"] = "separate"
+    amplifier_gain: Positive = 1.0
+    rail: Positive = 1.0
     initial: InitialConfig = InitialConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_family(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("family") == "resistive":
+            return {"activation": RECTIFIED, "feedback": "shared"} | given
+        return given
 
 
 @final
@@ -167,7 +180,7 @@ class Experiment(_Section):
     def topology(self) -> Network:
         """The network."""
         net = self.network
-        return Network(tuple(net.layers), net.activation, net.feedback, net.family)
+        return Network(tuple(net.layers), net.activation, net.feedback, net.family, net.amplifier_gain, net.rail)
 
     def to_yaml(self) -> str:
         """The resolved text: every key with its value."""
@@ -219,6 +232,7 @@ def load_experiment(
 def _resolved(experiment: Experiment) -> Experiment:
     """Checks that need more than one key, and the backend's own section filled in."""
     network = experiment.topology()
+    conjugate_of(network, experiment.rule.conjugate)
     plan = experiment.nudge.plan()
     if experiment.nudge.amplitude == "auto" and plan.highest_harmonic < plan.harmonics + 2:
         raise InputError(

@@ -8,7 +8,7 @@ from substrate.controller import StepReport
 from substrate.experiment.assembly import Assembly
 from substrate.experiment.layout import Column, Series
 
-_COUNTS = frozenset({"pulses", "failed_cells", "saturated_weights", "lost_branch", "saturated", "unsettled"})
+_COUNTS = frozenset({"pulses", "failed_cells", "saturated_weights", "lost_branch", "saturated", "unsettled", "kinked"})
 
 
 def series_of(assembly: Assembly) -> dict[str, Series]:
@@ -48,7 +48,7 @@ def series_of(assembly: Assembly) -> dict[str, Series]:
                 Column(
                     coupling.name,
                     units="siemens",
-                    shape=(2, *coupling.shape),
+                    shape=coupling.cell_shape,
                     dims=("polarity", "wordline", "bitline"),
                 )
                 for coupling in network.arrays

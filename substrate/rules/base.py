@@ -59,6 +59,8 @@ class Estimate:
         standard_errors: Frobenius norm of the noise on each direction.
         amplitude: (batch,), beta of each sample.
         truncation: (batch,), estimated relative truncation error of each sample's response.
+        kinked: samples kept in whose record the device saw a kink (``Record.kinked``); their truncation tells how
+            much it matters.
     """
 
     signals: Signals
@@ -69,6 +71,7 @@ class Estimate:
     standard_errors: dict[str, float]
     amplitude: FloatArray
     truncation: FloatArray
+    kinked: int = 0
 
 
 class Rule(ABC):

@@ -58,7 +58,7 @@ class OscillatingEP(Rule):
 
     def requirements(self, network: Network) -> tuple[str, ...]:
         """Products of two nodes' waveforms need them at the same instants."""
-        product = conjugate_of(network, self._conjugate) == "product" and len(network.layers) > 2
+        product = conjugate_of(network, self._conjugate) != "postsynaptic" and len(network.layers) > 2
         return ("simultaneous_sampling",) if product else ()
 
     def prepare(self, substrate: Substrate, phase: FreePhase) -> None:
@@ -104,6 +104,7 @@ class OscillatingEP(Rule):
             standard_errors=standard_errors(network, signals, keep, conjugate),
             amplitude=beta,
             truncation=truncation,
+            kinked=0 if record.kinked is None else int(np.count_nonzero(record.kinked & keep)),
         )
 
     def snapshot(self) -> dict[str, Any]:

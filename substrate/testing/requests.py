@@ -48,8 +48,8 @@ def limits_are_kept(bench: Bench[Substrate]) -> None:
             if capabilities.continuous_writing:
                 low, high = capabilities.conductance_window_siemens
                 for outside in (low - 0.001 * (high - low), high + 0.001 * (high - low)):
-                    target = np.full((2, *coupling.shape), 0.5 * (low + high))
-                    target[1, -1, 0] = outside
+                    target = np.full(coupling.cell_shape, 0.5 * (low + high))
+                    target[-1, -1, 0] = outside
                     request = WriteRequest(coupling.name, target_siemens=target)
                     what = f"write_cells({coupling.name!r}) outside the window"
                     with untouched(device, HOOKS, what):
@@ -61,7 +61,7 @@ def capabilities_are_honest(bench: Bench[Substrate]) -> None:
     with bench.opened() as device:
         capabilities, network = device.capabilities, device.network
         plan, name = sampling_plan(device, bench.tolerance), network.arrays[0].name
-        shape = network.arrays[0].shape
+        shape = network.arrays[0].cell_shape
         low, high = capabilities.conductance_window_siemens
         device.hold(inputs(device, bench.rng, 2))
         device.settle()
@@ -75,16 +75,16 @@ def capabilities_are_honest(bench: Bench[Substrate]) -> None:
         complex_nudge[:, -1] = 1j * output_nudges(device, bench.rng, 2, bench.tolerance)[:, -1]
         # The dtype is the point: a real-only device has no way to carry it out.
         _declared(device, "complex_nudges", lambda: device.nudge(Nudge(complex_nudge), plan))
-        _declared(device, "forward_products", lambda: device.products(name, np.zeros((1, shape[0]))))
+        _declared(device, "forward_products", lambda: device.products(name, np.zeros((1, shape[1]))))
         oracle, states = device.oracle, device.states
         if capabilities.exact_adjoint and oracle is not None:
             oracle.adjoint(np.ones((2, network.node_count)))
         if capabilities.state_snapshots and states is not None:
             states.restore(states.snapshot())
-        counts = np.zeros((2, *shape), dtype=np.int64)
+        counts = np.zeros(shape, dtype=np.int64)
         counts[0, 0, 0] = 1 if capabilities.step_siemens[0] > 0 else -1
         _declared(device, "pulses", lambda: device.write_cells(WriteRequest(name, pulses=counts)))
-        target = np.full((2, *shape), 0.5 * (low + high))
+        target = np.full(shape, 0.5 * (low + high))
         _declared(device, "continuous_writing", lambda: device.write_cells(WriteRequest(name, target_siemens=target)))
 
 
@@ -139,7 +139,7 @@ def bad_input_is_refused(bench: Bench[Substrate]) -> None:
 
 
 def _bad_writes(device: Substrate) -> None:
-    name, shape = device.network.arrays[0].name, (2, *device.network.arrays[0].shape)
+    name, shape = device.network.arrays[0].name, device.network.arrays[0].cell_shape
     low, high = device.capabilities.conductance_window_siemens
     middle = 0.5 * (low + high)
     bad = [WriteRequest(name), WriteRequest(name, pulses=np.zeros(shape), target_siemens=np.full(shape, middle))]

@@ -45,7 +45,7 @@ def shapes_are_kept(bench: Bench[Substrate]) -> None:
                 currents = device.products(coupling.name, np.zeros((batch, coupling.shape[0])))
                 _expect_floats(currents, (batch, coupling.shape[1]), f"products({coupling.name!r})")
         for coupling in device.network.arrays:
-            _expect_floats(device.read_cells(coupling.name), (2, *coupling.shape), f"read_cells({coupling.name!r})")
+            _expect_floats(device.read_cells(coupling.name), coupling.cell_shape, f"read_cells({coupling.name!r})")
 
 
 def _expect_record(record: Record, shape: tuple[int, ...], what: str) -> None:
@@ -224,7 +224,7 @@ def _weights(device: Substrate, name: str) -> FloatArray:
     turned = network.feedback == "shared" and coupling.backward and mirror is not None
     own = mirror if turned and mirror is not None else coupling
     cells = device.read_cells(own.name)
-    weights = (cells[0] - cells[1])[: own.source.size] / device.scale.unit_siemens
+    weights = own.signed(cells)[: own.source.size] / device.scale.unit_siemens
     return np.asarray(weights.T if turned else weights)
 
 
@@ -262,9 +262,9 @@ def products_follow_the_cells(bench: Bench[Substrate]) -> None:
         for coupling in device.network.arrays:
             a, b = bench.rng.uniform(-full, full, (2, 3, coupling.shape[0]))
             cells = device.read_cells(coupling.name)
-            ideal = a @ (cells[0] - cells[1])
+            ideal = a @ coupling.signed(cells)
             # Both devices of a pair carry current: that is what noise and wires are relative to.
-            largest = float(np.max(np.abs(a) @ (cells[0] + cells[1])))
+            largest = float(np.max(np.abs(a) @ cells.sum(axis=0)))
             name, relative = coupling.name, bench.tolerance.products_relative
             of_a, of_b = device.products(name, a), device.products(name, b)
             mixed = device.products(name, 0.25 * a - 0.5 * b)

@@ -40,7 +40,7 @@ def cells_of(device: Device) -> list[Cells]:
     """All arrays of a device."""
     if isinstance(device, Substrate):
         return [
-            Cells(c.name, (2, *c.shape), partial(device.read_cells, c.name), device.write_cells)
+            Cells(c.name, c.cell_shape, partial(device.read_cells, c.name), device.write_cells)
             for c in device.network.arrays
         ]
     if isinstance(device, CrossbarArray):

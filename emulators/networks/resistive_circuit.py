@@ -1,0 +1,149 @@
+"""The resistive family on its arrays: nodes joined by cells, doubled inputs, bias rails, diodes at the hidden nodes.
+
+The complement of every input is formed behind the converter, so that +x and -x carry the same quantisation. With wires
+the arrays enter by the admittance of their ports; the conjugates that are read at the ports are then the cells' own but
+for the drop along the lines, and the gradient, exact without wires, has an error of the order of that drop.
+"""
+
+from collections.abc import Mapping
+from typing import final
+
+import numpy as np
+
+from emulators.arrays import DifferentialArray
+from emulators.config import DiodesConfig, EmulatorConfig
+from emulators.diodes import Diodes, IdealDiodes, ShockleyDiodes, rectified_rails
+from emulators.networks.circuit import Circuit, Period, Settled
+from emulators.networks.resistive import ResistiveCoupling, ResistiveNetwork
+from emulators.networks.resistive_response import adjoint, nudged_period
+from emulators.networks.resistive_steady import SteadyState, SteadyTolerance, settle
+from substrate.arrays import FloatArray
+from substrate.contract import Scale
+from substrate.errors import InputError
+from substrate.network import Coupling, Network
+from substrate.tones import SamplingPlan
+
+
+@final
+class ResistiveCircuit(Circuit):
+    """Layers of nodes that arrays of single cells join, one half of each hidden layer clamped >= 0, the other <= 0.
+
+    Args:
+        network: topology.
+        arrays: by the name of their coupling.
+        diodes: of all free nodes.
+        scale: volts and siemens of a unit.
+        residual: of every steady state, activity units.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        arrays: Mapping[str, DifferentialArray],
+        diodes: Diodes,
+        scale: Scale,
+        residual: float,
+    ) -> None:
+        self._network = network
+        self._arrays = arrays
+        self._diodes = diodes
+        self._scale = scale
+        self._tolerance = SteadyTolerance(residual_volts=residual * scale.volts_per_unit)
+        self._equations: ResistiveNetwork | None = None
+        self._inputs = np.zeros((0, network.input_size))
+        self._drive: FloatArray | None = None
+        self._free: SteadyState | None = None
+
+    def cells_changed(self) -> None:
+        """Forget what was derived from the cells."""
+        self._equations = self._drive = self._free = None
+
+    def hold(self, volts: FloatArray) -> None:
+        """Hold inputs; their complements are held beside them."""
+        self._inputs = volts
+        self._drive = self._free = None
+
+    def release(self) -> None:
+        """Hold nothing."""
+        self.hold(np.zeros((0, self._network.input_size)))
+
+    def settle(self) -> Settled:
+        """The steady state, which is unique."""
+        found = settle(self.equations(), self._held_drive(), self._tolerance)
+        self._free = found
+        return Settled(found.volts, found.residual_volts / self._scale.volts_per_unit, found.settled)
+
+    def nudge(self, amperes: FloatArray, plan: SamplingPlan) -> Period:
+        """The quasi-static response; samples in which an ideal diode switched are marked as kinked."""
+        free = self._settled_state("nudge")
+        if len(amperes) != len(free.volts):
+            raise InputError(f"nudge: expected a batch of {len(free.volts)}, got {len(amperes)}")
+        period = nudged_period(self.equations(), free, self._held_drive(), amperes, plan, self._tolerance)
+        residual = period.residual_volts / self._scale.volts_per_unit
+        return Period(period.volts, residual, period.settled & free.settled, period.switched)
+
+    def adjoint(self, values: FloatArray) -> FloatArray:
+        """chi^T values; nodes that an ideal diode holds do not respond."""
+        return adjoint(self.equations(), self._settled_state("adjoint"), values)
+
+    def equations(self) -> ResistiveNetwork:
+        """The equations at the present conductances, in SI units."""
+        if self._equations is None:
+            couplings = [self._coupling(coupling) for coupling in self._network.forward]
+            self._equations = ResistiveNetwork(couplings, self._diodes)
+        return self._equations
+
+    def _coupling(self, coupling: Coupling) -> ResistiveCoupling:
+        array = self._arrays[coupling.name]
+        rails = np.array(coupling.bias_lines) * self._scale.volts_per_unit
+        admittance = None if array.ideal_wires else array.port_admittance()
+        return ResistiveCoupling(array.seen_siemens[0], rails, coupling.gain, admittance)
+
+    def _settled_state(self, purpose: str) -> SteadyState:
+        if self._free is None:
+            raise InputError(f"{purpose}: the free phase has not settled; call settle() after hold()")
+        return self._free
+
+    def _held_drive(self) -> FloatArray:
+        """Amperes that inputs and rails put into the nodes, (batch, node)."""
+        if self._drive is None:
+            doubled = np.concatenate([self._inputs, -self._inputs], axis=1)
+            self._drive = self.equations().drive(doubled)
+        return self._drive
+
+
+def make_diodes(network: Network, config: DiodesConfig, offset_volts: FloatArray) -> Diodes:
+    """The diodes of all nodes: one at each hidden node, none at the outputs.
+
+    Args:
+        network: topology.
+        config: their law.
+        offset_volts: (node,), mismatch of the clamping voltages.
+    """
+    low, high = rectified_rails(network.sizes[1:-1], network.sizes[-1], config.knee_volts)
+    low, high = low + offset_volts, high + offset_volts
+    if config.law == "ideal":
+        return IdealDiodes(low, high)
+    return ShockleyDiodes.alike(low, high, config.saturation_amperes, config.emission, config.thermal_volts)
+
+
+def refuse_foreign(config: EmulatorConfig, network: Network) -> None:
+    """Refuse what the network's family does not have.
+
+    Raises:
+        InputError: names the key.
+    """
+    if not network.resistive:
+        if config.diodes is not None:
+            raise InputError("substrate.diodes: belong to the resistive family; current-mode neurons have none")
+        return
+    for key, value in (
+        ("neurons.gain_spread", config.neurons.gain_spread),
+        ("neurons.saturation_spread", config.neurons.saturation_spread),
+        ("wires.source_ohms", config.wires.source_ohms),
+        ("wires.sense_ohms", config.wires.sense_ohms),
+    ):
+        if value:
+            raise InputError(f"substrate.{key}: not modelled in resistive networks; expected 0, got {value:g}")
+    if config.cells.law != "ohmic":
+        raise InputError(f"substrate.cells.law: resistive networks are of ohmic cells, got {config.cells.law}")
