@@ -6,16 +6,21 @@ from typing import Any, final
 import numpy as np
 from pydantic import ValidationError
 
+from emulators.aging import Surroundings
 from emulators.arrays import DifferentialArray
-from emulators.config import EmulatorConfig
+from emulators.config import DiodesConfig, EmulatorConfig
 from emulators.converters import Adc, Dac
 from emulators.memristors.updates import update_from_config
+from emulators.networks.circuit import Circuit
 from emulators.networks.current_mode_circuit import CurrentModeCircuit
+from emulators.networks.curved_circuit import CurvedCircuit
 from emulators.networks.equilibrium import Tolerance
+from emulators.networks.resistive_circuit import ResistiveCircuit, make_diodes, refuse_foreign
 from emulators.neurons import Neurons
+from emulators.operations import Operations
 from substrate.arrays import FloatArray
 from substrate.capabilities import Capabilities, Limits, Nudge, WriteRequest
-from substrate.contract import Oracle, Record, Scale, Snapshot, StateStore, Substrate, WriteReport
+from substrate.contract import Direction, Oracle, Record, Scale, Snapshot, StateStore, Substrate, WriteReport
 from substrate.errors import InputError
 from substrate.network import Network
 from substrate.registry import Backend
@@ -28,7 +33,7 @@ QUASI_STATIC = 0.02
 
 @final
 class EmulatedSubstrate(Substrate):
-    """A network of the current-mode family on emulated crossbars.
+    """A network on emulated crossbars.
 
     Args:
         network: topology.
@@ -42,26 +47,30 @@ class EmulatedSubstrate(Substrate):
         update = update_from_config(config.update)
         array_rngs = rng.spawn(len(network.arrays))
         neuron_rng, self._noise_rng = rng.spawn(2)
+        operations_rng, *aging_rngs = rng.spawn(1 + len(network.arrays))
         self._arrays = {
-            coupling.name: DifferentialArray(coupling.shape, config.cells, config.wires, update, array_rng)
-            for coupling, array_rng in zip(network.arrays, array_rngs, strict=True)
+            coupling.name: DifferentialArray(
+                coupling.shape,
+                config.cells,
+                config.wires,
+                update,
+                array_rng,
+                coupling.polarities,
+                config.tiles,
+                surroundings=Surroundings(config.noise, config.temperature, aging_rng),
+            )
+            for coupling, array_rng, aging_rng in zip(network.arrays, array_rngs, aging_rngs, strict=True)
         }
         neurons = config.neurons
-        mismatched = Neurons.mismatched(
-            network.activation,
-            network.node_count,
-            neuron_rng,
-            neurons.gain_spread,
-            neurons.offset_spread,
-            neurons.saturation_spread,
-        )
         converters = config.converters
         self._dac = Dac(converters.dac_bits, converters.dac_range_volts)
         self._adc = Adc(converters.adc_bits, converters.adc_range_volts, converters.adc_noise_volts)
         self._scale = Scale(neurons.volts_per_unit, config.cells.unit_siemens)
-        self._circuit = CurrentModeCircuit(
-            network, self._arrays, mismatched, self._scale, Tolerance(residual=config.solver.residual)
-        )
+        self._circuit = self._make_circuit(neuron_rng)
+        self._held = np.zeros((0, network.input_size))
+        self._has_settled = False
+        self._operations = Operations(network, self._arrays, config, self._scale, operations_rng)
+        self.ledger = self._operations.ledger
         first = next(iter(self._arrays.values())).devices
         steps = first.nominal_step_siemens if update.pulsed else (0.0, 0.0)
         limits = config.limits
@@ -81,12 +90,33 @@ class EmulatedSubstrate(Substrate):
             simultaneous_sampling=True,
             complex_nudges=False,
             node_nudges=True,
-            forward_products=True,
+            # The nodes of a resistive network are no virtual grounds that a product could be read at.
+            forward_products=not network.resistive,
             exact_adjoint=True,
             state_snapshots=True,
         )
         self._oracle = _ExactResponse(self)
         self._states = _Memory(self)
+
+    def _make_circuit(self, rng: np.random.Generator) -> Circuit:
+        """The circuit of the network's family; ``rng`` draws the mismatch of its nodes."""
+        network, neurons, residual = self._network, self._config.neurons, self._config.solver.residual
+        if network.resistive:
+            offsets = neurons.offset_spread * neurons.volts_per_unit * rng.standard_normal(network.node_count)
+            diodes = make_diodes(network, self._config.diodes or DiodesConfig(), offsets)
+            return ResistiveCircuit(network, self._arrays, diodes, self._scale, residual)
+        mismatched = Neurons.mismatched(
+            network.activation,
+            network.node_count,
+            rng,
+            neurons.gain_spread,
+            neurons.offset_spread,
+            neurons.saturation_spread,
+        )
+        directions: tuple[Direction, ...] = ("forward", "backward") if network.feedback == "shared" else ("forward",)
+        matrices = all(array.is_matrix(direction) for array in self._arrays.values() for direction in directions)
+        circuit = CurrentModeCircuit if matrices else CurvedCircuit
+        return circuit(network, self._arrays, mismatched, self._scale, Tolerance(residual=residual))
 
     @property
     def capabilities(self) -> Capabilities:
@@ -117,32 +147,62 @@ class EmulatedSubstrate(Substrate):
         self._safe_state()
 
     def _safe_state(self) -> None:
+        self._held = np.zeros((0, self._network.input_size))
+        self._has_settled = False
         self._circuit.release()
 
     def _close(self) -> None:
         self._circuit.cells_changed()
 
     def _hold(self, volts: FloatArray) -> None:
-        self._circuit.hold(self._dac.convert(volts))
+        self._held = self._dac.convert(volts)
+        self._has_settled = False
+        self._circuit.hold(self._held)
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass on the device's clock, nothing being driven: retention, fluctuations, static power.
+
+        Raises:
+            InputError: seconds that are negative or not finite.
+        """
+        self._operations.wait(seconds)
+
+    def _age(self) -> bool:
+        """Let the cells show what time and readings have done to them; whether the circuit changed by it."""
+        aged = self._operations.age()
+        if aged:
+            self._circuit.cells_changed()
+        return aged
 
     def _settle(self) -> Record:
+        self._age()
         found = self._circuit.settle()
-        readings, saturated = self._adc.convert(found.volts[:, None, :], self._noise_rng)
+        self._has_settled = True
+        volts = self._operations.settled(self._held, found.volts[:, None, :])
+        readings, saturated = self._adc.convert(volts, self._noise_rng)
         return Record(readings, 0.0, 0.0, saturated, found.settled, found.residual)
 
     def _nudge(self, nudge: Nudge, plan: SamplingPlan) -> Record:
+        if self._age() and self._has_settled:
+            # The cells moved since the free phase: the state that the nudge starts from moved with them.
+            self._circuit.settle()
         period = self._circuit.nudge(nudge.amperes, plan)
-        readings, saturated = self._adc.convert(np.tile(period.volts, (1, plan.periods, 1)), self._noise_rng)
-        return Record(readings, plan.rate_hz, 0.0, saturated, period.settled, period.residual)
+        volts = self._operations.recorded(self._held, period.volts, plan)
+        readings, saturated = self._adc.convert(volts, self._noise_rng)
+        return Record(readings, plan.rate_hz, 0.0, saturated, period.settled, period.residual, period.kinked)
 
     def _products(self, coupling: str, volts: FloatArray) -> FloatArray:
-        return self._dac.convert(volts) @ self._arrays[coupling].weights() * self._scale.unit_siemens
+        held = self._dac.convert(volts)
+        self._operations.age((coupling,))
+        amperes = self._arrays[coupling].read(held).amperes
+        return self._operations.products(coupling, held, amperes)
 
     def _read_cells(self, coupling: str) -> FloatArray:
-        return self._arrays[coupling].devices.conductances
+        return self._operations.cells(coupling)
 
     def _write_cells(self, request: WriteRequest) -> WriteReport:
-        report = self._arrays[request.coupling].write(request)
+        report = self._operations.write(request)
+        self._has_settled = False
         self._circuit.cells_changed()
         return report
 
@@ -166,6 +226,7 @@ class _Memory(StateStore):
         return {
             "arrays": {name: array.snapshot() for name, array in device._arrays.items()},
             "noise": device._noise_rng.bit_generator.state,
+            "operations": device._operations.snapshot(),
         }
 
     def restore(self, snapshot: Snapshot) -> None:
@@ -173,6 +234,7 @@ class _Memory(StateStore):
         for name, array in device._arrays.items():
             array.restore(snapshot["arrays"][name])
         device._noise_rng.bit_generator.state = snapshot["noise"]
+        device._operations.restore(snapshot["operations"])
         device._circuit.cells_changed()
         device._safe_state()
 
@@ -188,13 +250,13 @@ class EmulatorBackend(Backend):
 
     def resolve(self, section: Mapping[str, Any], network: Network) -> dict[str, Any]:
         """Check the section and fill in defaults."""
-        return self._parse(section).model_dump(mode="json")
+        return self._parse(section, network).model_dump(mode="json")
 
     def build(self, section: Mapping[str, Any], network: Network, rng: np.random.Generator) -> EmulatedSubstrate:
         """The emulated device."""
-        return EmulatedSubstrate(network, self._parse(section), rng)
+        return EmulatedSubstrate(network, self._parse(section, network), rng)
 
-    def _parse(self, section: Mapping[str, Any]) -> EmulatorConfig:
+    def _parse(self, section: Mapping[str, Any], network: Network) -> EmulatorConfig:
         try:
             config = EmulatorConfig.model_validate(section)
         except ValidationError as error:
@@ -203,6 +265,7 @@ class EmulatorBackend(Backend):
             update_from_config(config.update)
         except InputError as error:
             raise InputError(f"substrate.update: {error}") from error
+        refuse_foreign(config, network)
         return config
 
 

@@ -121,11 +121,18 @@ class TiledPair:
             self._matrices[direction] = self._difference(self._siemens, self._cell, direction)
         return self._matrices[direction]
 
-    def read(self, volts: FloatArray, direction: Direction, start: tuple[CrossbarSolution, ...] = ()) -> PairRead:
-        """Currents at voltages (batch, driven)."""
+    def read(
+        self,
+        volts: FloatArray,
+        direction: Direction,
+        start: tuple[CrossbarSolution, ...] = (),
+        *,
+        digitise: bool = True,
+    ) -> PairRead:
+        """Currents at voltages (batch, driven); ``digitise``: whether converters round, where there are any."""
         parts, states = self._partial_sums(volts, direction, start)
         saturated = np.zeros(len(volts), dtype=np.bool_)
-        if self.digitised(direction):
+        if digitise and self.digitised(direction):
             converted, saturated = self._adc.convert(parts.transpose(1, 0, 2), _NO_NOISE)
             parts = converted.transpose(1, 0, 2)
         return PairRead(parts.sum(axis=0), saturated, states)

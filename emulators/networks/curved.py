@@ -1,0 +1,290 @@
+"""Current-mode networks whose arrays are no matrices: curved cells, with or without wires, or sums that are digitised.
+
+u = I(s) + drive and s = f(u), in activity units, I the currents that the arrays' own circuits give at activities s. As
+in ``equilibrium`` the dynamics du/dt = -u + I(f(u)) + drive choose the state: they are followed with error control (the
+Bogacki-Shampine pair, 1989) until it is near, and Newton's method takes it to the stated residual. Its Jacobian is made
+of the arrays' small-signal conductances, which hardly change on the way and are kept while it converges fast, and of
+the neurons' slopes, always those of the moment. Its eigenvalues decide whether the state is stable.
+
+Digitised sums make I a staircase: the dynamics are followed without its steps, and Newton's method then looks for the
+state on it, which can't be nearer to rest than the steps are high.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeAlias, final
+
+import numpy as np
+
+from emulators.arrays import DifferentialArray
+from emulators.crossbar import CrossbarSolution
+from emulators.networks.equilibrium import (
+    HANDOVER_RESIDUAL,
+    INTEGRATION_ERROR,
+    LARGEST_STEP,
+    RELATIVE_ERROR,
+    WANDERING,
+    Equilibrium,
+    Tolerance,
+)
+from emulators.networks.quasi_static import JUMP, PeriodicStates, predictors, visits
+from emulators.neurons import Neurons
+from substrate.arrays import BoolArray, FloatArray
+from substrate.contract import Direction, Scale
+from substrate.network import Network
+from substrate.tones import SamplingPlan
+
+NEWTON_STEPS = 30
+FAST = 0.1
+"""Ratio of successive residuals up to which Newton's method keeps its small-signal conductances."""
+
+States: TypeAlias = tuple[tuple[CrossbarSolution, ...], ...]
+"""The states of the tiles of every connection, to begin the next solution from; () is none."""
+
+
+@final
+@dataclass(frozen=True)
+class Connection:
+    """One array read in one direction: activities of ``source`` (and 1 on a bias line) to currents into ``target``.
+
+    ``source`` None: the held inputs.
+    """
+
+    array: DifferentialArray
+    direction: Direction
+    source: slice | None
+    target: slice
+    bias: bool
+
+
+@final
+class CurvedNetwork:
+    """The equations at fixed conductances.
+
+    Args:
+        network: topology.
+        arrays: by the name of their coupling.
+        neurons: of all free nodes.
+        scale: volts and siemens of a unit.
+    """
+
+    def __init__(
+        self, network: Network, arrays: Mapping[str, DifferentialArray], neurons: Neurons, scale: Scale
+    ) -> None:
+        self.node_count = network.node_count
+        self.neurons = neurons
+        self._scale = scale
+        everything = [
+            Connection(
+                arrays[c.name],
+                "forward",
+                c.source.nodes if c.source.start >= 0 else None,
+                c.target.nodes,
+                c.bias,
+            )
+            for c in (network.forward if network.feedback == "shared" else network.forward + network.backward)
+        ]
+        if network.feedback == "shared":
+            everything += [
+                Connection(arrays[c.name], "backward", c.target.nodes, c.source.nodes, bias=False)
+                for c in network.forward
+                if c.source.start >= 0
+            ]
+        self._held = [c for c in everything if c.source is None]
+        self._inner = [c for c in everything if c.source is not None]
+        self.rounding = sum(c.array.rounding_amperes(c.direction) for c in self._inner) / scale.unit_amperes
+        """Largest error of a node's current by digitised sums, activity units."""
+
+    def drive(self, inputs: FloatArray) -> tuple[FloatArray, BoolArray]:
+        """Currents (batch, node) of held activities (batch, input), and whether a tile's converter clipped (batch,)."""
+        out = np.zeros((len(inputs), self.node_count))
+        saturated = np.zeros(len(inputs), dtype=np.bool_)
+        for connection in self._held:
+            read = connection.array.read(self._line_volts(connection, inputs), connection.direction)
+            out[:, connection.target] += read.amperes / self._scale.unit_amperes
+            saturated |= read.saturated
+        return out, saturated
+
+    def currents(
+        self, s: FloatArray, states: States = (), *, digitise: bool = True
+    ) -> tuple[FloatArray, BoolArray, States]:
+        """Currents (batch, node) at activities (batch, node), whether a tile's converter clipped, and the states."""
+        out = np.zeros_like(s)
+        saturated = np.zeros(len(s), dtype=np.bool_)
+        left = []
+        for index, connection in enumerate(self._inner):
+            volts = self._line_volts(connection, s[:, connection.source])
+            start = states[index] if states else ()
+            read = connection.array.read(volts, connection.direction, start, digitise=digitise)
+            nodes = out[:, connection.target]
+            # A bias line that is read backwards takes current, which goes nowhere.
+            nodes += read.amperes[:, : nodes.shape[1]] / self._scale.unit_amperes
+            saturated |= read.saturated
+            left.append(read.states)
+        return out, saturated, tuple(left)
+
+    def small_signal(self, s: FloatArray, states: States) -> FloatArray:
+        """dI/ds, (batch, source node, target node), at the states that ``currents`` left."""
+        out = np.zeros((len(s), self.node_count, self.node_count))
+        for connection, left in zip(self._inner, states, strict=True):
+            volts = self._line_volts(connection, s[:, connection.source])
+            seen = connection.array.small_signal(volts, connection.direction, left)
+            block = out[:, connection.source, connection.target]
+            block += seen[:, : block.shape[1], : block.shape[2]] / self._scale.unit_siemens
+        return out
+
+    def _line_volts(self, connection: Connection, activities: FloatArray) -> FloatArray:
+        if connection.bias:
+            activities = np.concatenate([activities, np.ones((len(activities), 1))], axis=1)
+        return activities * self._scale.volts_per_unit
+
+
+def settle(network: CurvedNetwork, start: FloatArray, drive: FloatArray, tolerance: Tolerance) -> Equilibrium:
+    """Solve for the equilibria (batch, node) that the dynamics reach from ``start`` (batch, node).
+
+    The residual is that of the circuit solved anew, or the rounding of digitised sums where that is larger.
+
+    Raises:
+        ConvergenceError: the circuit of an array was not solved.
+    """
+    u = start.copy()
+    residual = np.full(len(u), np.inf)
+    settled = np.zeros(len(u), dtype=np.bool_)
+    goal = max(tolerance.residual, 2.0 * network.rounding)
+    todo = np.arange(len(u))
+    threshold = np.full(len(u), HANDOVER_RESIDUAL)
+    steps_left = tolerance.dynamic_steps
+    while len(todo) and steps_left > 0:
+        near_rest, near, used = _follow(network, u[todo], drive[todo], threshold[todo], steps_left)
+        steps_left -= max(used, 1)
+        found, reached, clipped, jacobian = _newton(network, near_rest, drive[todo], tolerance.residual)
+        moved = np.abs(found - near_rest).max(axis=1)
+        accepted = (reached <= goal) & (moved <= WANDERING * near + goal) & (near <= threshold[todo])
+        accepted &= _stable(network, found, jacobian)
+        done, rest = todo[accepted], ~accepted
+        u[done], residual[done], settled[done] = found[accepted], reached[accepted], ~clipped[accepted]
+        u[todo[rest]], residual[todo[rest]] = near_rest[rest], near[rest]
+        todo = todo[rest]
+        # A rejected state goes on by its own dynamics, to a tenth of the residual it had.
+        threshold[todo] = 0.1 * near[rest]
+    return Equilibrium(u, residual, settled)
+
+
+def response_matrix(network: CurvedNetwork, u: FloatArray) -> FloatArray:
+    """Small-signal weights dI/ds, (batch, source, target), at states (batch, node), the circuit solved anew."""
+    s = network.neurons.activity(u)
+    return network.small_signal(s, network.currents(s, digitise=False)[2])
+
+
+def nudged_period(
+    network: CurvedNetwork,
+    free: FloatArray,
+    drive: FloatArray,
+    nudge: FloatArray,
+    plan: SamplingPlan,
+    tolerance: Tolerance,
+) -> PeriodicStates:
+    """States over one period of ``drive + nudge cos(phase)`` from the crest on, followed from the free states.
+
+    As ``quasi_static.nudged_period``: outwards on both sides, each state predicted from those known.
+    """
+    values, index = plan.distinct()
+    order = visits(tuple(values))
+    mix = predictors(tuple(values), tangent=False)
+    states = np.empty((len(values), *free.shape))
+    states[values == 0.0] = free
+    worst = np.zeros(len(free))
+    unbroken = np.ones(len(free), dtype=np.bool_)
+    goal = max(tolerance.residual, 2.0 * network.rounding)
+    last = [free, free]
+    for visit, at in enumerate(order):
+        before = last[int(values[at] < 0.0)]
+        guess = mix[visit, 0] * free
+        for past in np.flatnonzero(mix[visit, 2 : visit + 2]):
+            guess += mix[visit, 2 + past] * states[order[past]]
+        # Behind a break no polynomial holds.
+        guess[~unbroken] = before[~unbroken]
+        target = drive + values[at] * nudge
+        found, residual, clipped, jacobian = _newton(network, guess, target, tolerance.residual)
+        smooth = (residual <= goal) & (np.abs(found - guess).max(axis=1) <= JUMP)
+        # An eigenvalue that crossed on the way is still across at the end, or the branch is the same again.
+        if visit >= len(order) - 2:
+            smooth &= _stable(network, found, jacobian)
+        rest = np.flatnonzero(~smooth)
+        if len(rest):
+            by_dynamics = settle(network, before[rest], target[rest], tolerance)
+            expected = np.abs(guess[rest] - before[rest]).max(axis=1)
+            same = np.abs(by_dynamics.u - guess[rest]).max(axis=1) <= JUMP + 2.0 * expected
+            found[rest], residual[rest] = by_dynamics.u, by_dynamics.residual
+            smooth[rest] = same & by_dynamics.settled
+        states[at] = last[int(values[at] < 0.0)] = found
+        worst = np.maximum(worst, residual)
+        unbroken &= smooth & ~clipped
+    return PeriodicStates(states[index].transpose(1, 0, 2), worst, unbroken)
+
+
+def _follow(
+    network: CurvedNetwork, u: FloatArray, drive: FloatArray, threshold: FloatArray, most_steps: int
+) -> tuple[FloatArray, FloatArray, int]:
+    """Follow the dynamics until every residual is under its threshold: states, residuals, steps used."""
+    states: States = ()
+
+    def force_at(u: FloatArray) -> FloatArray:
+        nonlocal states
+        currents, _, states = network.currents(network.neurons.activity(u), states, digitise=False)
+        return currents + drive - u
+
+    force = force_at(u)
+    step = np.full((len(u), 1), 0.25)
+    for used in range(most_steps + 1):
+        here = np.abs(force).max(axis=1)
+        if used == most_steps or (here <= threshold).all():
+            break
+        second = force_at(u + (0.5 * step) * force)
+        third = force_at(u + (0.75 * step) * second)
+        after = u + step * (2.0 / 9.0 * force + 1.0 / 3.0 * second + 4.0 / 9.0 * third)
+        at_end = force_at(after)
+        deviation = -5.0 / 72.0 * force + 1.0 / 12.0 * second + 1.0 / 9.0 * third - 0.125 * at_end
+        error = step[:, 0] * np.abs(deviation).max(axis=1)
+        # States that wait for the others may sit at rest, where no relative error can be kept.
+        allowed = np.minimum(INTEGRATION_ERROR, RELATIVE_ERROR * np.maximum(here, threshold))
+        taken = (error <= allowed)[:, None]
+        u, force = np.where(taken, after, u), np.where(taken, at_end, force)
+        factor = 0.9 * np.cbrt(allowed / np.maximum(error, np.finfo(float).tiny))
+        step = np.minimum(step * np.clip(factor, 0.2, 4.0)[:, None], LARGEST_STEP)
+    return u, here, used
+
+
+def _newton(
+    network: CurvedNetwork, u: FloatArray, drive: FloatArray, residual: float
+) -> tuple[FloatArray, FloatArray, BoolArray, FloatArray]:
+    """Newton's method: best states, their residuals, whether a converter clipped there, and dI/ds last used."""
+    best = u.copy()
+    reached = np.full(len(u), np.inf)
+    clipped = np.zeros(len(u), dtype=np.bool_)
+    jacobian = np.zeros(0)
+    states: States = ()
+    identity = np.eye(network.node_count)
+    for _ in range(NEWTON_STEPS):
+        s = network.neurons.activity(u)
+        currents, saturated, states = network.currents(s, states)
+        force = currents + drive - u
+        here = np.abs(force).max(axis=1)
+        better = here < reached
+        fast = (here <= residual) | (here <= FAST * reached)
+        best[better], reached[better], clipped[better] = u[better], here[better], saturated[better]
+        if jacobian.size and (reached <= residual).all():
+            break
+        if jacobian.size and not better.any():
+            break
+        if not jacobian.size or not fast.all():
+            jacobian = network.small_signal(s, states)
+        system = identity - (jacobian * network.neurons.slope(u)[:, :, None]).transpose(0, 2, 1)
+        u = u + np.linalg.solve(system, force[:, :, None])[:, :, 0]
+    return best, reached, clipped, jacobian
+
+
+def _stable(network: CurvedNetwork, u: FloatArray, jacobian: FloatArray) -> BoolArray:
+    """Whether linearised dynamics die out at states (batch, node)."""
+    growth = np.linalg.eigvals((jacobian * network.neurons.slope(u)[:, :, None]).transpose(0, 2, 1)).real
+    return np.asarray(growth.max(axis=1) < 1.0)

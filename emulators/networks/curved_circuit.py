@@ -1,0 +1,109 @@
+"""The current-mode family on arrays that are no matrices (``curved``), at every phase's own equilibrium."""
+
+from collections.abc import Mapping
+from typing import final
+
+import numpy as np
+
+from emulators.arrays import DifferentialArray
+from emulators.networks.circuit import Circuit, Period, Settled
+from emulators.networks.curved import CurvedNetwork, nudged_period, response_matrix, settle
+from emulators.networks.equilibrium import Tolerance
+from emulators.neurons import Neurons
+from substrate.arrays import BoolArray, FloatArray
+from substrate.contract import Scale
+from substrate.errors import InputError
+from substrate.network import Network
+from substrate.tones import SamplingPlan
+
+
+@final
+class CurvedCircuit(Circuit):
+    """Layers of amplifier neurons at virtual grounds, joined by arrays of curved cells or digitised tiles.
+
+    For cells i = g phi(v) the derivative of a current with respect to a conductance is phi(v_j), where learning rules
+    that multiply the measured activity take v_j: their direction differs from the gradient by the curvature of the law
+    within the range of the activities.
+
+    Args:
+        network: topology.
+        arrays: by the name of their coupling.
+        neurons: of all free nodes.
+        scale: volts and siemens of a unit.
+        tolerance: of every equilibrium.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        arrays: Mapping[str, DifferentialArray],
+        neurons: Neurons,
+        scale: Scale,
+        tolerance: Tolerance,
+    ) -> None:
+        self._network, self._arrays, self._neurons = network, arrays, neurons
+        self._scale = scale
+        self._tolerance = tolerance
+        self._equations: CurvedNetwork | None = None
+        self._inputs = np.zeros((0, network.input_size))
+        self._drive: FloatArray | None = None
+        self._clipped: BoolArray = np.zeros(0, dtype=np.bool_)
+        self._free: FloatArray | None = None
+        self._settled: BoolArray = np.zeros(0, dtype=np.bool_)
+
+    def cells_changed(self) -> None:
+        """Forget what was derived from the cells."""
+        self._equations = self._drive = self._free = None
+
+    def hold(self, volts: FloatArray) -> None:
+        """Hold inputs."""
+        self._inputs = volts
+        self._drive = self._free = None
+
+    def release(self) -> None:
+        """Hold nothing."""
+        self.hold(np.zeros((0, self._network.input_size)))
+
+    def settle(self) -> Settled:
+        """The free state from rest, u = 0."""
+        drive = self._held_drive()
+        found = settle(self.equations(), np.zeros_like(drive), drive, self._tolerance)
+        self._free, self._settled = found.u, found.settled & ~self._clipped
+        return Settled(self._volts(found.u), found.residual, self._settled)
+
+    def nudge(self, amperes: FloatArray, plan: SamplingPlan) -> Period:
+        """The quasi-static response."""
+        free = self._settled_state("nudge")
+        if len(amperes) != len(free):
+            raise InputError(f"nudge: expected a batch of {len(free)}, got {len(amperes)}")
+        peak = amperes / self._scale.unit_amperes
+        period = nudged_period(self.equations(), free, self._held_drive(), peak, plan, self._tolerance)
+        return Period(self._volts(period.u), period.residual, period.unbroken & self._settled)
+
+    def adjoint(self, values: FloatArray) -> FloatArray:
+        """chi^T y = (1 - D W^T)^-1 D y with D = diag f' and W = dI/ds, of the small-signal conductances."""
+        free = self._settled_state("adjoint")
+        slope = self._neurons.slope(free)
+        weights = response_matrix(self.equations(), free)
+        system = np.eye(self._network.node_count) - slope[:, :, None] * weights
+        solved = np.linalg.solve(system, (slope * values)[:, :, None])[:, :, 0]
+        return np.asarray(solved / self._scale.unit_siemens)
+
+    def equations(self) -> CurvedNetwork:
+        """The equations at the present conductances, in activity units."""
+        if self._equations is None:
+            self._equations = CurvedNetwork(self._network, self._arrays, self._neurons, self._scale)
+        return self._equations
+
+    def _settled_state(self, purpose: str) -> FloatArray:
+        if self._free is None:
+            raise InputError(f"{purpose}: the free phase has not settled; call settle() after hold()")
+        return self._free
+
+    def _volts(self, u: FloatArray) -> FloatArray:
+        return self._neurons.activity(u) * self._scale.volts_per_unit
+
+    def _held_drive(self) -> FloatArray:
+        if self._drive is None:
+            self._drive, self._clipped = self.equations().drive(self._inputs / self._scale.volts_per_unit)
+        return self._drive
