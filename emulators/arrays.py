@@ -39,6 +39,7 @@ class DifferentialArray:
         devices: the cells.
         aging: what time and readings do to them; ``age`` lets it act.
         meter: of the power that flows into the array.
+        now_siemens: ``conductances`` as of the last write, or the last time that cells aged.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class DifferentialArray:
         self.aging = Aging(self.devices, surroundings)
         self.meter = PowerMeter(wires, cells.cell(), tiles)
         self._writes_since_refresh = 0
-        self._seen_siemens = self.conductances
+        self._seen_siemens = self.now_siemens = self.conductances
         self._circuit = TiledPair(self._seen_siemens, wires, cells.cell(), tiles)
         self._weights: dict[Direction, FloatArray] = {}
 
@@ -145,7 +146,7 @@ class DifferentialArray:
     def _changed(self) -> None:
         self._writes_since_refresh += 1
         refresh = self._wires.refresh
-        now = self.conductances
+        now = self.now_siemens = self.conductances
         if refresh == "every_write":
             due = True
         elif refresh >= 1:
@@ -182,3 +183,4 @@ class DifferentialArray:
         self._rng.bit_generator.state = snapshot["generator"]
         self._writes_since_refresh = int(snapshot["writes_since_refresh"])
         self._see(snapshot["seen_siemens"])
+        self.now_siemens = self.conductances

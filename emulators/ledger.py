@@ -20,7 +20,7 @@ from substrate.arrays import FloatArray, IntArray
 from substrate.contract import Snapshot
 from substrate.errors import InputError
 from substrate.ledger import Ledger
-from substrate.network import Network
+from substrate.network import Coupling, Network
 from substrate.tones import SamplingPlan
 
 WIRE_REFRESH = 0.05
@@ -67,8 +67,9 @@ class PowerMeter:
         self._cell = cell or OhmicCell()
         self._tiles = tiles
         self._of: FloatArray | None = None
-        self._linear = self._sum = self._row_sums = self._column_sums = np.zeros(0)
+        self._linear = np.zeros((1, 1, 1))
         self._is_linear = True
+        self._admittances: dict[tuple[bool, bool], FloatArray] = {}
         self._calibrated: FloatArray | None = None
         self._corrections: dict[tuple[bool, bool], FloatArray] = {}
 
@@ -84,40 +85,62 @@ class PowerMeter:
             InputError: neither rows nor columns.
         """
         if siemens is not self._of:
-            self._of = siemens
-            linear = self._cell.linear_conductances(siemens)
-            self._is_linear = linear is not None
-            self._linear = siemens if linear is None else linear
-            self._sum = self._linear.sum(axis=0)
-            self._row_sums, self._column_sums = self._sum.sum(axis=1), self._sum.sum(axis=0)
-        driven = [volts for volts in (rows, columns) if volts is not None]
-        if not driven:
+            self._see(siemens)
+        if rows is not None and columns is not None:
+            volts = np.concatenate([rows, columns], axis=1)
+        elif rows is not None:
+            volts = rows
+        elif columns is not None:
+            volts = columns
+        else:
             raise InputError("rows, columns: expected the volts of either, or both")
-        watts = self._cells(rows, columns)
-        wires = self._wires
-        if wires.segment_ohms or wires.source_ohms or wires.sense_ohms:
-            volts = driven[0] if len(driven) == 1 else np.concatenate(driven, axis=1)
-            correction = self._correction(rows is not None, columns is not None)
-            watts += float(np.sum((volts @ correction) * volts))
+        sides = rows is not None, columns is not None
+        if not self._is_linear:
+            watts = self._curved(rows, columns)
+            if not self._ideal:
+                watts += _quadratic(self._correction(*sides), volts)
+        elif self._ideal and not all(sides):
+            sums = self._linear.sum(axis=(0, 2) if sides[0] else (0, 1))
+            watts = float(np.einsum("vi,vi->i", volts, volts) @ sums)
+        else:
+            if sides not in self._admittances:
+                self._admittances[sides] = self._admittance(*sides)
+            watts = _quadratic(self._admittances[sides], volts)
         # Rounding of a difference of large terms.
         return max(watts, 0.0)
 
-    def _cells(self, rows: FloatArray | None, columns: FloatArray | None) -> float:
+    @property
+    def _ideal(self) -> bool:
+        return not (self._wires.segment_ohms or self._wires.source_ohms or self._wires.sense_ohms)
+
+    def _see(self, siemens: FloatArray) -> None:
+        self._of = siemens
+        linear = self._cell.linear_conductances(siemens)
+        self._is_linear = linear is not None
+        self._linear = siemens if linear is None else linear
+        self._admittances = {}
+        if self._calibrated is not None:
+            moved = (self._linear - self._calibrated).ravel()
+            first = self._calibrated.ravel()
+            if moved @ moved > WIRE_REFRESH**2 * (first @ first):
+                self._calibrated = None
+                self._corrections = {}
+
+    def _admittance(self, rows: bool, columns: bool) -> FloatArray:
+        """Of the driven ports, siemens: bare cells as they are now, and the share of wires."""
+        total = self._linear.sum(axis=0)
+        admittance = _bare(total) if rows and columns else np.diag(total.sum(axis=1 if rows else 0))
+        return admittance if self._ideal else admittance + self._correction(rows, columns)
+
+    def _curved(self, rows: FloatArray | None, columns: FloatArray | None) -> float:
         """What bare cells take at the voltages of their lines."""
-        if self._is_linear:
-            watts = 0.0
-            if rows is not None:
-                watts += float(np.einsum("vi,vi->i", rows, rows) @ self._row_sums)
-            if columns is not None:
-                watts += float(np.einsum("vj,vj->j", columns, columns) @ self._column_sums)
-            if rows is not None and columns is not None:
-                watts -= 2.0 * float(np.sum((rows @ self._sum) * columns))
-            return watts
         if isinstance(self._cell, MemristorLaw):
             if columns is None and rows is not None:
-                return float(np.sum(rows * self._cell.current(rows, 1.0), axis=0) @ self._row_sums)
+                current = rows * self._cell.current(rows, 1.0)
+                return float(current.sum(axis=0) @ self._linear.sum(axis=(0, 2)))
             if rows is None and columns is not None:
-                return float(np.sum(-columns * self._cell.current(-columns, 1.0), axis=0) @ self._column_sums)
+                current = -columns * self._cell.current(-columns, 1.0)
+                return float(current.sum(axis=0) @ self._linear.sum(axis=(0, 1)))
         vectors = len(rows if rows is not None else columns if columns is not None else ())
         step = max(1, CELLS_AT_ONCE // self._linear.size)
         watts = 0.0
@@ -131,11 +154,10 @@ class PowerMeter:
 
     def _correction(self, rows: bool, columns: bool) -> FloatArray:
         """What wires and terminations add to the admittance of the driven ports (driven, driven), siemens."""
-        now, calibrated = self._linear, self._calibrated
-        if calibrated is None or np.linalg.norm(now - calibrated) > WIRE_REFRESH * np.linalg.norm(calibrated):
-            self._calibrated = calibrated = now
-            self._corrections = {}
+        if self._calibrated is None:
+            self._calibrated = self._linear
         if (rows, columns) not in self._corrections:
+            calibrated = self._calibrated
             _, row_count, column_count = calibrated.shape
             tiles = self._tiles or TilesConfig(rows=row_count, columns=column_count)
             total = np.zeros((row_count + column_count,) * 2)
@@ -155,9 +177,6 @@ class PowerMeter:
         wires = self._wires
         count = siemens.shape[0]
         admittance = Crossbar(siemens, wires.segment_ohms, wires.segment_ohms, tolerance=1e-8).port_admittance()
-        ideal = np.diag(np.concatenate([siemens.sum(axis=1), siemens.sum(axis=0)]))
-        ideal[:count, count:] = -siemens
-        ideal[count:, :count] = -siemens.T
         if not (rows and columns):
             # Ports at V behind T: I = Y (V - T I), so I = (1 + Y T)^-1 Y V.
             row_ohms, column_ohms = wires.source_ohms, wires.sense_ohms
@@ -165,7 +184,7 @@ class PowerMeter:
                 row_ohms, column_ohms = column_ohms, row_ohms
             behind = np.concatenate([np.full(count, row_ohms), np.full(siemens.shape[1], column_ohms)])
             admittance = np.linalg.solve(np.eye(len(behind)) + admittance * behind, admittance)
-        return np.asarray(admittance - ideal)
+        return np.asarray(admittance - _bare(siemens))
 
     def snapshot(self) -> Snapshot:
         """What the wires' share was computed for."""
@@ -176,6 +195,20 @@ class PowerMeter:
         self._calibrated = snapshot["calibrated"]
         self._corrections = {}
         self._of = None
+
+
+def _bare(siemens: FloatArray) -> FloatArray:
+    """Admittance of all ports, rows first, of cells without wires."""
+    count = siemens.shape[0]
+    out = np.diag(np.concatenate([siemens.sum(axis=1), siemens.sum(axis=0)]))
+    out[:count, count:] = -siemens
+    out[count:, :count] = -siemens.T
+    return out
+
+
+def _quadratic(matrix: FloatArray, volts: FloatArray) -> float:
+    """Sum of v^T M v over vectors."""
+    return float(np.vdot(volts @ matrix, volts))
 
 
 @final
@@ -201,12 +234,11 @@ def line_drives(network: Network, inputs: FloatArray, nodes: FloatArray, volts_p
         volts_per_unit: volts of an activity of one.
     """
     times = nodes.shape[1]
-    flat = nodes.reshape(-1, nodes.shape[2]) / volts_per_unit
+    flat = nodes.reshape(-1, nodes.shape[2])
     for coupling in network.arrays:
         held = coupling.source.start < 0
-        source = inputs / volts_per_unit if held else flat[:, coupling.source.nodes]
-        rows = coupling.lines(source) * volts_per_unit
-        columns = flat[:, coupling.target.nodes] * volts_per_unit
+        rows = _row_volts(coupling, inputs if held else flat[:, coupling.source.nodes], volts_per_unit)
+        columns = flat[:, coupling.target.nodes]
         if network.resistive:
             if held and times > 1:
                 rows = np.repeat(rows, times, axis=0)
@@ -217,6 +249,17 @@ def line_drives(network: Network, inputs: FloatArray, nodes: FloatArray, volts_p
         yield Drive(coupling.name, rows, None, share if held else share / times)
         if both_ways:
             yield Drive(coupling.name, None, columns, share / times)
+
+
+def _row_volts(coupling: Coupling, source: FloatArray, volts_per_unit: float) -> FloatArray:
+    """``Coupling.lines`` in volts."""
+    rows = np.empty((len(source), coupling.shape[0]))
+    size = coupling.source.size
+    for index, sign in enumerate(coupling.line_signs):
+        np.multiply(source, sign * coupling.gain, out=rows[:, index * size : (index + 1) * size])
+    for index, activity in enumerate(coupling.bias_lines):
+        rows[:, coupling.source_lines + index] = activity * volts_per_unit
+    return rows
 
 
 @final
@@ -266,10 +309,10 @@ class EnergyMeter:
         for drive in line_drives(self._network, inputs, nodes, self._volts_per_unit):
             array = self._arrays[drive.array]
             watts[drive.array] += drive.weight * array.meter.watts(array.seen_siemens, drive.rows, drive.columns)
+        powers = np.fromiter(watts.values(), dtype=np.float64, count=len(watts))
         samples = len(nodes)
         for activity, seconds in (("settle", settle_seconds), ("read", read_seconds)):
-            for name, power in watts.items():
-                self.ledger.book(name, activity, power * seconds, samples * seconds)
+            self.ledger.book_arrays(activity, powers * seconds, samples * seconds)
             self._elapse(activity, samples * seconds)
         return samples * (settle_seconds + read_seconds)
 

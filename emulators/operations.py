@@ -117,10 +117,10 @@ class Operations:
         self.age((request.coupling,))
         if request.pulses is None:
             return array.write(request)
-        before = array.conductances
+        before = array.now_siemens
         report = array.write(request)
         counts = np.asarray(request.pulses)
-        self._pass(self._meter.written(request.coupling, counts, before, array.conductances, report.pulses), 0)
+        self._pass(self._meter.written(request.coupling, counts, before, array.now_siemens, report.pulses), 0)
         return report
 
     def wait(self, seconds: float) -> None:

@@ -1,5 +1,6 @@
 """What running a device has cost: joules and seconds by part and activity, pulses by array."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, final
 
@@ -70,16 +71,30 @@ class Ledger:
         column = self._column(activity)
         if part not in self.parts:
             raise InputError(f"part: expected one of {', '.join(self.parts)}, got {part!r}")
-        for name, amount in (("joules", joules), ("seconds", seconds), ("pulses", pulses)):
-            if not (np.isfinite(amount) and amount >= 0):
-                raise InputError(f"{name}: expected a finite number >= 0, got {amount!r}")
         row = self.parts.index(part)
-        self._joules[row, column] += joules
-        self._seconds[row, column] += seconds
+        for name, amount in (("joules", joules), ("seconds", seconds), ("pulses", pulses)):
+            if not (math.isfinite(amount) and amount >= 0):
+                raise InputError(f"{name}: expected a finite number >= 0, got {amount!r}")
         if pulses:
             if row >= len(self.arrays):
                 raise InputError(f"pulses: {part} is no array")
             self._pulses[row] += pulses
+        self._joules[row, column] += joules
+        self._seconds[row, column] += seconds
+
+    def book_arrays(self, activity: str, joules: FloatArray, seconds: float) -> None:
+        """Add what all arrays spent side by side: (array,) joules, and the seconds that each was busy.
+
+        Raises:
+            InputError: an unknown activity, an amount that is negative or not finite.
+        """
+        column = self._column(activity)
+        if joules.shape != (len(self.arrays),) or not (math.isfinite(joules.sum()) and joules.min(initial=0.0) >= 0):
+            raise InputError(f"joules: expected {len(self.arrays)} finite numbers >= 0, got {joules}")
+        if not (math.isfinite(seconds) and seconds >= 0):
+            raise InputError(f"seconds: expected a finite number >= 0, got {seconds!r}")
+        self._joules[: len(joules), column] += joules
+        self._seconds[: len(joules), column] += seconds
 
     def elapse(self, activity: str, seconds: float) -> None:
         """Let the device's clock run.
@@ -87,7 +102,7 @@ class Ledger:
         Raises:
             InputError: an unknown activity, seconds that are negative or not finite.
         """
-        if not (np.isfinite(seconds) and seconds >= 0):
+        if not (math.isfinite(seconds) and seconds >= 0):
             raise InputError(f"seconds: expected a finite number >= 0, got {seconds!r}")
         self._elapsed[self._column(activity)] += seconds
 

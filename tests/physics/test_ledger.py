@@ -1,0 +1,281 @@
+"""The ledger of energy and time against the circuit, its own durations, and the pulses of the cells."""
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from emulators.config import EmulatorConfig, TilesConfig, WiresConfig
+from emulators.crossbar import Crossbar, CrossbarSolution
+from emulators.crossbar_lines import Lines
+from emulators.ledger import PowerMeter
+from emulators.memristors.sinh import SinhCell
+from emulators.memristors.transistor import TransistorCell
+from emulators.substrate import EmulatedSubstrate
+from substrate.capabilities import Nudge, WriteRequest
+from substrate.errors import InputError
+from substrate.ledger import ACTIVITIES, Ledger
+from substrate.network import Network
+from substrate.tones import SamplingPlan
+
+PLAN = SamplingPlan(frequency_hz=1000.0, harmonics=3, samples_per_period=12, periods=2)
+WIRES = WiresConfig(segment_ohms=20.0, source_ohms=150.0, sense_ohms=70.0)
+
+
+def _siemens(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    return 10.0 ** rng.uniform(-6.0, -4.0, shape)
+
+
+def _dissipated(solution: CrossbarSolution, wires: WiresConfig) -> float:
+    """What cells, segments and terminations turn into heat, node by node, for one vector; rows driven."""
+    word, bit = solution.wordline_voltages, solution.bitline_voltages
+    into_rows, into_columns = -solution.wordline_currents, solution.bitline_currents
+    heat = float(np.sum(solution.cell_voltages * solution.cell_currents))
+    heat += float(np.sum(np.diff(word, axis=1) ** 2 + 0.0)) / wires.segment_ohms
+    heat += float(np.sum(np.diff(bit, axis=0) ** 2)) / wires.segment_ohms
+    # The segment between port and first cell, and the termination behind it, carry the port's current.
+    heat += float(np.sum(into_rows**2)) * (wires.segment_ohms + wires.source_ohms)
+    heat += float(np.sum(into_columns**2)) * (wires.segment_ohms + wires.sense_ohms)
+    return heat
+
+
+@given(seed=st.integers(0, 2**32 - 1), rows=st.integers(1, 9), columns=st.integers(1, 9))
+@settings(max_examples=25, deadline=None)
+def test_metered_power_is_the_heat_of_cells_wires_and_terminations(seed: int, rows: int, columns: int) -> None:
+    rng = np.random.default_rng(seed)
+    siemens = _siemens(rng, (2, rows, columns))
+    volts = rng.uniform(-0.2, 0.2, (3, rows))
+    heat = 0.0
+    for polarity, vector in itertools.product(siemens, volts):
+        crossbar = Crossbar(polarity, WIRES.segment_ohms, WIRES.segment_ohms, WIRES.source_ohms, WIRES.sense_ohms)
+        solution = crossbar.solve(vector)
+        one = _dissipated(solution, WIRES)
+        assert one == pytest.approx(float(-solution.wordline_currents @ vector), rel=1e-6)
+        heat += one
+    assert PowerMeter(WIRES).watts(siemens, volts, None) == pytest.approx(heat, rel=1e-6)
+
+
+def test_power_of_columns_and_of_both_sides_is_that_of_the_ports() -> None:
+    rng = np.random.default_rng(5)
+    siemens = _siemens(rng, (1, 6, 4))
+    rows, columns = rng.uniform(-0.2, 0.2, (2, 6)), rng.uniform(-0.2, 0.2, (2, 4))
+    crossbar = Crossbar(siemens[0], 20.0, 20.0, 150.0, 70.0)
+    back = crossbar.solve(columns, Lines.backward(6, 4))
+    expected = -float(np.sum(back.bitline_currents * columns))
+    assert PowerMeter(WIRES).watts(siemens, None, columns) == pytest.approx(expected, rel=1e-6)
+    bare = Crossbar(siemens[0], 20.0, 20.0)
+    both = bare.solve(np.concatenate([rows, columns], axis=1), Lines.all_driven(6, 4))
+    expected = -float(np.sum(both.wordline_currents * rows) + np.sum(both.bitline_currents * columns))
+    assert PowerMeter(WIRES).watts(siemens, rows, columns) == pytest.approx(expected, rel=1e-6)
+    ideal = float(np.sum(siemens[0] * (rows[:, :, None] - columns[:, None, :]) ** 2))
+    assert PowerMeter(WiresConfig()).watts(siemens, rows, columns) == pytest.approx(ideal, rel=1e-12)
+
+
+def test_power_of_tiles_is_the_sum_over_tiles() -> None:
+    rng = np.random.default_rng(6)
+    siemens, volts = _siemens(rng, (2, 7, 5)), rng.uniform(-0.2, 0.2, (4, 7))
+    expected = sum(
+        PowerMeter(WIRES).watts(siemens[:, top : top + 3, left : left + 4], volts[:, top : top + 3], None)
+        for top, left in itertools.product((0, 3, 6), (0, 4))
+    )
+    tiled = PowerMeter(WIRES, tiles=TilesConfig(rows=3, columns=4))
+    assert tiled.watts(siemens, volts, None) == pytest.approx(expected, rel=1e-12)
+
+
+def test_wires_stay_right_to_second_order_while_cells_move() -> None:
+    rng = np.random.default_rng(7)
+    siemens, volts = _siemens(rng, (2, 12, 10)), rng.uniform(-0.2, 0.2, (4, 12))
+    meter = PowerMeter(WiresConfig(segment_ohms=5.0))
+    meter.watts(siemens, volts, None)
+    moved = siemens * np.exp(0.03 * rng.standard_normal(siemens.shape))
+    exact = PowerMeter(WiresConfig(segment_ohms=5.0)).watts(moved, volts, None)
+    assert meter.watts(moved, volts, None) == pytest.approx(exact, rel=1e-3)
+    far = siemens[:, ::-1].copy()
+    exact = PowerMeter(WiresConfig(segment_ohms=5.0)).watts(far, volts, None)
+    assert meter.watts(far, volts, None) == pytest.approx(exact, rel=1e-12)
+
+
+@pytest.mark.parametrize("cell", [SinhCell(alpha=3.0), TransistorCell()])
+def test_power_of_curved_cells_is_that_of_the_solved_array(cell: Any) -> None:
+    rng = np.random.default_rng(8)
+    siemens, volts = _siemens(rng, (1, 5, 4)), rng.uniform(-0.2, 0.2, (3, 5))
+    crossbar = Crossbar(siemens[0], 0.0, 0.0, cell=cell)
+    expected = -float(np.sum(crossbar.solve(volts).wordline_currents * volts))
+    assert PowerMeter(WiresConfig(), cell).watts(siemens, volts, None) == pytest.approx(expected, rel=1e-8)
+    columns = rng.uniform(-0.2, 0.2, (3, 4))
+    back = crossbar.solve(columns, Lines.backward(5, 4))
+    expected = -float(np.sum(back.bitline_currents * columns))
+    assert PowerMeter(WiresConfig(), cell).watts(siemens, None, columns) == pytest.approx(expected, rel=1e-8)
+
+
+def _device(network: Network, seed: int = 0, **section: Any) -> EmulatedSubstrate:
+    config = EmulatorConfig.model_validate({"backend": "emulator", **section})
+    return EmulatedSubstrate(network, config, np.random.default_rng(seed))
+
+
+def _program(device: EmulatedSubstrate, seed: int = 1) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    cells = {}
+    for coupling in device.network.arrays:
+        cells[coupling.name] = rng.uniform(4e-5, 6e-5, coupling.cell_shape)
+        device.write_cells(WriteRequest(coupling.name, target_siemens=cells[coupling.name]))
+    return cells
+
+
+@pytest.mark.parametrize("feedback", ["separate", "shared"])
+def test_records_cost_power_times_duration(feedback: Any) -> None:
+    network = Network((3, 4, 2), feedback=feedback)
+    operation = {"settle_seconds": 3e-6, "reading_seconds": 2e-6, "neuron_watts": 1e-5}
+    device = _device(network, operation=operation)
+    inputs = np.random.default_rng(2).uniform(-0.2, 0.2, (5, 3))
+    with device:
+        cells = _program(device)
+        device.hold(inputs)
+        free = device.settle().volts
+        ledger = device.ledger
+        assert ledger is not None
+        settled = ledger.joules
+        amperes = np.zeros((5, network.node_count))
+        amperes[:, network.output.nodes] = 2e-6
+        record = device.nudge(Nudge(amperes), PLAN).volts
+        nudged = ledger.joules - settled
+
+    def watts(name: str, nodes: np.ndarray) -> float:
+        """Summed over the batch, mean over time."""
+        coupling = network.array(name)
+        total = cells[name].sum(axis=0)
+        source = np.repeat(inputs[:, None], nodes.shape[1], axis=1)
+        if coupling.source.start >= 0:
+            source = nodes[..., coupling.source.nodes]
+        bias = np.full((*source.shape[:2], len(coupling.bias_lines)), 0.2)
+        rows = np.concatenate([source, bias], axis=-1)
+        power = np.sum(rows**2 @ total.sum(axis=1), axis=0).mean()
+        if feedback == "shared" and coupling.source.start >= 0:
+            columns = nodes[..., coupling.target.nodes]
+            power = 0.5 * power + 0.5 * np.sum(columns**2 @ total.sum(axis=0), axis=0).mean()
+        return float(power)
+
+    for row, name in enumerate(ledger.arrays):
+        free_watts, record_watts = watts(name, free), watts(name, record)
+        np.testing.assert_allclose(settled[row], [3e-6 * free_watts, 2e-6 * free_watts, 0, 0], rtol=1e-9)
+        np.testing.assert_allclose(nudged[row], [3e-6 * record_watts, 2e-3 * record_watts, 0, 0], rtol=1e-9)
+    static = 1e-5 * network.node_count * 5 * np.array([3e-6 + 3e-6, 2e-6 + 2e-3, 0, 0])
+    np.testing.assert_allclose(ledger.joules[-1], static, rtol=1e-12)
+    np.testing.assert_allclose(ledger.elapsed_seconds, 5 * np.array([6e-6, 2e-6 + 2e-3, 0, 0]), rtol=1e-12)
+    assert ledger.energy_joules == pytest.approx(ledger.joules.sum())
+    assert ledger.device_seconds == pytest.approx(ledger.elapsed_seconds.sum())
+
+
+def test_power_of_a_settled_network_is_that_of_its_solved_arrays() -> None:
+    network = Network((6, 5, 3))
+    wires = {"segment_ohms": 10.0, "source_ohms": 50.0, "sense_ohms": 30.0}
+    device = _device(network, wires=wires, operation={"settle_seconds": 0.0, "reading_seconds": 1.0})
+    inputs = np.random.default_rng(3).uniform(-0.2, 0.2, (4, 6))
+    with device:
+        cells = _program(device)
+        device.hold(inputs)
+        nodes = device.settle().volts[:, 0]
+        ledger = device.ledger
+    assert ledger is not None
+    hidden, output = nodes[:, :5], nodes[:, 5:]
+    bias = np.full((4, 1), 0.2)
+    driven = {
+        "input-hidden1": np.hstack([inputs, bias]),
+        "hidden1-output": np.hstack([hidden, bias]),
+        "output-hidden1": output,
+    }
+    for row, name in enumerate(ledger.arrays):
+        power = 0.0
+        for polarity in cells[name]:
+            solution = Crossbar(polarity, 10.0, 10.0, 50.0, 30.0).solve(driven[name])
+            power -= float(np.sum(solution.wordline_currents * driven[name]))
+        assert ledger.joules[row, 1] == pytest.approx(power, rel=1e-6)
+
+
+def test_pulses_cost_volts_squared_times_conductance_times_width() -> None:
+    update = {"law": "constant", "step": 1e-6}
+    operation = {"pulse_volts": 1.2, "pulse_seconds": 2e-7}
+    device = _device(Network((3, 2)), update=update, operation=operation, cells={"stuck": 0.2})
+    lines = _device(Network((3, 2)), update=update, operation={**operation, "pulses_at_once": "line"})
+    counts = np.random.default_rng(4).integers(-9, 10, (2, 4, 2))
+    for one in (device, lines):
+        with one:
+            before = one.read_cells("input-output")
+            reading_seconds = one.ledger.device_seconds if one.ledger else 0.0
+            one.write_cells(WriteRequest("input-output", pulses=counts))
+            ledger = one.ledger
+            assert ledger is not None
+            # Steps of a millionth: the conductance is that of before.
+            expected = 1.2**2 * 2e-7 * float(np.sum(np.abs(counts) * before))
+            assert ledger.joules[0, 2] == pytest.approx(expected, rel=1e-4)
+            slots = np.abs(counts) if one is device else np.abs(counts).max(axis=(0, 2))
+            assert ledger.elapsed_seconds[2] == pytest.approx(2e-7 * slots.sum(), rel=1e-12)
+            assert ledger.device_seconds == pytest.approx(reading_seconds + 2e-7 * slots.sum(), rel=1e-12)
+            assert ledger.pulses == {"input-output": int(one._arrays["input-output"].devices.pulses.sum())}
+
+
+def test_reading_cells_and_products() -> None:
+    operation = {"reading_volts": 0.1, "reading_seconds": 2e-6}
+    device = _device(Network((3, 2)), operation=operation)
+    with device:
+        cells = _program(device)["input-output"]
+        device.read_cells("input-output")
+        ledger = device.ledger
+        assert ledger is not None
+        assert ledger.joules[0, 1] == pytest.approx(0.01 * cells.sum() * 2e-6, rel=1e-12)
+        assert ledger.elapsed_seconds[1] == pytest.approx(4 * 2e-6)
+        before = ledger.joules[0, 1]
+        volts = np.random.default_rng(0).uniform(-0.2, 0.2, (6, 4))
+        device.products("input-output", volts)
+        expected = float(np.sum(volts**2 @ cells.sum(axis=(0, 2)))) * 2e-6
+        assert ledger.joules[0, 1] - before == pytest.approx(expected, rel=1e-9)
+
+
+def test_totals_go_on_from_a_snapshot_bit_for_bit() -> None:
+    network = Network((3, 4, 2))
+    section = {"wires": {"segment_ohms": 3.0}, "update": {"law": "soft_bounds", "step": 0.01}}
+    inputs = np.random.default_rng(2).uniform(-0.2, 0.2, (5, 3))
+
+    def use(device: EmulatedSubstrate, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        for coupling in network.arrays:
+            device.write_cells(WriteRequest(coupling.name, pulses=rng.integers(-3, 4, coupling.cell_shape)))
+        device.hold(inputs)
+        device.settle()
+
+    with _device(network, **section) as one, _device(network, **section) as other:
+        use(one, 0)
+        saved = one.states.snapshot()
+        use(one, 1)
+        other.states.restore(saved)
+        use(other, 1)
+        assert one.ledger is not None
+        assert other.ledger is not None
+        for key, expected in one.ledger.snapshot().items():
+            assert np.array_equal(other.ledger.snapshot()[key], expected), key
+
+
+def test_ledger_refuses_what_it_does_not_know() -> None:
+    ledger = Ledger(("a",), ("neurons",))
+    for name, arguments in {
+        "part": ("b", "read", 1.0, 1.0),
+        "activity": ("a", "sleep", 1.0, 1.0),
+        "joules": ("a", "read", -1.0, 1.0),
+        "seconds": ("a", "read", 1.0, float("nan")),
+        "pulses: neurons": ("neurons", "read", 1.0, 1.0, 3),
+    }.items():
+        with pytest.raises(InputError, match=name):
+            ledger.book(*arguments)
+    with pytest.raises(InputError, match="seconds"):
+        ledger.elapse("wait", -1.0)
+    assert ledger.joules.shape == (2, len(ACTIVITIES))
+    assert ledger.energy_joules == 0.0
+
+
+@pytest.mark.parametrize("key", ["reading_volts", "pulse_volts"])
+def test_voltages_beyond_the_limits_are_refused(key: str) -> None:
+    with pytest.raises(ValueError, match=key):
+        EmulatorConfig.model_validate({"backend": "emulator", "operation": {key: 5.0}})
