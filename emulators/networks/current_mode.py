@@ -89,6 +89,29 @@ class CurrentModeNetwork:
         kind = KERNEL_KINDS[neurons.activation]
         return kind, neurons.gain, neurons.offset, neurons.saturation, self._to_other, self._to_pivot
 
+    @property
+    def couplings(self) -> tuple[FloatArray, FloatArray]:
+        """Weights from the pivot to the other nodes, and from these to the pivot, (source, target), in solver order."""
+        return self._to_other, self._to_pivot
+
+    @property
+    def arranged_neurons(self) -> Neurons:
+        """Neurons of all nodes, in solver order."""
+        return self._arranged
+
+    @property
+    def groups(self) -> tuple[IntArray, IntArray]:
+        """Indices of the pivot nodes and of the others; both rise, so that each group keeps the order of the layers."""
+        return self.order[: self.pivot_count], self.order[self.pivot_count :]
+
+    def currents(self, s: FloatArray) -> FloatArray:
+        """W s for activities (..., node), in the order of the layers."""
+        pivot, other = self.groups
+        out = np.empty_like(s)
+        out[..., other] = s[..., pivot] @ self._to_other
+        out[..., pivot] = s[..., other] @ self._to_pivot
+        return out
+
     def weights(self) -> FloatArray:
         """All weights as one matrix, (source node, target node)."""
         full = np.zeros((self.node_count, self.node_count))

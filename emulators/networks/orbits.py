@@ -12,7 +12,6 @@ from typing import final
 
 import numpy as np
 
-from emulators.networks.couplings import Couplings
 from emulators.networks.current_mode import CurrentModeNetwork
 from emulators.networks.time_constants import TimeConstants
 from substrate.arrays import BoolArray, FloatArray
@@ -48,7 +47,7 @@ class Stepper:
     """Exponential steps of ``step_seconds``."""
 
     def __init__(self, network: CurrentModeNetwork, constants: TimeConstants, step_seconds: float) -> None:
-        self._network, self._couplings = network, Couplings(network)
+        self._network = network
         lag = constants.amplifier_seconds
         self._keep = np.exp(-step_seconds / constants.node_seconds)
         self._keep_amplifier = np.where(lag > 0, np.exp(-step_seconds / np.where(lag > 0, lag, 1.0)), 0.0)
@@ -59,7 +58,7 @@ class Stepper:
         """States (u, s) after each step, until slopes or drives end; a slope (batch, node) gives a tangent's step."""
         keep, keep_amplifier = self._keep, self._keep_amplifier
         for slope, drive in zip(slopes, drives, strict=False):
-            u = keep * u + (1.0 - keep) * (self._couplings.spread(s) + drive)
+            u = keep * u + (1.0 - keep) * (self._network.currents(s) + drive)
             image = self._network.activity(u) if slope is None else slope * u
             s = keep_amplifier * s + (1.0 - keep_amplifier) * image
             yield u, s

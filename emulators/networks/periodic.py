@@ -22,7 +22,6 @@ from typing import final
 
 import numpy as np
 
-from emulators.networks.couplings import Couplings
 from emulators.networks.current_mode import CurrentModeNetwork
 from emulators.networks.equilibrium import Tolerance
 from emulators.networks.krylov import gmres
@@ -233,17 +232,17 @@ class _Balance:
     def __init__(self, network: CurrentModeNetwork, constants: TimeConstants, omega: float, samples: int) -> None:
         self._network = network
         omegas = np.asarray(omega * np.arange(samples // 2 + 1))
-        links = self._couplings = Couplings(network)
+        pivot, other = self._pivot, self._other = network.groups
         poles = constants.node_response(omegas)
         # Half the sampling rate has no phase: it is left out, here and so in every state.
         poles[-1] = 0.0
         self._poles, self._pivot_poles, self._other_poles = (
-            _LowPass(part, samples) for part in (poles, poles[:, links.pivot], poles[:, links.other])
+            _LowPass(part, samples) for part in (poles, poles[:, pivot], poles[:, other])
         )
         delays = constants.amplifier_response(omegas) if constants.delayed else np.ones_like(poles)
         self._delays, self._pivot_delays, self._other_delays = (
             _LowPass(part, samples) if constants.delayed else None
-            for part in (delays, delays[:, links.pivot], delays[:, links.other])
+            for part in (delays, delays[:, pivot], delays[:, other])
         )
         self._cosine = np.cos(np.arange(samples) * (2.0 * np.pi / samples))[None, :, None]
 
@@ -255,7 +254,7 @@ class _Balance:
     def image(self, u: FloatArray, drive: FloatArray, nudge: FloatArray) -> tuple[FloatArray, FloatArray]:
         """The right-hand side of the fixed-point equation for states ``u``, and the outputs on the way."""
         s = self.outputs(u)
-        currents = self._couplings.spread(s)
+        currents = self._network.currents(s)
         currents += drive[:, None] + self._cosine * nudge[:, None]
         return self._poles.apply(currents), s
 
@@ -291,20 +290,20 @@ class _Balance:
     def _correction(self, u: FloatArray, error: FloatArray) -> FloatArray:
         """x of x - A W B D x = error, D the slopes at ``u``; the other group of layers is eliminated."""
         slope = self._network.slope(u)
-        links = self._couplings
-        pivot_slope, other_slope = slope[..., links.pivot], slope[..., links.other]
-        pivot_error, other_error = error[..., links.pivot], error[..., links.other]
+        to_other, to_pivot = self._network.couplings
+        pivot_slope, other_slope = slope[..., self._pivot], slope[..., self._other]
+        pivot_error, other_error = error[..., self._pivot], error[..., self._other]
         shape = pivot_error.shape
 
         def onto_other(pivot: FloatArray) -> FloatArray:
             image = pivot_slope * pivot
             image = image if self._pivot_delays is None else self._pivot_delays.apply(image)
-            return self._other_poles.apply(image @ links.to_other)
+            return self._other_poles.apply(image @ to_other)
 
         def onto_pivot(other: FloatArray) -> FloatArray:
             image = other_slope * other
             image = image if self._other_delays is None else self._other_delays.apply(image)
-            return self._pivot_poles.apply(image @ links.to_pivot)
+            return self._pivot_poles.apply(image @ to_pivot)
 
         def product(flat: FloatArray) -> FloatArray:
             pivot = flat.reshape(shape)
@@ -313,8 +312,8 @@ class _Balance:
         right = pivot_error + onto_pivot(other_error)
         pivot = gmres(product, right.reshape(len(u), -1), LINEAR_RELATIVE, LINEAR_STEPS).reshape(shape)
         correction = np.empty_like(u)
-        correction[..., links.pivot] = pivot
-        correction[..., links.other] = other_error + onto_other(pivot)
+        correction[..., self._pivot] = pivot
+        correction[..., self._other] = other_error + onto_other(pivot)
         return correction
 
 

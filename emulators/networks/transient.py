@@ -13,7 +13,6 @@ from typing import Any, final
 
 import numpy as np
 
-from emulators.networks.couplings import Couplings
 from emulators.networks.current_mode import CurrentModeNetwork
 from emulators.networks.time_constants import TimeConstants
 from substrate.arrays import BoolArray, FloatArray, IntArray, finite
@@ -194,7 +193,6 @@ class _System:
 
     def __init__(self, network: CurrentModeNetwork, constants: TimeConstants, drive: Waveform, batch: int) -> None:
         self._network, self._drive, self._batch = network, drive, batch
-        self._couplings = Couplings(network)
         self._node_rate = 1.0 / constants.node_seconds
         self._slow = np.flatnonzero(constants.amplifier_seconds > 0)
         self._slow_rate = 1.0 / constants.amplifier_seconds[self._slow]
@@ -243,7 +241,7 @@ class _System:
         target = self._network.activity(u)
         s = target.copy()
         s[:, self._slow] = late
-        forces = (self._couplings.spread(s) + self._drive(time) - u) * self._node_rate
+        forces = (self._network.currents(s) + self._drive(time) - u) * self._node_rate
         return np.concatenate([forces, (target[:, self._slow] - late) * self._slow_rate], axis=1).ravel()
 
     def _jacobian(self, time: float, state: FloatArray) -> Any:

@@ -5,7 +5,6 @@ import pytest
 from random_networks import Case, pair, random_case
 
 from emulators.networks import quasi_static
-from emulators.networks.couplings import Couplings
 from emulators.networks.current_mode import Block, CurrentModeNetwork
 from emulators.networks.equilibrium import Tolerance, settle
 from emulators.networks.krylov import gmres
@@ -69,7 +68,7 @@ def test_it_solves_the_equations(sizes: tuple[int, ...], lag: float) -> None:
         return np.fft.irfft(series * turns[:, None], samples, axis=1)
 
     currents = case.drive[:, None] + np.cos(plan.phases())[:, None] * case.nudge[:, None]
-    currents = currents + Couplings(case.network).spread(found.s)
+    currents = currents + case.network.currents(found.s)
     np.testing.assert_allclose(constants.node_seconds * rate(found.u), currents - found.u, rtol=0, atol=2e-9)
     target = case.network.activity(found.u)
     np.testing.assert_allclose(constants.amplifier_seconds * rate(found.s), target - found.s, rtol=0, atol=1e-7)
