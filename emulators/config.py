@@ -96,6 +96,11 @@ class NeuronsConfig(_Section):
     """Amplifier neurons; spreads are standard deviations, offsets in activity units.
 
     In a resistive network, whose nodes have no amplifier of their own, offsets are those of the clamping diodes.
+
+    A summing node is slow by ``time_constant_seconds``, or by its capacitance ``node_farads`` and that of all lines that
+    end in it, ``line_farads``, beside the resistance 1/``cells.unit_siemens``; an amplifier by its bandwidth (-3 dB),
+    None for no delay. ``time_constant_spread`` is the standard deviation of the logarithm of each of these time
+    constants from neuron to neuron.
     """
 
     volts_per_unit: Positive = 0.2
@@ -103,6 +108,19 @@ class NeuronsConfig(_Section):
     offset_spread: NonNegative = 0.0
     saturation_spread: NonNegative = 0.0
     time_constant_seconds: NonNegative = 0.0
+    node_farads: NonNegative = 0.0
+    line_farads: NonNegative = 0.0
+    amplifier_bandwidth_hz: Positive | None = None
+    time_constant_spread: NonNegative = 0.0
+
+    @model_validator(mode="after")
+    def _one_time_constant(self) -> "NeuronsConfig":
+        farads = self.node_farads + self.line_farads
+        if farads and self.time_constant_seconds:
+            raise ValueError("time_constant_seconds: expected 0 beside node_farads or line_farads, which give it")
+        if self.amplifier_bandwidth_hz is not None and not (farads or self.time_constant_seconds):
+            raise ValueError("amplifier_bandwidth_hz: expected a time_constant_seconds or node_farads beside it")
+        return self
 
 
 class DiodesConfig(_Section):
@@ -274,9 +292,18 @@ class OperationConfig(_Section):
 
 
 class SolverConfig(_Section):
-    """How exactly the emulator solves its equilibria, in activity units."""
+    """How the emulator solves its equations.
+
+    Attributes:
+        residual: of equilibria and periodic states, in activity units; of a transient, the error of a step.
+        steady_state: of a nudge. ``exact``: the periodic state itself. ``transient``: the nudge is switched on at its
+            crest, in the free state, and the record begins ``settle_periods`` later, settled or not.
+        settle_periods: periods that a transient is given to die out.
+    """
 
     residual: Positive = 1.0e-10
+    steady_state: Literal["exact", "transient"] = "exact"
+    settle_periods: Annotated[int, Field(ge=0)] = 2
 
 
 class EmulatorConfig(_Section):
