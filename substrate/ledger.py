@@ -106,6 +106,17 @@ class Ledger:
             raise InputError(f"seconds: expected a finite number >= 0, got {seconds!r}")
         self._elapsed[self._column(activity)] += seconds
 
+    def table(self) -> dict[str, Any]:
+        """All totals, as a row of a log."""
+        return {
+            "energy_joules": self.energy_joules,
+            "device_seconds": self.device_seconds,
+            "joules": self.joules,
+            "seconds": self.seconds,
+            "elapsed_seconds": self.elapsed_seconds,
+            "pulses": self._pulses.copy(),
+        }
+
     def snapshot(self) -> dict[str, Any]:
         """All totals."""
         return {

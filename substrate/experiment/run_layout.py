@@ -7,6 +7,7 @@ import numpy as np
 from substrate.controller import StepReport
 from substrate.experiment.assembly import Assembly
 from substrate.experiment.layout import Column, Series
+from substrate.ledger import ACTIVITIES, Ledger
 
 _COUNTS = frozenset({"pulses", "failed_cells", "saturated_weights", "lost_branch", "saturated", "unsettled", "kinked"})
 
@@ -89,4 +90,36 @@ def series_of(assembly: Assembly) -> dict[str, Series]:
         series["records"] = Series(
             (Column("nodes", units="volts", shape=shape, dims=("sample", "time", "node")),), index="epoch"
         )
+    if assembly.substrate.ledger is not None:
+        series["ledger"] = _ledger_series(assembly.substrate.ledger)
     return series
+
+
+def _ledger_series(ledger: Ledger) -> Series:
+    """Totals since the run began, at the end of every epoch; the row of index 0 is what programming has cost."""
+    shape, dims = (len(ledger.parts), len(ACTIVITIES)), ("part", "activity")
+    names = {"part": ledger.parts, "activity": ACTIVITIES}
+    return Series(
+        (
+            Column("energy_joules", units="joules", description="all parts and activities"),
+            Column("device_seconds", units="s", description="time on the device's clock"),
+            Column("joules", units="joules", shape=shape, dims=dims, coordinates=names),
+            Column("seconds", units="s", shape=shape, dims=dims, coordinates=names, description="each part busy"),
+            Column(
+                "elapsed_seconds",
+                units="s",
+                shape=(len(ACTIVITIES),),
+                dims=("activity",),
+                coordinates={"activity": ACTIVITIES},
+            ),
+            Column(
+                "pulses",
+                "i8",
+                shape=(len(ledger.arrays),),
+                dims=("array",),
+                coordinates={"array": ledger.arrays},
+                description="taken by moving cells",
+            ),
+        ),
+        index="epoch",
+    )

@@ -121,6 +121,7 @@ class RunFile:
         attributes = self.attrs
         config = _mapping(yaml.safe_load(str(attributes["experiment_yaml"])))
         epochs = self.table("epochs") if "epochs" in self._series else {}
+        costs = self.table("ledger") if "ledger" in self._series else {}
         training = _mapping(config.get("training"))
         return {
             "experiment": config.get("experiment"),
@@ -134,6 +135,8 @@ class RunFile:
             "steps": self.lengths.get("train", 0),
             **{name: _last(epochs.get(name)) for name in _TAKEN},
             "samples_per_second": _median(epochs.get("samples_per_second")),
+            "energy_joules": _last(costs.get("energy_joules")),
+            "device_seconds": _last(costs.get("device_seconds")),
             "started": attributes["created"],
             "wall_seconds": float(self._fresh("state/wall_seconds")),
             "resumes": len(self.starts()) - 1,
