@@ -97,10 +97,10 @@ class NeuronsConfig(_Section):
 
     In a resistive network, whose nodes have no amplifier of their own, offsets are those of the clamping diodes.
 
-    A summing node is slow by ``time_constant_seconds``, or by its capacitance ``node_farads`` and that of all lines that
-    end in it, ``line_farads``, beside the resistance 1/``cells.unit_siemens``; an amplifier by its bandwidth (-3 dB),
-    None for no delay. ``time_constant_spread`` is the standard deviation of the logarithm of each of these time
-    constants from neuron to neuron.
+    A summing node is slow by ``time_constant_seconds``, or by its capacitance ``node_farads`` and that of all lines
+    that end in it, ``line_farads``, beside the resistance 1/``cells.unit_siemens``; an amplifier by its bandwidth
+    (-3 dB), None for no delay. ``time_constant_spread`` is the standard deviation of the logarithm of each of these
+    time constants from neuron to neuron.
     """
 
     volts_per_unit: Positive = 0.2

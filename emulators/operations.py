@@ -77,7 +77,7 @@ class Operations:
         return self._readout.add(volts, inputs, self._arrays, timing)
 
     def recorded(self, inputs: FloatArray, volts: FloatArray, plan: SamplingPlan) -> FloatArray:
-        """A record of the steady state: one period (batch, time, node) repeated, as a converter meets it."""
+        """A record as a converter meets it; volts (batch, time, node) of one period are repeated, all taken as is."""
         settle_seconds = self._operation.settle_seconds
         timing = Timing(
             self.ledger.device_seconds + settle_seconds,
@@ -85,7 +85,8 @@ class Operations:
             settle_seconds + plan.periods / plan.frequency_hz,
         )
         self._pass(self._meter.recorded(inputs, volts, plan), len(volts))
-        return self._readout.add(np.tile(volts, (1, plan.periods, 1)), inputs, self._arrays, timing)
+        record = np.tile(volts, (1, plan.sample_count // volts.shape[1], 1))
+        return self._readout.add(record, inputs, self._arrays, timing)
 
     def products(self, name: str, volts: FloatArray, amperes: FloatArray) -> FloatArray:
         """Readings of one array alone: currents (batch, column) at volts (batch, row), with their noise."""

@@ -14,6 +14,7 @@ from emulators.memristors.updates import update_from_config
 from emulators.networks.circuit import Circuit
 from emulators.networks.current_mode_circuit import CurrentModeCircuit
 from emulators.networks.curved_circuit import CurvedCircuit
+from emulators.networks.dynamics import Dynamics
 from emulators.networks.equilibrium import Tolerance
 from emulators.networks.resistive_circuit import ResistiveCircuit, make_diodes, refuse_foreign
 from emulators.neurons import Neurons
@@ -26,9 +27,6 @@ from substrate.network import Network
 from substrate.registry import Backend
 from substrate.tones import SamplingPlan
 from substrate.validation import describe
-
-QUASI_STATIC = 0.02
-"""Largest omega tau at which equilibria stand for the steady state: the in-phase error is its square, 4e-4."""
 
 
 @final
@@ -66,7 +64,7 @@ class EmulatedSubstrate(Substrate):
         self._dac = Dac(converters.dac_bits, converters.dac_range_volts)
         self._adc = Adc(converters.adc_bits, converters.adc_range_volts, converters.adc_noise_volts)
         self._scale = Scale(neurons.volts_per_unit, config.cells.unit_siemens)
-        self._circuit = self._make_circuit(neuron_rng)
+        self._circuit, highest_frequency_hz = self._make_circuit(neuron_rng)
         self._held = np.zeros((0, network.input_size))
         self._has_settled = False
         self._operations = Operations(network, self._arrays, config, self._scale, operations_rng)
@@ -74,7 +72,6 @@ class EmulatedSubstrate(Substrate):
         first = next(iter(self._arrays.values())).devices
         steps = first.nominal_step_siemens if update.pulsed else (0.0, 0.0)
         limits = config.limits
-        tau = neurons.time_constant_seconds
         self._capabilities = Capabilities(
             # A converter that clips would put out another voltage than was asked for: what it cannot do is refused.
             limits=Limits(
@@ -84,7 +81,7 @@ class EmulatedSubstrate(Substrate):
             ),
             conductance_window_siemens=config.cells.window_siemens,
             step_siemens=(float(steps[0]), float(steps[1])),
-            highest_frequency_hz=QUASI_STATIC / (2 * np.pi * tau) if tau else float("inf"),
+            highest_frequency_hz=highest_frequency_hz,
             pulses=update.pulsed,
             continuous_writing=not update.pulsed,
             simultaneous_sampling=True,
@@ -98,13 +95,15 @@ class EmulatedSubstrate(Substrate):
         self._oracle = _ExactResponse(self)
         self._states = _Memory(self)
 
-    def _make_circuit(self, rng: np.random.Generator) -> Circuit:
-        """The circuit of the network's family; ``rng`` draws the mismatch of its nodes."""
+    def _make_circuit(self, rng: np.random.Generator) -> tuple[Circuit, float]:
+        """The circuit of the network's family, and up to which frequency; ``rng`` draws the mismatch of its nodes."""
         network, neurons, residual = self._network, self._config.neurons, self._config.solver.residual
         if network.resistive:
             offsets = neurons.offset_spread * neurons.volts_per_unit * rng.standard_normal(network.node_count)
             diodes = make_diodes(network, self._config.diodes or DiodesConfig(), offsets)
-            return ResistiveCircuit(network, self._arrays, diodes, self._scale, residual)
+            dynamics = self._dynamics(rng)
+            dynamics.refuse_fast("resistive networks")
+            return ResistiveCircuit(network, self._arrays, diodes, self._scale, residual), dynamics.quasi_static_hz
         mismatched = Neurons.mismatched(
             network.activation,
             network.node_count,
@@ -115,8 +114,17 @@ class EmulatedSubstrate(Substrate):
         )
         directions: tuple[Direction, ...] = ("forward", "backward") if network.feedback == "shared" else ("forward",)
         matrices = all(array.is_matrix(direction) for array in self._arrays.values() for direction in directions)
-        circuit = CurrentModeCircuit if matrices else CurvedCircuit
-        return circuit(network, self._arrays, mismatched, self._scale, Tolerance(residual=residual))
+        tolerance = Tolerance(residual=residual)
+        dynamics = self._dynamics(rng)
+        if matrices:
+            circuit = CurrentModeCircuit(network, self._arrays, mismatched, self._scale, tolerance, dynamics)
+            return circuit, dynamics.highest_frequency_hz
+        dynamics.refuse_fast("arrays of curved cells or digitised tiles")
+        return CurvedCircuit(network, self._arrays, mismatched, self._scale, tolerance), dynamics.quasi_static_hz
+
+    def _dynamics(self, rng: np.random.Generator) -> Dynamics:
+        count, config = self._network.node_count, self._config
+        return Dynamics.from_config(config.neurons, config.solver, self._scale.unit_siemens, count, rng)
 
     @property
     def capabilities(self) -> Capabilities:

@@ -21,7 +21,9 @@ class Settled:
 @final
 @dataclass(frozen=True)
 class Period:
-    """One period of the steady state from the crest of the nudge: volts (batch, time, node); the rest (batch,).
+    """What a nudge makes from its crest on: volts (batch, time, node); the rest (batch,).
+
+    One period of a steady state, which is repeated in the record, or all periods that are recorded of a transient.
 
     ``kinked``: a diode switched on or off within the period; None where nothing can.
     """
@@ -53,7 +55,7 @@ class Circuit(ABC):
 
     @abstractmethod
     def nudge(self, amperes: FloatArray, plan: SamplingPlan) -> Period:
-        """One period of the steady state under peak currents (batch, node), from the free state.
+        """The state under peak currents (batch, node), from the free state on.
 
         Raises:
             InputError: nothing has settled, or another batch.

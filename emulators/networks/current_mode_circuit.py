@@ -8,8 +8,8 @@ import numpy as np
 from emulators.arrays import DifferentialArray
 from emulators.networks.circuit import Circuit, Period, Settled
 from emulators.networks.current_mode import Block, CurrentModeNetwork
+from emulators.networks.dynamics import Dynamics
 from emulators.networks.equilibrium import Tolerance, settle
-from emulators.networks.quasi_static import nudged_period
 from emulators.neurons import Neurons
 from substrate.arrays import BoolArray, FloatArray
 from substrate.contract import Scale
@@ -27,7 +27,8 @@ class CurrentModeCircuit(Circuit):
         arrays: by the name of their coupling.
         neurons: of all free nodes.
         scale: volts and siemens of a unit.
-        tolerance: of every equilibrium.
+        tolerance: of every state.
+        dynamics: how slow the nodes are.
     """
 
     def __init__(
@@ -37,12 +38,14 @@ class CurrentModeCircuit(Circuit):
         neurons: Neurons,
         scale: Scale,
         tolerance: Tolerance,
+        dynamics: Dynamics,
     ) -> None:
         self._network = network
         self._arrays = arrays
         self._neurons = neurons
         self._scale = scale
         self._tolerance = tolerance
+        self._dynamics = dynamics
         self._equations: CurrentModeNetwork | None = None
         self._inputs = np.zeros((0, network.input_size))
         self._drive: FloatArray | None = None
@@ -70,13 +73,14 @@ class CurrentModeCircuit(Circuit):
         return Settled(self._volts(found.u), found.residual, found.settled)
 
     def nudge(self, amperes: FloatArray, plan: SamplingPlan) -> Period:
-        """The quasi-static response."""
+        """The response at the nudge's frequency."""
         free = self._settled_state("nudge")
         if len(amperes) != len(free):
             raise InputError(f"nudge: expected a batch of {len(free)}, got {len(amperes)}")
         peak = amperes / self._scale.unit_amperes
-        period = nudged_period(self.equations(), free, self._held_drive(), peak, plan, self._tolerance)
-        return Period(self._volts(period.u), period.residual, period.unbroken & self._settled)
+        found = self._dynamics.outputs(self.equations(), free, self._held_drive(), peak, plan, self._tolerance)
+        volts = found.s * self._scale.volts_per_unit
+        return Period(volts, found.residual, found.unbroken & self._settled)
 
     def adjoint(self, values: FloatArray) -> FloatArray:
         """u = W s + I and s = f(u): chi = ds/dI = D (1 - W D)^-1 with D = diag f'; chi^T y = (1 - D W^T)^-1 D y."""

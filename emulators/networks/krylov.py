@@ -1,7 +1,7 @@
 """GMRES for many small systems side by side (Saad & Schultz 1986), each known by its matrix-vector product alone.
 
-Vectors are orthogonalised once, all at a time (classical Gram-Schmidt), which is right for the few digits that a step of
-Newton's method needs, not for many more.
+Vectors are orthogonalised once, all at a time (classical Gram-Schmidt), which is right for the few digits that a step
+of Newton's method needs, not for many more.
 """
 
 from collections.abc import Callable
