@@ -10,6 +10,7 @@ from substrate.errors import InputError
 FloatArray: TypeAlias = npt.NDArray[np.float64]
 IntArray: TypeAlias = npt.NDArray[np.int64]
 BoolArray: TypeAlias = npt.NDArray[np.bool_]
+ComplexArray: TypeAlias = npt.NDArray[np.complex128]
 
 
 def finite(name: str, values: Any, shape: tuple[int | None, ...]) -> FloatArray:
@@ -22,6 +23,25 @@ def finite(name: str, values: Any, shape: tuple[int | None, ...]) -> FloatArray:
         array = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise InputError(f"{name}: expected numbers, got {type(values).__name__}") from error
+    _require(name, array, shape)
+    return array
+
+
+def finite_complex(name: str, values: Any, shape: tuple[int | None, ...]) -> ComplexArray:
+    """The same as complex128.
+
+    Raises:
+        InputError: as ``finite``.
+    """
+    try:
+        array = np.asarray(values, dtype=np.complex128)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name}: expected complex numbers, got {type(values).__name__}") from error
+    _require(name, array, shape)
+    return array
+
+
+def _require(name: str, array: npt.NDArray[Any], shape: tuple[int | None, ...]) -> None:
     expected = "(" + ", ".join("any" if size is None else str(size) for size in shape) + ")"
     fits = array.ndim == len(shape) and all(
         size is None or size == got for size, got in zip(shape, array.shape, strict=True)
@@ -31,4 +51,3 @@ def finite(name: str, values: Any, shape: tuple[int | None, ...]) -> FloatArray:
     if not np.isfinite(array).all():
         where = tuple(int(index) for index in np.argwhere(~np.isfinite(array))[0])
         raise InputError(f"{name}: expected finite numbers, got {array[where]} at index {where}")
-    return array

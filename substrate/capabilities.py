@@ -9,7 +9,7 @@ import numpy as np
 from substrate.errors import CapabilityError
 
 if TYPE_CHECKING:
-    from substrate.arrays import FloatArray
+    from substrate.arrays import ComplexArray, FloatArray
 
 
 @final
@@ -41,7 +41,7 @@ class Capabilities:
         pulses: cells move by programming pulses.
         continuous_writing: cells take any conductance inside the window in one write.
         simultaneous_sampling: all nodes of a record are sampled at the same instants.
-        complex_nudges: states and nudges may be complex (emulators only).
+        complex_nudges: states under held complex nudges can be computed (emulators only).
         node_nudges: currents can be injected into every node, not only into the outputs.
         forward_products: one array at a time can be read at given voltages.
         exact_adjoint: the device's own linear response can be computed without measuring (emulators only).
@@ -94,6 +94,18 @@ class Nudge:
 
 @final
 @dataclass(frozen=True)
+class ComplexNudge:
+    """Held complex currents into the free nodes, any number of them for each sample.
+
+    Attributes:
+        amperes: (batch, point, node).
+    """
+
+    amperes: "ComplexArray"
+
+
+@final
+@dataclass(frozen=True)
 class WriteRequest:
     """What to write into one array; one of the two is given.
 
@@ -108,7 +120,7 @@ class WriteRequest:
     target_siemens: Any = None
 
 
-def _within(what: str, values: "FloatArray", limit: float, unit: str, key: str) -> None:
+def _within(what: str, values: "FloatArray | ComplexArray", limit: float, unit: str, key: str) -> None:
     largest = float(np.max(np.abs(values), initial=0.0))
     # A NaN compares false: it must be refused as well.
     if not largest <= limit * (1 + 1e-12):
@@ -135,6 +147,12 @@ def _(request: HeldVoltages, capabilities: Capabilities) -> None:
 @check.register
 def _(request: Nudge, capabilities: Capabilities) -> None:
     _within("nudge", request.amperes, capabilities.limits.current_amperes, "A", "limits.current_amperes")
+
+
+@check.register
+def _(request: ComplexNudge, capabilities: Capabilities) -> None:
+    capabilities.require("complex_nudges", "a complex nudge")
+    _within("complex nudge", request.amperes, capabilities.limits.current_amperes, "A", "limits.current_amperes")
 
 
 @check.register

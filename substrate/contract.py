@@ -11,8 +11,8 @@ from typing import Any, Literal, Self, final
 
 import numpy as np
 
-from substrate.arrays import BoolArray, FloatArray, IntArray, finite
-from substrate.capabilities import Capabilities, HeldVoltages, Nudge, WriteRequest, check
+from substrate.arrays import BoolArray, ComplexArray, FloatArray, IntArray, finite, finite_complex
+from substrate.capabilities import Capabilities, ComplexNudge, HeldVoltages, Nudge, WriteRequest, check
 from substrate.errors import CapabilityError, InputError
 from substrate.ledger import Ledger
 from substrate.network import Network
@@ -71,6 +71,22 @@ class Record:
 
 @final
 @dataclass(frozen=True)
+class ComplexStates:
+    """States under held complex nudges: the analytic continuation of the free state along each nudge's ray.
+
+    Attributes:
+        volts: (batch, point, node), exact: no converter stands between.
+        settled: (batch, point), whether the state was reached from the free one without a singularity on the way.
+        residual: (batch, point), modulus of the largest remaining imbalance in activity units.
+    """
+
+    volts: ComplexArray
+    settled: BoolArray
+    residual: FloatArray
+
+
+@final
+@dataclass(frozen=True)
 class WriteReport:
     """What a write did.
 
@@ -95,6 +111,18 @@ class Oracle(ABC):
 
         Returns:
             (batch, node), ohms times the unit of ``values``.
+        """
+
+
+class Continuation(ABC):
+    """What only an emulator can show: states under complex nudges."""
+
+    @abstractmethod
+    def settle(self, nudge: ComplexNudge) -> ComplexStates:
+        """States under each nudge of a checked request, at the inputs now held and from the free state.
+
+        Raises:
+            InputError: nothing has settled, or another batch.
         """
 
 
@@ -233,9 +261,11 @@ class Substrate(Device):
 
     Attributes:
         ledger: what the use of the device has cost in energy and time; None where it cannot tell.
+        continuation: states under complex nudges; None where the device lacks ``complex_nudges``.
     """
 
     ledger: Ledger | None = None
+    continuation: Continuation | None = None
 
     @property
     @abstractmethod
@@ -308,6 +338,7 @@ class Substrate(Device):
         """
         if np.iscomplexobj(nudge.amperes):
             self.capabilities.require("complex_nudges", "a nudge of complex amplitude")
+            raise InputError("nudge: a sinusoid's amplitude is real; held complex currents go to settle_complex()")
         amperes = finite("nudge", nudge.amperes, (None, self.network.node_count))
         check(Nudge(amperes), self.capabilities)
         if plan.frequency_hz > self.capabilities.highest_frequency_hz:
@@ -318,6 +349,23 @@ class Substrate(Device):
         if np.any(amperes[:, : self.network.output.start]):
             self.capabilities.require("node_nudges", "a nudge of hidden nodes")
         return self._nudge(Nudge(amperes), plan)
+
+    @final
+    def settle_complex(self, nudge: ComplexNudge) -> ComplexStates:
+        """States of the settled network under held complex nudges, for the holomorphic reference (arXiv 2209.00530).
+
+        Raises:
+            InputError: wrong shape, currents that are not finite.
+            CapabilityError: the device lacks ``complex_nudges``, or ``node_nudges`` for a nudge of hidden nodes; a
+                current whose modulus is beyond the safe limit.
+        """
+        self.capabilities.require("complex_nudges", "a complex nudge")
+        amperes = finite_complex("complex nudge", nudge.amperes, (None, None, self.network.node_count))
+        check(ComplexNudge(amperes), self.capabilities)
+        if np.any(amperes[..., : self.network.output.start]):
+            self.capabilities.require("node_nudges", "a nudge of hidden nodes")
+        assert self.continuation is not None  # what the capability promises
+        return self.continuation.settle(ComplexNudge(amperes))
 
     @final
     def products(self, coupling: str, volts: Any) -> FloatArray:

@@ -26,6 +26,7 @@ from numpy.typing import ArrayLike, NDArray
 from substrate.errors import InputError
 
 __all__ = [
+    "cauchy_derivative",
     "chebyshev_derivative",
     "derivative_variance",
     "derivative_weights",
@@ -83,6 +84,45 @@ def chebyshev_derivative(cosine_amplitudes: ArrayLike, amplitude: ArrayLike) -> 
     values = _amplitudes(cosine_amplitudes, least=1)
     beta = _nudge_amplitude(amplitude)
     return np.asarray(values @ _derivative_coefficients(values.shape[-1] - 1) / beta, dtype=np.float64)
+
+
+def cauchy_derivative(points: ArrayLike, values: ArrayLike, free: ArrayLike | None = None) -> Array:
+    """Derivative at zero nudge from values at complex nudges on a circle, ``Re (1/N) sum_k q(b_k) / b_k``.
+
+    With b_k = b e^(2 pi i k/N) these are Cauchy's formula by the trapezoidal rule: of the Taylor terms ``c_n b^n`` of
+    q, n = 1 is kept, n = 1 + N, 1 + 2N, ... are left as an error, and the others cancel, but for n = 0 where N = 1.
+    The error is O(|b|^N), for one point O(|b|): holomorphic equilibrium propagation (arXiv 2209.00530). Real where
+    conjugate nudges give conjugate values: the real part is returned.
+
+    Args:
+        points: (N,) complex nudges, N equidistant points of a circle about zero, in any order.
+        values: (..., N), q at each.
+        free: (...), q at zero nudge; needed for a single point, from whose value it is subtracted, and unused else.
+
+    Returns:
+        (...), the quantity's units per unit of nudge.
+
+    Raises:
+        InputError: points that are not equidistant on a circle, values that are not finite or do not fit the points,
+            one point without ``free``.
+    """
+    nudges, numbers = np.asarray(points, dtype=np.complex128), np.asarray(values, dtype=np.complex128)
+    if nudges.ndim != 1 or nudges.size == 0 or numbers.ndim == 0 or numbers.shape[-1] != nudges.size:
+        raise InputError(f"points: expected (N,) with values (..., N), got shapes {nudges.shape} and {numbers.shape}")
+    if not (np.isfinite(nudges).all() and np.isfinite(numbers).all()):
+        raise InputError("points, values: expected finite numbers")
+    radius = np.abs(nudges[0])
+    # The points of such a circle, and no others, are the N roots of b^N = b_0^N.
+    turns = (nudges / nudges[0]) ** nudges.size if radius else np.zeros(nudges.size)
+    angles = np.sort(np.angle(nudges / nudges[0]) % (2.0 * np.pi)) if radius else np.zeros(nudges.size)
+    apart = np.diff(angles, append=angles[0] + 2.0 * np.pi)
+    if np.abs(turns - 1.0).max() > 1e-6 or apart.min() < np.pi / nudges.size:
+        raise InputError("points: expected equidistant points on a circle about zero, of a radius other than zero")
+    if nudges.size == 1:
+        if free is None:
+            raise InputError("free: expected the value at zero nudge, which a single point needs")
+        numbers = numbers - np.asarray(free, dtype=np.float64)[..., None]
+    return np.asarray((numbers / nudges).mean(axis=-1).real)
 
 
 def free_value(cosine_amplitudes: ArrayLike) -> Array:

@@ -4,7 +4,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import final
 
-from substrate.arrays import BoolArray, FloatArray
+from substrate.arrays import BoolArray, ComplexArray, FloatArray
+from substrate.contract import ComplexStates
 from substrate.tones import SamplingPlan
 
 
@@ -32,6 +33,18 @@ class Period:
     residual: FloatArray
     settled: BoolArray
     kinked: BoolArray | None = None
+
+
+class HolomorphicCircuit(ABC):
+    """What a circuit of complex-differentiable equations has besides those of ``Circuit``."""
+
+    @abstractmethod
+    def continued(self, amperes: ComplexArray) -> ComplexStates:
+        """The states under held complex currents (batch, point, node), from the free state.
+
+        Raises:
+            InputError: nothing has settled, or another batch.
+        """
 
 
 class Circuit(ABC):

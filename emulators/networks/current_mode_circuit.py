@@ -6,20 +6,21 @@ from typing import final
 import numpy as np
 
 from emulators.arrays import DifferentialArray
-from emulators.networks.circuit import Circuit, Period, Settled
+from emulators.networks.circuit import Circuit, HolomorphicCircuit, Period, Settled
+from emulators.networks.complex_states import continued_states
 from emulators.networks.current_mode import Block, CurrentModeNetwork
 from emulators.networks.dynamics import Dynamics
 from emulators.networks.equilibrium import Tolerance, settle
 from emulators.neurons import Neurons
-from substrate.arrays import BoolArray, FloatArray
-from substrate.contract import Scale
+from substrate.arrays import BoolArray, ComplexArray, FloatArray
+from substrate.contract import ComplexStates, Scale
 from substrate.errors import InputError
 from substrate.network import Network
 from substrate.tones import SamplingPlan
 
 
 @final
-class CurrentModeCircuit(Circuit):
+class CurrentModeCircuit(Circuit, HolomorphicCircuit):
     """Layers of amplifier neurons at virtual grounds, joined by differential arrays.
 
     Args:
@@ -81,6 +82,17 @@ class CurrentModeCircuit(Circuit):
         found = self._dynamics.outputs(self.equations(), free, self._held_drive(), peak, plan, self._tolerance)
         volts = found.s * self._scale.volts_per_unit
         return Period(volts, found.residual, found.unbroken & self._settled)
+
+    def continued(self, amperes: ComplexArray) -> ComplexStates:
+        """The analytic continuation of the free state; unsettled where that is."""
+        free = self._settled_state("complex nudge")
+        if len(amperes) != len(free):
+            raise InputError(f"complex nudge: expected a batch of {len(free)}, got {len(amperes)}")
+        nudge = amperes / self._scale.unit_amperes
+        found = continued_states(self.equations(), free, self._held_drive(), nudge, self._tolerance.residual)
+        return ComplexStates(
+            found.s * self._scale.volts_per_unit, found.settled & self._settled[:, None], found.residual
+        )
 
     def adjoint(self, values: FloatArray) -> FloatArray:
         """u = W s + I and s = f(u): chi = ds/dI = D (1 - W D)^-1 with D = diag f'; chi^T y = (1 - D W^T)^-1 D y."""

@@ -28,7 +28,11 @@ def capabilities_are_sound(bench: Bench[Any]) -> None:
     found = device.capabilities
     _check_sane(found)
     if isinstance(device, Substrate):
-        for flag, offered in (("exact_adjoint", device.oracle), ("state_snapshots", device.states)):
+        for flag, offered in (
+            ("exact_adjoint", device.oracle),
+            ("state_snapshots", device.states),
+            ("complex_nudges", device.continuation),
+        ):
             declared = getattr(found, flag)
             expect(
                 declared == (offered is not None), f"{flag} is declared {declared}, but what is offered is {offered}"

@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 
 from substrate.arrays import FloatArray
-from substrate.capabilities import Nudge, WriteRequest
+from substrate.capabilities import ComplexNudge, Nudge, WriteRequest
 from substrate.contract import Substrate
 from substrate.errors import CapabilityError, InputError
 from substrate.testing.checks import REFUSAL, Bench, ConformanceError, expect, refused, untouched
@@ -71,10 +71,10 @@ def capabilities_are_honest(bench: Bench[Substrate]) -> None:
             _declared(
                 device, "node_nudges", lambda: _expect_moved(device, device.nudge(Nudge(amperes), plan).volts, bench)
             )
-        complex_nudge = np.zeros((2, network.node_count), dtype=complex)
-        complex_nudge[:, -1] = 1j * output_nudges(device, bench.rng, 2, bench.tolerance)[:, -1]
-        # The dtype is the point: a real-only device has no way to carry it out.
-        _declared(device, "complex_nudges", lambda: device.nudge(Nudge(complex_nudge), plan))
+        turned = np.zeros((2, 1, network.node_count), dtype=complex)
+        turned[:, 0, -1] = 1j * output_nudges(device, bench.rng, 2, bench.tolerance)[:, -1]
+        if not capabilities.complex_nudges or device.continuation is not None:
+            _declared(device, "complex_nudges", lambda: _expect_continued(device, ComplexNudge(turned)))
         _declared(device, "forward_products", lambda: device.products(name, np.zeros((1, shape[1]))))
         oracle, states = device.oracle, device.states
         if capabilities.exact_adjoint and oracle is not None:
@@ -100,6 +100,19 @@ def _declared(device: Substrate, capability: str, use: Callable[[], object]) -> 
     except Exception as error:
         message = f"{capability} is declared, but using it raised {type(error).__name__}: {error}"
         raise ConformanceError(message) from error
+
+
+def _expect_continued(device: Substrate, nudge: ComplexNudge) -> None:
+    """Held complex currents give the conjugate states under their conjugates, and no real ones."""
+    states = device.settle_complex(nudge)
+    mirrored = device.settle_complex(ComplexNudge(nudge.amperes.conj()))
+    expect(bool(states.settled.all()), "complex_nudges is declared, but small ones do not settle")
+    volts = states.volts
+    expect(bool(np.any(volts.imag)), "complex_nudges is declared, but a complex nudge leaves the states real")
+    expect(
+        bool(np.allclose(mirrored.volts, volts.conj(), rtol=1e-6, atol=1e-6 * np.abs(volts).max())),
+        "complex_nudges is declared, but conjugate nudges do not give conjugate states",
+    )
 
 
 def _expect_moved(device: Substrate, volts: FloatArray, bench: Bench[Substrate]) -> None:

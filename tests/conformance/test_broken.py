@@ -11,8 +11,8 @@ from configurations import NOISY, failures, substrate_of, tolerance_of
 from emulators.config import CellsConfig, WiresConfig
 from emulators.crossbar_array import EmulatedCrossbar
 from substrate.arrays import finite
-from substrate.capabilities import HeldVoltages, Limits, Nudge, WriteRequest, check
-from substrate.contract import CrossbarArray, Oracle, StateStore, Substrate, WriteReport
+from substrate.capabilities import ComplexNudge, HeldVoltages, Limits, Nudge, WriteRequest, check
+from substrate.contract import Continuation, CrossbarArray, Oracle, StateStore, Substrate, WriteReport
 from substrate.errors import CapabilityError
 from substrate.testing import (
     ConformanceError,
@@ -56,6 +56,10 @@ class Whole(Substrate):
     @property
     def states(self):
         return self.inner.states
+
+    @property
+    def continuation(self):
+        return self.inner.continuation
 
     def _open(self):
         self.inner._open()
@@ -344,6 +348,10 @@ class SwapsDirections(Whole):
     def oracle(self):
         return self.twin.oracle
 
+    @property
+    def continuation(self):
+        return self.twin.continuation
+
     def _safe_state(self):
         super()._safe_state()
         self.twin._safe_state()
@@ -456,10 +464,28 @@ class PromisesNodeNudges(Whole):
         return self.inner._nudge(Nudge(amperes), plan)
 
 
+class NoContinuation(Whole):
+    """Declares complex nudges and offers nothing that carries them out."""
+
+    @property
+    def continuation(self):
+        return None
+
+
+class RealPart(Continuation):
+    """Drops what is imaginary."""
+
+    def __init__(self, inner):
+        self.inner = inner
+
+    def settle(self, nudge):
+        return self.inner.settle(ComplexNudge(nudge.amperes.real.astype(complex)))
+
+
 class PromisesComplexNudges(Whole):
     @property
-    def capabilities(self):
-        return replace(self.inner.capabilities, complex_nudges=True)
+    def continuation(self):
+        return RealPart(self.inner.continuation)
 
 
 class RefusesWithoutName(Whole):
@@ -532,6 +558,7 @@ CAUGHT_BY = {
     PromisesSnapshots: "capabilities_are_sound",
     PromisesNodeNudges: "capabilities_are_honest",
     PromisesComplexNudges: "capabilities_are_honest",
+    NoContinuation: "capabilities_are_sound",
     RefusesWithoutName: "capabilities_are_honest",
     ChangingCapabilities: "capabilities_are_sound",
 }
