@@ -145,5 +145,7 @@ def refuse_foreign(config: EmulatorConfig, network: Network) -> None:
     ):
         if value:
             raise InputError(f"substrate.{key}: not modelled in resistive networks; expected 0, got {value:g}")
+    if config.tiles is not None and config.tiles.summation == "digital":
+        raise InputError("substrate.tiles.summation: the arrays of a resistive network join its nodes; expected analog")
     if config.cells.law != "ohmic":
         raise InputError(f"substrate.cells.law: resistive networks are of ohmic cells, got {config.cells.law}")

@@ -54,6 +54,9 @@ def _expect_record(record: Record, shape: tuple[int, ...], what: str) -> None:
         found = getattr(record, name)
         fits = isinstance(found, np.ndarray) and found.shape == shape[:1] and found.dtype == kind
         expect(fits, f"{what}: {name}: expected {kind.__name__} of shape {shape[:1]}, got {np.shape(found)}")
+    if record.kinked is not None:
+        fits = record.kinked.shape == shape[:1] and record.kinked.dtype == np.bool_
+        expect(fits, f"{what}: kinked: expected bool of shape {shape[:1]}, got {np.shape(record.kinked)}")
 
 
 def _expect_floats(found: FloatArray, shape: tuple[int, ...], what: str) -> None:
@@ -243,14 +246,19 @@ def adjoint_is_exact(bench: Bench[Substrate]) -> None:
         peak = nudge_amperes(device, tolerance)
         amperes = np.zeros((len(nodes), network.node_count))
         amperes[np.arange(len(nodes)), nodes] = peak
-        response = derivative(device.nudge(Nudge(amperes), plan), plan) / peak
+        record = device.nudge(Nudge(amperes), plan)
+        response = derivative(record, plan) / peak
+        # Across a kink there is no linear response at the nudge's size, however small.
+        smooth = np.ones(len(nodes), dtype=np.bool_) if record.kinked is None else ~record.kinked
+        if not smooth.any():
+            raise NotApplicable("a kink lies within the test nudge of every node")
         values = bench.rng.standard_normal(network.node_count)
         exact = oracle.adjoint(np.tile(values, (len(nodes), 1)))
         expect(exact.shape == amperes.shape, f"adjoint: expected shape {amperes.shape}, got {exact.shape}")
         close(exact[1:], exact[:-1], 1e-9 * float(np.abs(exact).max()), "adjoint of equal rows")
         noise = tolerance.harmonic_volts(plan.sample_count, CHEBYSHEV) / peak * float(np.linalg.norm(values))
         allowed = tolerance.response_relative * float(np.abs(exact[0]).max()) + noise
-        close(response @ values, exact[0, nodes], allowed, "adjoint against measured responses, ohms")
+        close((response @ values)[smooth], exact[0, nodes[smooth]], allowed, "adjoint against measured responses, ohms")
 
 
 def products_follow_the_cells(bench: Bench[Substrate]) -> None:

@@ -21,6 +21,11 @@ NOISY = {
     "converters": {"adc_noise_volts": 1e-4},
     "neurons": {"time_constant_seconds": 1e-6},
 }
+SHOCKLEY = PULSED | {
+    "diodes": {"law": "shockley", "saturation_amperes": 1e-9},
+    "wires": {"segment_ohms": 2.0},
+}
+RESISTIVE = {"family": "resistive", "activation": "rectified", "feedback": "shared"}
 SHARED_WIRES = {"backend": "emulator", "wires": {"segment_ohms": 2.0, "source_ohms": 50.0, "sense_ohms": 5.0}}
 
 
@@ -74,6 +79,15 @@ SUBSTRATES = {
     ),
     "pulsed, noisy, stuck cells": (substrate_of(NOISY, (6, 5, 4)), tolerance_of(NOISY)),
     "tiny": (substrate_of(PULSED, (1, 1, 1)), tolerance_of(PULSED)),
+    "resistive, ideal diodes": (
+        substrate_of(IDEAL, (5, 6, 3), **RESISTIVE),
+        tolerance_of(IDEAL),
+    ),
+    "resistive, Shockley diodes, amplifiers, wires, pulses": (
+        substrate_of(SHOCKLEY, (4, 6, 4, 3), amplifier_gain=2.0, **RESISTIVE),
+        tolerance_of(SHOCKLEY, wires_relative=0.05),
+    ),
+    "resistive, noisy, stuck cells": (substrate_of(NOISY, (6, 5, 4), **RESISTIVE), tolerance_of(NOISY)),
     "no hidden layer": (substrate_of(IDEAL, (3, 2), activation="soft_rectified"), tolerance_of(IDEAL)),
 }
 

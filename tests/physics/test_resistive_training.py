@@ -184,7 +184,7 @@ def test_wires_bend_the_gradient_by_the_order_of_their_drop() -> None:
             wanted = joined(differences(device, inputs, labels))
             _, estimate = controller_of(device, 1e-2).measure(inputs, labels)
             errors.append(float(np.linalg.norm(joined(estimate.directions) - wanted) / np.linalg.norm(wanted)))
-    # About ten segments of 10 ohms beside cells of 20 uS, loaded by their neighbours: a drop of the order of a per cent.
+    # Some ten segments of 10 ohms beside cells of 20 uS, loaded by their neighbours: a drop of about a per cent.
     assert 1e-4 < errors[0] < 3e-2
     assert errors[1] < 0.3
     assert 5.0 < errors[1] / errors[0] < 15.0
@@ -325,6 +325,8 @@ def test_cells_that_only_go_up_cannot_be_the_only_ones() -> None:
         ("rule.conjugate=postsynaptic", "rule.conjugate"),
         ("substrate.neurons.gain_spread=0.1", "neurons.gain_spread"),
         ("substrate.wires.source_ohms=1", "wires.source_ohms"),
+        ("substrate.cells.law=sinh", "cells.law"),
+        ("substrate.tiles={rows: 64, columns: 64, summation: digital}", "tiles.summation"),
         ("substrate.diodes.law=zener", "diodes.law"),
         ("substrate.diodes.saturation_amperes=0", "saturation_amperes"),
         ("homeostasis.strength=1", "homeostasis.strength"),
