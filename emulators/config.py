@@ -11,6 +11,10 @@ NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
+FORMED_VOLTS = 0.4
+"""Conductance after a transition that a current limited, times this voltage, is the current (Ielmini 2011)."""
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -37,6 +41,11 @@ class FormingConfig(_Section):
     pulse_volts: Positive = 3.0
     compliance_amperes: Positive = 2.0e-5
 
+    @property
+    def formed_siemens(self) -> float:
+        """Of a filament that formed under the compliance (Ielmini 2011)."""
+        return self.compliance_amperes / FORMED_VOLTS
+
 
 class EnduranceConfig(_Section):
     """Pulses that a cell bears: Weibull, ``characteristic_pulses`` is when 63 % have failed."""
@@ -61,6 +70,11 @@ class CellsConfig(CellLawConfig):
         low, high = self.window_siemens
         if not low < high:
             raise ValueError(f"window_siemens: expected [lowest, highest], got [{low:g}, {high:g}]")
+        if self.forming and not low <= self.forming.formed_siemens <= high:
+            raise ValueError(
+                f"forming.compliance_amperes: leaves {self.forming.formed_siemens:g} S, outside the window "
+                f"[{low:g}, {high:g}] S"
+            )
         return self
 
 
@@ -325,10 +339,13 @@ class EmulatorConfig(_Section):
 
     @model_validator(mode="after")
     def _within_limits(self) -> "EmulatorConfig":
+        forming, disturb = self.cells.forming, self.cells.disturb
         for key, volts, limit in (
-            ("reading_volts", self.operation.reading_volts, self.limits.read_volts),
-            ("pulse_volts", self.operation.pulse_volts, self.limits.write_volts),
+            ("operation.reading_volts", self.operation.reading_volts, self.limits.read_volts),
+            ("operation.pulse_volts", self.operation.pulse_volts, self.limits.write_volts),
+            ("cells.forming.pulse_volts", forming.pulse_volts if forming else None, self.limits.write_volts),
+            ("cells.disturb.write_volts", disturb.write_volts if disturb else None, self.limits.write_volts),
         ):
             if volts is not None and volts > limit:
-                raise ValueError(f"operation.{key}: {volts:g} V is beyond the limit of {limit:g} V")
+                raise ValueError(f"{key}: {volts:g} V is beyond the limit of {limit:g} V")
         return self

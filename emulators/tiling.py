@@ -32,6 +32,10 @@ LINEAR_TOLERANCE = 3e-10
 """Of effective matrices, which gives port currents right to better than 1e-9."""
 
 
+OPEN_SIEMENS = 1e-24
+"""Leak of the cells of a line that is wholly open: less than the rounding of any current, and solvable."""
+
+
 @final
 @dataclass(frozen=True)
 class PairRead:
@@ -69,13 +73,13 @@ class TiledPair:
         self._adc = Adc(tiles.adc_bits, tiles.adc_range_amperes, 0.0)
         self._matrices: dict[Direction, FloatArray] = {}
         self._circuits: list[Crossbar] | None = None
-        self._siemens = siemens
+        self._siemens = _leaking(siemens)
         # Wires are all that its conversions use of this circuit.
         self._ohmic = self._crossbar(np.ones((1, 1)), None)
 
     def program(self, siemens: FloatArray) -> None:
         """Set all conductances (polarity, row, column)."""
-        self._siemens = siemens
+        self._siemens = _leaking(siemens)
         self._matrices = {}
         self._circuits = None
 
@@ -253,6 +257,11 @@ def _signed(volts: FloatArray, direction: Direction) -> FloatArray:
 def _signed_sum(values: FloatArray) -> FloatArray:
     """Positive less negative ones, where there are any."""
     return np.asarray(values[0] - values[1]) if len(values) == 2 else values[0]
+
+
+def _leaking(siemens: FloatArray) -> FloatArray:
+    """Conductances > 0: a tile may have lines without a single closed cell, which are no mistake here."""
+    return siemens if siemens.all() else np.maximum(siemens, OPEN_SIEMENS)
 
 
 def _cuts(length: int, tile: int) -> tuple[slice, ...]:

@@ -85,8 +85,10 @@ def _solved(
     potentials = np.zeros((lines, lines))
     if config.scheme == "floating":
         # Only the selected lines carry current: in at one and out at the other. The admittance is that of a circuit
-        # without a reference, singular for equal potentials everywhere, which the pseudo-inverse leaves out.
-        potentials = np.linalg.pinv(circuit.port_admittance(), hermitian=True) + source * np.eye(lines)
+        # without a reference; a leak from all lines together ties it down, and takes no part of currents that sum to 0.
+        admittance = circuit.port_admittance()
+        leak = np.trace(admittance) / lines**2
+        potentials = np.linalg.inv(admittance + leak) + source * np.eye(lines)
     selected = np.argwhere(counts != 0)
     moved, own = np.zeros(siemens.size), np.ones(siemens.shape)
     for start in range(0, len(selected), max(1, CHUNK // siemens.size)):

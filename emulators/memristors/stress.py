@@ -24,9 +24,6 @@ from substrate.arrays import BoolArray, FloatArray, IntArray
 from substrate.contract import Snapshot, WriteReport
 from substrate.errors import InputError
 
-FORMED_VOLTS = 0.4
-"""Conductance after a transition limited by a current, times this voltage, is the current (Ielmini 2011)."""
-
 
 @final
 class Stress:
@@ -132,8 +129,7 @@ class Stress:
         self.forming_pulses += pulsed
         now = pulsed & (self._forming.pulse_volts >= self._thresholds)
         if now.any():
-            filament = self._forming.compliance_amperes / FORMED_VOLTS
-            self._devices.initialise(np.full(asked.shape, filament), now)
+            self._devices.initialise(np.full(asked.shape, self._forming.formed_siemens), now)
             self.formed |= now
         return int(pulsed.sum())
 

@@ -149,10 +149,10 @@ def test_gradient_takes_what_the_law_makes_of_an_activity(law: str) -> None:
 @pytest.mark.parametrize(
     ("cells", "wires", "volts_per_unit", "least", "most"),
     [
-        # Measured: .99998, .9997, .998; the curvature of the law is the whole difference, alpha v = .6 and 1.5.
+        # Measured: .9998, .9998 and .9947, for alpha v up to .6, .6 and 1.5.
         (SINH, IDEAL, 0.2, 0.9995, 1.0),
-        (SINH, WIRES, 0.2, 0.999, 1.0),
-        (SINH, IDEAL, 0.5, 0.99, 0.9999),
+        (SINH, WIRES, 0.2, 0.9995, 1.0),
+        (SINH, IDEAL, 0.5, 0.99, 0.998),
     ],
     ids=["small", "wires", "large"],
 )
@@ -165,7 +165,6 @@ def test_rule_of_measured_activities_is_close_to_the_gradient(
         adjoint = device.oracle.adjoint(np.tile(weights, (3, 1))) * device.scale.unit_siemens
         lines = np.concatenate([states[:, :4], np.ones((3, 1))], axis=1)
         found = cosine(lines.T @ adjoint[:, 4:], differences(device, "hidden1-output", volts, weights))
-        print(found)
         assert least <= found <= most
 
 
@@ -180,7 +179,7 @@ def test_xor_is_learned_by_sinh_cells_behind_wires(tmp_path: Path) -> None:
         "substrate.cells.law=sinh",
         "substrate.cells.alpha=3.0",
         "substrate.wires.segment_ohms=5",
-        "training.epochs=60",
+        "training.epochs=36",
     ]
     with open_run(run(load_experiment("xor", overrides, 0), tmp_path / "xor.h5")) as finished:
         epochs, steps = finished.table("epochs"), finished.table("train")
