@@ -113,7 +113,14 @@ def _resume(options: argparse.Namespace) -> None:
 def _recover(options: argparse.Namespace) -> None:
     from substrate.experiment.recover import recover
 
-    print(recover(options.run))
+    found = recover(options.run)
+    print(f"{found.path}: {'rewritten as a plain file' if found.rewritten else 'was a plain file already'}")
+    print(f"status: {found.status}{f' ({found.message})' if found.message else ''}")
+    print(f"holds: {found.epochs} epochs, {found.steps} steps")
+    if found.dropped:
+        print("half-written rows dropped: " + ", ".join(f"{name} {count}" for name, count in found.dropped.items()))
+    saved = "none" if found.checkpoint is None else f"after step {found.checkpoint_lengths.get('train', 0)}"
+    print(f"last checkpoint: {saved}")
 
 
 def _show(options: argparse.Namespace) -> None:
@@ -139,13 +146,15 @@ def _report(options: argparse.Namespace) -> None:
 
 
 def _check_gradient(options: argparse.Namespace) -> None:
+    import h5py
+
     from substrate.experiment.assembly import assemble
     from substrate.experiment.config import load_experiment
     from substrate.experiment.gradient_check import check_gradient
     from substrate.experiment.runner import trained_state
 
     state = None
-    if Path(options.source).suffix in (".h5", ".hdf5"):
+    if Path(options.source).suffix in (".h5", ".hdf5") or h5py.is_hdf5(options.source):
         text, state = trained_state(options.source)
         experiment = load_experiment(options.source, options.set, options.seed, text=text)
     else:

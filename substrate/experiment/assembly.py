@@ -43,14 +43,17 @@ class Assembly:
     def controller(self) -> Controller:
         """The controller for the opened substrate."""
         experiment = self.experiment
+        nudge = experiment.nudge
         capabilities, scale = self.substrate.capabilities, self.substrate.scale
-        fixed = None if experiment.nudge.amplitude == "auto" else float(experiment.nudge.amplitude)
+        fixed = None if nudge.amplitude == "auto" else float(nudge.amplitude)
         amplitude = Amplitude(
-            fixed, experiment.nudge.harmonics, capabilities.limits.current_amperes / scale.unit_amperes
+            fixed, nudge.harmonics, capabilities.limits.current_amperes / scale.unit_amperes
         )
         return Controller(
             substrate=self.substrate,
-            rule=OscillatingEP(experiment.nudge.plan(), amplitude, experiment.rule.conjugate),
+            rule=OscillatingEP(
+                nudge.plan(), amplitude, experiment.rule.conjugate, nudge.richardson, nudge.settle_tolerance
+            ),
             cost=_cost(experiment, self.dataset, self.rngs["readout"]),
             writer=Writer(
                 self.substrate,
@@ -69,15 +72,32 @@ class Assembly:
         )
 
     def initial_weights(self) -> dict[str, FloatArray]:
-        """Weights to start from, by coupling."""
+        """Weights to start from, by coupling.
+
+        Raises:
+            InputError: weights that no cell inside the device's window can show.
+        """
         initial = self.experiment.network.initial
-        return initial_weights(
-            self.experiment.topology(),
+        network = self.experiment.topology()
+        weights = initial_weights(
+            network,
             initial.scale,
             initial.input_scale,
             np.deg2rad(initial.feedback_angle_degrees),
             self.rngs["initial"],
         )
+        low, high = self.substrate.capabilities.conductance_window_siemens
+        for name, values in weights.items():
+            # The zeros of single cells stand for the least that one can show.
+            ends = (0.0, high) if network.array(name).polarities == 1 else (low - high, high - low)
+            least, most = (end / self.substrate.scale.unit_siemens for end in ends)
+            beyond = int(np.count_nonzero((values < least) | (values > most)))
+            if beyond:
+                raise InputError(
+                    f"network.initial: {beyond} of the {values.size} weights of {name} lie beyond {least:.3g} .. "
+                    f"{most:.3g}, what cells inside the device's window can show; expected a smaller scale"
+                )
+        return weights
 
 
 def assemble(experiment: Experiment) -> Assembly:

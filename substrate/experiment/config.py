@@ -15,6 +15,7 @@ from substrate.registry import load_backend
 from substrate.tones import SamplingPlan
 from substrate.validation import describe
 
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
@@ -34,7 +35,7 @@ class DataConfig(_Section):
     path: str | None = None
     train_limit: Count | None = None
     test_limit: Count | None = None
-    input_range: tuple[float, float] = (-1.0, 1.0)
+    input_range: tuple[Finite, Finite] = (-1.0, 1.0)
 
     @model_validator(mode="after")
     def _ordered(self) -> "DataConfig":
@@ -85,7 +86,7 @@ class CostConfig(_Section):
     """Cost at the outputs; ``targets`` belong to the squared error."""
 
     name: Literal["squared_error", "softmax_cross_entropy"] = "squared_error"
-    targets: tuple[float, float] = (-0.8, 0.8)
+    targets: tuple[Finite, Finite] = (-0.8, 0.8)
 
     @model_validator(mode="after")
     def _ordered(self) -> "CostConfig":
@@ -104,13 +105,26 @@ class RuleConfig(_Section):
 
 @final
 class NudgeConfig(_Section):
-    """The sinusoidal nudge; ``amplitude`` is beta in activity units, or ``auto``."""
+    """The sinusoidal nudge; ``amplitude`` is beta in activity units, or ``auto``.
+
+    ``richardson`` frequencies are measured, ``frequency_hz`` and its halves in turn, and extrapolated to zero frequency:
+    each takes a power of (omega tau)^2 off the error. With ``settle_tolerance`` samples whose periods differ by more,
+    relative to the swing of their record and beyond the noise, count as unsettled.
+    """
 
     amplitude: Positive | Literal["auto"] = 0.5
     frequency_hz: Positive = 1000.0
     harmonics: Count = 3
     periods: Count = 2
     samples_per_period: Count = 16
+    richardson: Annotated[int, Field(ge=1, le=8)] = 1
+    settle_tolerance: Positive | None = None
+
+    @model_validator(mode="after")
+    def _comparable(self) -> "NudgeConfig":
+        if self.settle_tolerance is not None and self.periods < 2:
+            raise ValueError(f"settle_tolerance: needs a second period to compare with; got periods {self.periods}")
+        return self
 
     def plan(self) -> SamplingPlan:
         """The tone and its sampling."""
@@ -164,8 +178,10 @@ class LoggingConfig(_Section):
 class Experiment(_Section):
     """A whole experiment file."""
 
-    experiment: Annotated[str, Field(min_length=1)]
-    seed: Annotated[int, Field(ge=0)] = 0
+    # The name of a run file by default, so no folder.
+    experiment: Annotated[str, Field(pattern=r"^[^/\\\x00-\x1f]{1,100}$")]
+    # A run file keeps the seed in 64 bits.
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     data: DataConfig
     network: NetworkConfig
     cost: CostConfig = CostConfig()
@@ -210,9 +226,12 @@ def load_experiment(
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"{path}: cannot be read: {error}") from error
     try:
+        repeated = _repeated_key(text)
         tree = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    if repeated:
+        raise InputError(f"{path}: {repeated}")
     if not isinstance(tree, dict):
         raise InputError(f"{path}: expected a mapping of sections, got {type(tree).__name__}")
     for override in overrides:
@@ -280,6 +299,26 @@ def shipped_experiments() -> dict[str, Path]:
         if folder.is_dir():
             return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
     return {}
+
+
+def _repeated_key(text: str) -> str:
+    """Which key of a YAML text stands twice in one section, if any; PyYAML itself keeps the last and says nothing."""
+    left, seen = [yaml.compose(text, yaml.SafeLoader)], set()
+    while left:
+        node = left.pop()
+        # An alias may lead back to a section that holds it.
+        if node is None or id(node) in seen:
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            left += node.value
+        elif isinstance(node, yaml.MappingNode):
+            names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+            for key, value in node.value:
+                if isinstance(key, yaml.ScalarNode) and names.count(key.value) > 1:
+                    return f"{key.value}: given twice, line {key.start_mark.line + 1} and below"
+                left.append(value)
+    return ""
 
 
 def _override(tree: dict[str, Any], override: str) -> None:

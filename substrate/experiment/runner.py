@@ -16,6 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, final
 
+import h5py
 import numpy as np
 
 from substrate.arrays import FloatArray, IntArray
@@ -57,11 +58,8 @@ def run(
     """
     assembly = assemble(experiment)
     path = Path(output) if output is not None else _default_output(experiment)
-    if not path.parent.is_dir():
-        if output is not None:
-            raise InputError(f"{path}: the folder {path.parent} does not exist")
-        path.parent.mkdir(parents=True)
-    with assembly.substrate:
+    _check_output(path, given=output is not None)
+    with _stop_requests() as stopping, assembly.substrate:
         controller = assembly.controller()
         training = _Training(assembly, controller)
         recorder = Recorder.create(
@@ -74,7 +72,7 @@ def run(
         )
         with recorder:
             training.begin(recorder)
-            training.go_on(recorder, progress or Silent())
+            training.go_on(recorder, progress or Silent(), stopping)
     return path
 
 
@@ -104,7 +102,7 @@ def resume(path: str | Path, epochs: int | None = None, progress: Progress | Non
     state = unpack_state(saved.blob)
     if experiment.training.epochs < state["epoch"]:
         raise InputError(f"--epochs {experiment.training.epochs}: {path} has done {state['epoch']} epochs")
-    with assembly.substrate:
+    with _stop_requests() as stopping, assembly.substrate:
         controller = assembly.controller()
         training = _Training(assembly, controller)
         training.restore(state)
@@ -112,7 +110,7 @@ def resume(path: str | Path, epochs: int | None = None, progress: Progress | Non
         lengths = None if assembly.substrate.states is not None else _all_rows(path)
         recorder = Recorder.resume(path, tuple(sys.argv), lengths=lengths, experiment_yaml=experiment.to_yaml())
         with recorder:
-            training.go_on(recorder, progress or Silent())
+            training.go_on(recorder, progress or Silent(), stopping)
     return Path(path)
 
 
@@ -184,12 +182,15 @@ class _Training:
         first = self._assembly.experiment.training.batch_size
         controller.prepare(dataset.train_inputs[:first].astype(np.float64), dataset.train_labels[:first])
         recorder.append("conductances", self._cells(), index=0)
+        self._log_costs(recorder, 0)
         recorder.checkpoint(pack_state(self.snapshot()))
 
-    def go_on(self, recorder: Recorder, progress: Progress) -> None:
+    def go_on(self, recorder: Recorder, progress: Progress, stopping: Callable[[], bool]) -> None:
         """Train to the last epoch, or until asked to stop."""
         training = self._assembly.experiment.training
-        with progress, _stop_requests() as stopping:
+        if stopping() and self._epoch < training.epochs:
+            raise RunInterrupted(f"stopped before step {self._step + 1}")
+        with progress:
             progress.start(
                 self._assembly.experiment.experiment, training.epochs, self._batches, self._epoch * self._batches
             )
@@ -233,6 +234,7 @@ class _Training:
         recorder.append("conductances", self._cells(), index=self._epoch)
         recorder.append("evaluation", {"confusion": self._confusion(evaluation)}, index=self._epoch)
         recorder.append("epochs", row, index=self._epoch)
+        self._log_costs(recorder, self._epoch)
         progress.epoch(self._epoch, {**row, **self._means()})
         done = self._epoch == training.epochs
         if done or stopping() or self._epoch % logging.checkpoint_every_epochs == 0:
@@ -293,6 +295,12 @@ class _Training:
         substrate = self._assembly.substrate
         return {coupling.name: substrate.read_cells(coupling.name) for coupling in substrate.network.arrays}
 
+    def _log_costs(self, recorder: Recorder, epoch: int) -> None:
+        """What the device has spent by now, where it can tell."""
+        ledger = self._assembly.substrate.ledger
+        if ledger is not None:
+            recorder.append("ledger", ledger.table(), index=epoch)
+
     def _confusion(self, evaluation: Evaluation) -> IntArray:
         classes = self._assembly.dataset.class_count
         table = np.zeros((classes, classes), dtype=np.int64)
@@ -305,8 +313,12 @@ class _Training:
         substrate = self._assembly.substrate
         sample = int(np.argmax(np.sum(step.phase.error**2, axis=1)))
         outputs = substrate.network.output.nodes
-        volts = step.estimate.signals.waveform[sample][:, outputs] * substrate.scale.volts_per_unit
-        cosines, sines = harmonics(volts.T, plan.samples_per_period, plan.highest_harmonic)
+        # Of several frequencies the first, which is the plan's own.
+        waveform = step.estimate.signals.waveform[sample, : plan.sample_count]
+        volts = waveform[:, outputs] * substrate.scale.volts_per_unit
+        cosines, sines = harmonics(
+            volts.T, plan.samples_per_period, plan.highest_harmonic, step.estimate.phase_origin
+        )
         period = volts.reshape(plan.periods, plan.samples_per_period, -1)[-1]
         peak = step.estimate.amplitude[sample] * step.phase.error[sample] * substrate.scale.unit_amperes
         return {"output_volts": period, "cosine_volts": cosines.T, "sine_volts": sines.T, "nudge_amperes": peak}
@@ -335,6 +347,25 @@ def _stop_requests() -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _check_output(path: Path, given: bool) -> None:
+    """Refuse, before the device is opened, an output that is no place for a run file; only ``runs`` is made."""
+    # What stands there may be replaced on request, but not anything: a device node, or a file that is no run.
+    if not path.name or path.is_dir():
+        raise InputError(f"--output {path}: expected the name of a run file, got a folder")
+    if path.exists():
+        if not path.is_file():
+            raise InputError(f"--output {path}: expected a run file, got something that is not a plain file")
+        if not h5py.is_hdf5(path):
+            raise InputError(f"--output {path}: exists and is not a run file; choose another name")
+    if not path.parent.is_dir():
+        if given:
+            raise InputError(f"{path}: the folder {path.parent} does not exist")
+        try:
+            path.parent.mkdir(parents=True)
+        except OSError as error:
+            raise InputError(f"{path.parent}: cannot be made: {error.strerror}; name a file with --output") from error
 
 
 def _default_output(experiment: Experiment) -> Path:

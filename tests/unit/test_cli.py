@@ -1,14 +1,18 @@
 """The commands as a user calls them: exit codes, one message, what is left behind."""
 
 import json
+import os
 import re
+import signal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from substrate import open_run
 from substrate.cli import main
+from substrate.controller import Controller
 
 QUICK = ["--set", "training.epochs=1", "--set", "data.train_limit=64", "--set", "data.test_limit=40"]
 
@@ -140,3 +144,75 @@ def test_a_nan_in_the_data_is_named(tmp_path: Path, capsys: pytest.CaptureFixtur
 def test_debug_shows_the_traceback() -> None:
     with pytest.raises(ValueError, match="nothing"):
         run_cli("run", "nothing", "--debug")
+
+
+def test_an_output_that_is_no_place_for_a_run_file_is_left_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = tmp_path / "notes.yaml"
+    text.write_text("kept: true\n")
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for path, said in (
+        (text, "not a run file"),
+        (pipe, "not a plain file"),
+        (tmp_path, "got a folder"),
+        ("", "folder"),
+    ):
+        assert run_cli("run", "xor", "--output", str(path), "--overwrite", "--quiet") == 2
+        assert said in capsys.readouterr().err
+    assert text.read_text() == "kept: true\n"
+    assert pipe.is_fifo()
+
+
+def test_initial_weights_that_no_cell_can_show_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "run.h5"
+    assert run_cli("run", "xor", "--set", "network.initial.scale=50", "--output", str(path), "--quiet") == 2
+    assert re.search(r"network\.initial: \d+ of the 18 weights of hidden1-output", capsys.readouterr().err)
+    with open_run(path) as run:
+        assert run.status == "failed"
+
+
+def test_recover_tells_what_it_holds(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_cli("recover", str(finished)) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [
+        f"{finished}: was a plain file already",
+        "status: finished",
+        "holds: 1 epochs, 4 steps",
+        "last checkpoint: after step 4",
+    ]
+
+
+def test_a_run_file_of_any_name_is_checked_as_a_run(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "run.trained"
+    other.write_bytes(finished.read_bytes())
+    assert run_cli("check-gradient", str(other), "--samples", "4", "--json") == 0
+    named = capsys.readouterr().out
+    assert run_cli("check-gradient", str(finished), "--samples", "4", "--json") == 0
+    assert capsys.readouterr().out == named
+
+
+def test_a_stop_asked_for_while_cells_are_programmed_ends_at_a_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program = Controller.program
+
+    def program_and_ask(self: Controller, weights: dict[str, Any]) -> int:
+        failed = program(self, weights)
+        signal.raise_signal(signal.SIGINT)
+        return failed
+
+    path = tmp_path / "run.h5"
+    arguments = ["run", "xor", "--set", "training.epochs=3", "--output", str(path), "--quiet"]
+    with monkeypatch.context() as patched:
+        patched.setattr(Controller, "program", program_and_ask)
+        assert run_cli(*arguments) == 130
+    assert "stopped before step 1" in capsys.readouterr().err
+    with open_run(path) as run:
+        assert (run.status, run.summary()["steps"]) == ("interrupted", 0)
+    assert run_cli("resume", str(path), "--quiet") == 0
+    with open_run(path) as run:
+        assert (run.status, run.summary()["epochs"]) == ("finished", 3)

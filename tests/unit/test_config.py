@@ -48,7 +48,12 @@ def test_overrides_and_seed() -> None:
         ("network.activation=relu", r"network\.activation: expected one of tanh"),
         ("network.feedback=both", r"network\.feedback"),
         ("nudge.harmonics=8", r"nudge\.samples_per_period: expected more than twice"),
-        ("nudge.amplitude=-1", r"nudge\.amplitude"),
+        ("nudge.amplitude=-1", r"nudge\.amplitude: input should be greater than 0 or input should be 'auto', got -1$"),
+        ("nudge.amplitude=Auto", r"nudge\.amplitude: .*valid number.* or input should be 'auto', got 'Auto'$"),
+        ("seed=9223372036854775808", r"seed: .*less than 9223372036854775808"),
+        ("experiment=../elsewhere", r"experiment: .*got '\.\./elsewhere'"),
+        ("data.input_range=[-1, .inf]", r"data\.input_range\.1: .*finite"),
+        ("cost.targets=[-.inf, 1]", r"cost\.targets\.0: .*finite"),
         ("nudge={amplitude: auto, samples_per_period: 10}", r"nudge\.samples_per_period: amplitude auto also measures"),
         ("cost.targets=[1, 0]", r"targets: expected \[low, high\]"),
         ("data.test_fraction=1.5", r"data\.test_fraction"),
@@ -90,6 +95,9 @@ def test_bad_files(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=said) as raised:
             load_experiment(path)
         assert str(path) in str(raised.value)
+    for text, key in (("seed: 0\nseed: 4\n", "seed"), ("data: {name: xor, name: iris}\n", "name")):
+        with pytest.raises(InputError, match=rf"twice\.yaml: {key}: given twice"):
+            load_experiment("twice.yaml", text=text)
     binary = tmp_path / "binary.yaml"
     binary.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match=r"binary\.yaml"):
