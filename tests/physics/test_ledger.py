@@ -1,6 +1,7 @@
 """The ledger of energy and time against the circuit, its own durations, and the pulses of the cells."""
 
 import itertools
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,9 @@ from emulators.memristors.transistor import TransistorCell
 from emulators.substrate import EmulatedSubstrate
 from substrate.capabilities import Nudge, WriteRequest
 from substrate.errors import InputError
+from substrate.experiment.config import load_experiment
+from substrate.experiment.runfile import open_run
+from substrate.experiment.runner import resume, run
 from substrate.ledger import ACTIVITIES, Ledger
 from substrate.network import Network
 from substrate.tones import SamplingPlan
@@ -279,3 +283,49 @@ def test_ledger_refuses_what_it_does_not_know() -> None:
 def test_voltages_beyond_the_limits_are_refused(key: str) -> None:
     with pytest.raises(ValueError, match=key):
         EmulatorConfig.model_validate({"backend": "emulator", "operation": {key: 5.0}})
+
+
+def test_arrays_of_a_resistive_network_take_what_its_inputs_and_rails_give() -> None:
+    network = Network((3, 4, 2), activation="rectified", feedback="shared", family="resistive")
+    operation = {"settle_seconds": 0.0, "reading_seconds": 1.0}
+    inputs = np.random.default_rng(3).uniform(-0.1, 0.1, (4, 3))
+    with _device(network, operation=operation) as device:
+        cells = _program(device)
+        device.hold(inputs)
+        nodes = device.settle().volts[:, 0]
+        ledger = device.ledger
+    assert ledger is not None
+    given = np.zeros(4)
+    into_nodes = np.zeros((4, network.node_count))
+    for coupling in network.arrays:
+        held = coupling.source.start < 0
+        source = inputs if held else nodes[:, coupling.source.nodes]
+        rows = coupling.lines(source / 0.2) * 0.2
+        current = cells[coupling.name][0] * (rows[:, :, None] - nodes[:, None, coupling.target.nodes])
+        into_nodes[:, coupling.target.nodes] += current.sum(axis=1)
+        if not held:
+            into_nodes[:, coupling.source.nodes] -= current[:, : coupling.source.size].sum(axis=2)
+        sources = slice(None) if held else slice(coupling.source_lines, None)
+        given += np.sum(rows[:, sources, None] * current[:, sources], axis=(1, 2))
+    # Ideal diodes conduct at 0 V only: what the cells bring into a node without one is nothing, or meets no voltage.
+    np.testing.assert_allclose(nodes * into_nodes, 0.0, atol=1e-9 * given.max())
+    assert ledger.joules[:-1, 1].sum() == pytest.approx(given.sum(), rel=1e-9)
+
+
+def test_a_resumed_run_logs_the_same_totals(tmp_path: Path) -> None:
+    experiment = load_experiment("xor", ["training.epochs=3", "substrate.wires={segment_ohms: 2.0}"])
+    whole = run(experiment, tmp_path / "whole.h5")
+    parts = run(
+        load_experiment("xor", ["training.epochs=1", "substrate.wires={segment_ohms: 2.0}"]), tmp_path / "parts.h5"
+    )
+    resume(parts, epochs=3)
+    with open_run(whole) as one, open_run(parts) as other:
+        expected, found = one.table("ledger"), other.table("ledger")
+        assert list(expected["epoch"]) == [0, 1, 2, 3]
+        for name, values in expected.items():
+            assert np.array_equal(found[name], values), name
+        assert (np.diff(expected["energy_joules"]) > 0).all()
+        np.testing.assert_allclose(expected["joules"].sum(axis=(1, 2)), expected["energy_joules"], rtol=1e-12)
+        summary = one.summary()
+        assert summary["energy_joules"] == expected["energy_joules"][-1]
+        assert summary["device_seconds"] == expected["device_seconds"][-1]
