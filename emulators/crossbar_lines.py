@@ -11,6 +11,8 @@ from substrate.errors import InputError
 
 LineState = Literal["driven", "sensed", "grounded", "floating"]
 STATES: tuple[LineState, ...] = ("driven", "sensed", "grounded", "floating")
+DRIVEN: tuple[LineState, ...] = ("driven",)
+SENSED: tuple[LineState, ...] = ("sensed",)
 
 
 @final
@@ -36,17 +38,17 @@ class Lines:
     @classmethod
     def forward(cls, rows: int, cols: int) -> Self:
         """All word lines driven, all bit lines sensed: a forward read."""
-        return cls(("driven",) * rows, ("sensed",) * cols)
+        return cls(DRIVEN * rows, SENSED * cols)
 
     @classmethod
     def backward(cls, rows: int, cols: int) -> Self:
         """All bit lines driven, all word lines sensed: a backward read."""
-        return cls(("sensed",) * rows, ("driven",) * cols)
+        return cls(SENSED * rows, DRIVEN * cols)
 
     @classmethod
     def all_driven(cls, rows: int, cols: int) -> Self:
         """Every line driven."""
-        return cls(("driven",) * rows, ("driven",) * cols)
+        return cls(DRIVEN * rows, DRIVEN * cols)
 
     @property
     def driven(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -84,7 +86,7 @@ def select_cell(rows: int, cols: int, row: int, column: int, volts: float, unsel
         raise InputError(f"unselected is {unselected!r}; expected 'grounded', 'floating', 'half' or 'third'")
     if not np.isfinite(volts):
         raise InputError(f"volts is {volts}; expected a finite number")
-    other: LineState = unselected if unselected in ("grounded", "floating") else "driven"  # type: ignore[assignment]
+    other: LineState = unselected if unselected == "grounded" or unselected == "floating" else "driven"
     word: list[LineState] = [other] * rows
     bit: list[LineState] = [other] * cols
     word[row], bit[column] = "driven", "sensed"
