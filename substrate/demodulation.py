@@ -40,7 +40,7 @@ __all__ = [
 Array = NDArray[np.float64]
 
 
-def harmonics(record: ArrayLike, samples_per_period: int, count: int) -> tuple[Array, Array]:
+def harmonics(record: ArrayLike, samples_per_period: int, count: int, phase_origin: float = 0.0) -> tuple[Array, Array]:
     """Cosine and sine amplitudes of a coherent record.
 
     With whole periods in the record the sampled cosines and sines are orthogonal, so the discrete Fourier sums below
@@ -50,18 +50,25 @@ def harmonics(record: ArrayLike, samples_per_period: int, count: int) -> tuple[A
     alone.
 
     Args:
-        record: (..., time); whole periods, beginning where the nudge's cosine is at its crest.
+        record: (..., time); whole periods.
         samples_per_period: samples in one period of the nudge.
         count: highest harmonic wanted, ``2 count < samples_per_period``.
+        phase_origin: radians, phase of the nudge at the first sample; 0 is its crest.
 
     Returns:
         A and B, each (..., count + 1), in the record's units.
 
     Raises:
-        InputError: a record that is not a whole number of periods or is not finite, or a count beyond the sampling.
+        InputError: a record that is not a whole number of periods or is not finite, a count beyond the sampling, a
+            phase that is not finite.
     """
     values = _record(record, samples_per_period, count)
-    return _fit(values, samples_per_period, count)
+    cosine, sine = _fit(values, samples_per_period, count)
+    if phase_origin == 0.0:
+        return cosine, sine
+    turns = _phase(phase_origin) * np.arange(count + 1)
+    turned, quarter = np.cos(turns), np.sin(turns)
+    return cosine * turned - sine * quarter, cosine * quarter + sine * turned
 
 
 def chebyshev_derivative(cosine_amplitudes: ArrayLike, amplitude: ArrayLike) -> Array:
@@ -175,9 +182,7 @@ def derivative_weights(
     per_period, highest = _sampling(samples_per_period, harmonics, least=1)
     repeats = _integer("periods", periods, 1)
     beta = float(_nudge_amplitude(amplitude))
-    if not np.isfinite(phase_origin):
-        raise InputError(f"phase_origin: expected a finite number of radians, got {phase_origin}")
-    phase = 2.0 * np.pi * np.arange(per_period) / per_period + phase_origin
+    phase = 2.0 * np.pi * np.arange(per_period) / per_period + _phase(phase_origin)
     order = np.arange(highest + 1)
     one_period = np.cos(np.outer(phase, order)) @ _derivative_coefficients(highest)
     return np.tile(one_period * (2.0 / (per_period * repeats * beta)), repeats)
@@ -416,6 +421,12 @@ def _nudge_amplitude(amplitude: ArrayLike) -> Array:
     if not np.all(np.isfinite(beta)) or np.any(beta == 0.0):
         raise InputError(f"amplitude: expected finite nudge amplitudes other than zero, got {amplitude!r}")
     return beta
+
+
+def _phase(phase_origin: float) -> float:
+    if not np.isfinite(phase_origin):
+        raise InputError(f"phase_origin: expected a finite number of radians, got {phase_origin}")
+    return phase_origin
 
 
 def _variance(noise_variance: ArrayLike) -> Array:

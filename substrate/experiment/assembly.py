@@ -43,14 +43,15 @@ class Assembly:
     def controller(self) -> Controller:
         """The controller for the opened substrate."""
         experiment = self.experiment
+        nudge = experiment.nudge
         capabilities, scale = self.substrate.capabilities, self.substrate.scale
-        fixed = None if experiment.nudge.amplitude == "auto" else float(experiment.nudge.amplitude)
-        amplitude = Amplitude(
-            fixed, experiment.nudge.harmonics, capabilities.limits.current_amperes / scale.unit_amperes
-        )
+        fixed = None if nudge.amplitude == "auto" else float(nudge.amplitude)
+        amplitude = Amplitude(fixed, nudge.harmonics, capabilities.limits.current_amperes / scale.unit_amperes)
         return Controller(
             substrate=self.substrate,
-            rule=OscillatingEP(experiment.nudge.plan(), amplitude, experiment.rule.conjugate),
+            rule=OscillatingEP(
+                nudge.plan(), amplitude, experiment.rule.conjugate, nudge.richardson, nudge.settle_tolerance
+            ),
             cost=_cost(experiment, self.dataset, self.rngs["readout"]),
             writer=Writer(
                 self.substrate,

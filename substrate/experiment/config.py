@@ -105,13 +105,26 @@ class RuleConfig(_Section):
 
 @final
 class NudgeConfig(_Section):
-    """The sinusoidal nudge; ``amplitude`` is beta in activity units, or ``auto``."""
+    """The sinusoidal nudge; ``amplitude`` is beta in activity units, or ``auto``.
+
+    ``richardson`` frequencies are measured, ``frequency_hz`` and its halves in turn, and extrapolated to zero
+    frequency: each takes a power of (omega tau)^2 off the error. With ``settle_tolerance`` samples whose
+    periods differ by more, relative to the swing of their record and beyond the noise, count as unsettled.
+    """
 
     amplitude: Positive | Literal["auto"] = 0.5
     frequency_hz: Positive = 1000.0
     harmonics: Count = 3
     periods: Count = 2
     samples_per_period: Count = 16
+    richardson: Annotated[int, Field(ge=1, le=8)] = 1
+    settle_tolerance: Positive | None = None
+
+    @model_validator(mode="after")
+    def _comparable(self) -> "NudgeConfig":
+        if self.settle_tolerance is not None and self.periods < 2:
+            raise ValueError(f"settle_tolerance: needs a second period to compare with; got periods {self.periods}")
+        return self
 
     def plan(self) -> SamplingPlan:
         """The tone and its sampling."""

@@ -11,13 +11,12 @@ from typing import Any, final
 import numpy as np
 
 from substrate.arrays import BoolArray, FloatArray, IntArray
-from substrate.capabilities import Nudge
 from substrate.conjugates import exact_directions, sample_directions
 from substrate.contract import Substrate
-from substrate.demodulation import chebyshev_derivative, harmonics
 from substrate.errors import InputError
 from substrate.experiment.assembly import Assembly
 from substrate.rules.base import Estimate, FreePhase
+from substrate.tone_response import measure_tone
 from substrate.tones import SamplingPlan
 
 REFERENCES = ("exact", "multiplexed")
@@ -111,7 +110,7 @@ def check_gradient(
                 substrate.states.restore(state["substrate"])
         controller.prepare(inputs[:BATCH], labels[:BATCH])
         collected = _Collected(substrate)
-        plan = assembly.experiment.nudge.plan()
+        nudge = assembly.experiment.nudge
         for start in range(0, samples, BATCH):
             part = slice(start, start + BATCH)
             phase, estimate = controller.measure(inputs[part], labels[part])
@@ -119,13 +118,18 @@ def check_gradient(
                 adjoint = controller.exact_adjoint(phase.error)
                 sound = np.ones(len(adjoint), dtype=np.bool_)
             else:
-                adjoint, sound = multiplexed_adjoint(substrate, phase, plan)
+                adjoint, sound = multiplexed_adjoint(substrate, phase, nudge.plan(), nudge.richardson)
             collected.add(phase, estimate, adjoint, sound)
         return collected.result(chosen_reference, samples)
 
 
-def multiplexed_adjoint(substrate: Substrate, phase: FreePhase, plan: SamplingPlan) -> tuple[FloatArray, BoolArray]:
-    """chi^T e of every sample by a tone at every node in turn; (batch, node) in activity units, and which are sound."""
+def multiplexed_adjoint(
+    substrate: Substrate, phase: FreePhase, plan: SamplingPlan, frequencies: int = 1
+) -> tuple[FloatArray, BoolArray]:
+    """chi^T e of every sample by a tone at every node in turn; (batch, node) in activity units, and which are sound.
+
+    ``frequencies``: how many the responses are extrapolated from, each half the one before.
+    """
     network, scale = substrate.network, substrate.scale
     count, nodes = len(phase.error), network.node_count
     outputs = network.output.nodes
@@ -139,13 +143,10 @@ def multiplexed_adjoint(substrate: Substrate, phase: FreePhase, plan: SamplingPl
         amperes[rows, np.repeat(ports, count)] = PROBE_ACTIVITY * scale.unit_amperes
         substrate.hold(np.tile(phase.inputs, (len(ports), 1)) * scale.volts_per_unit)
         substrate.settle()
-        record = substrate.nudge(Nudge(amperes), plan)
-        activity = record.volts[:, :, outputs] / scale.volts_per_unit
-        error = np.tile(phase.error, (len(ports), 1))
-        scalar = np.einsum("bto,bo->bt", activity, error)
-        cosines, _ = harmonics(scalar, plan.samples_per_period, plan.harmonics)
-        adjoint[:, ports] = chebyshev_derivative(cosines, PROBE_ACTIVITY).reshape(len(ports), count).T
-        sound &= (record.settled & ~record.saturated).reshape(len(ports), count).all(axis=0)
+        found = measure_tone(substrate, amperes, np.full(len(rows), PROBE_ACTIVITY), plan, frequencies)
+        scalar = np.einsum("bo,bo->b", found.response[:, outputs], np.tile(phase.error, (len(ports), 1)))
+        adjoint[:, ports] = scalar.reshape(len(ports), count).T
+        sound &= (found.settled & ~found.saturated).reshape(len(ports), count).all(axis=0)
     return adjoint, sound
 
 

@@ -86,7 +86,8 @@ def series_of(assembly: Assembly) -> dict[str, Series]:
         ),
     }
     if experiment.logging.records:
-        shape = (experiment.training.batch_size, plan.sample_count, network.node_count)
+        samples = plan.sample_count * experiment.nudge.richardson
+        shape = (experiment.training.batch_size, samples, network.node_count)
         series["records"] = Series(
             (Column("nodes", units="volts", shape=shape, dims=("sample", "time", "node")),), index="epoch"
         )

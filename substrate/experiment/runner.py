@@ -313,8 +313,10 @@ class _Training:
         substrate = self._assembly.substrate
         sample = int(np.argmax(np.sum(step.phase.error**2, axis=1)))
         outputs = substrate.network.output.nodes
-        volts = step.estimate.signals.waveform[sample][:, outputs] * substrate.scale.volts_per_unit
-        cosines, sines = harmonics(volts.T, plan.samples_per_period, plan.highest_harmonic)
+        # Of several frequencies the first, which is the plan's own.
+        waveform = step.estimate.signals.waveform[sample, : plan.sample_count]
+        volts = waveform[:, outputs] * substrate.scale.volts_per_unit
+        cosines, sines = harmonics(volts.T, plan.samples_per_period, plan.highest_harmonic, step.estimate.phase_origin)
         period = volts.reshape(plan.periods, plan.samples_per_period, -1)[-1]
         peak = step.estimate.amplitude[sample] * step.phase.error[sample] * substrate.scale.unit_amperes
         return {"output_volts": period, "cosine_volts": cosines.T, "sine_volts": sines.T, "nudge_amperes": peak}

@@ -61,6 +61,7 @@ class Estimate:
         truncation: (batch,), estimated relative truncation error of each sample's response.
         kinked: samples kept in whose record the device saw a kink (``Record.kinked``); their truncation tells how
             much it matters.
+        phase_origin: phase of the nudge at the first sample of ``signals.waveform``, radians.
     """
 
     signals: Signals
@@ -72,6 +73,7 @@ class Estimate:
     amplitude: FloatArray
     truncation: FloatArray
     kinked: int = 0
+    phase_origin: float = 0.0
 
 
 class Rule(ABC):

@@ -1,8 +1,9 @@
-"""Oscillating EP: the exact gradient from one real sinusoid of finite amplitude (physics.md, 2.1 to 2.3).
+"""Oscillating EP: the exact gradient from one real sinusoid of finite amplitude (physics.md, 2.1 to 2.4).
 
 The error of the free outputs is injected as fixed currents beta e cos(wt) (open loop, so that the cost is linear in the
 nudge), whole periods of the steady state are recorded, and the odd harmonics give the derivative at nudge zero,
-(A_1 - 3 A_3 + 5 A_5 - ...)/beta: the response is a Chebyshev series in cos(wt).
+(A_1 - 3 A_3 + 5 A_5 - ...)/beta: the response is a Chebyshev series in cos(wt). Where the network is not much faster
+than the nudge, several frequencies are extrapolated to zero (``tone_response``).
 """
 
 from typing import Any, final
@@ -11,18 +12,12 @@ import numpy as np
 
 from substrate.amplitude import Amplitude, AmplitudeReport
 from substrate.arrays import FloatArray
-from substrate.capabilities import Nudge
 from substrate.conjugates import Signals, conjugate_of, mean_directions, standard_errors
 from substrate.contract import Substrate
-from substrate.demodulation import (
-    derivative_variance,
-    derivative_weights,
-    free_value,
-    harmonics,
-    truncation_ratio,
-)
+from substrate.demodulation import truncation_ratio
 from substrate.network import Network
 from substrate.rules.base import Estimate, Excluded, FreePhase, Rule, relative_noise
+from substrate.tone_response import measure_tone
 from substrate.tones import SamplingPlan
 
 LOST_TRUNCATION = 0.5
@@ -41,15 +36,27 @@ class OscillatingEP(Rule):
     """The rule ``oscillating_ep``.
 
     Args:
-        plan: the tone and its sampling.
+        plan: the tone, the highest one where there are several, and its sampling.
         amplitude: chooses beta.
         conjugate: ``auto``, ``product`` or ``postsynaptic``.
+        frequencies: how many the response is extrapolated from, each half the one before.
+        settle_tolerance: samples whose periods differ by more, relative to their swing, count as unsettled; None: they
+            are not compared.
     """
 
-    def __init__(self, plan: SamplingPlan, amplitude: Amplitude, conjugate: str = "auto") -> None:
+    def __init__(
+        self,
+        plan: SamplingPlan,
+        amplitude: Amplitude,
+        conjugate: str = "auto",
+        frequencies: int = 1,
+        settle_tolerance: float | None = None,
+    ) -> None:
         self._plan = plan
         self._amplitude = amplitude
         self._conjugate = conjugate
+        self._frequencies = frequencies
+        self._settle_tolerance = settle_tolerance
 
     @property
     def plan(self) -> SamplingPlan:
@@ -73,25 +80,18 @@ class OscillatingEP(Rule):
         beta = self._amplitude.choose(phase.error)
         amperes = np.zeros((len(beta), network.node_count))
         amperes[:, network.output.nodes] = beta[:, None] * phase.error * scale.unit_amperes
-        record = substrate.nudge(Nudge(amperes), plan)
-        waveform = record.volts / scale.volts_per_unit
-        traces = waveform.transpose(0, 2, 1)
-        cosines, _ = harmonics(traces, plan.samples_per_period, plan.highest_harmonic)
-        noise = self._noise(traces)
-        weights = derivative_weights(plan.samples_per_period, plan.periods, plan.harmonics) / beta[:, None]
-        response = np.matmul(weights[:, None, :], waveform)[:, 0]
-        variance = derivative_variance(noise, plan.sample_count, plan.harmonics, beta)
-        signals = Signals(phase.inputs, free_value(cosines), response, np.asarray(variance), waveform, weights)
-        truncation, worst = self._truncation(cosines, noise)
-        unsettled = ~phase.usable
-        saturated = record.saturated & ~unsettled
-        lost = (~record.settled | (worst > LOST_TRUNCATION)) & ~unsettled & ~saturated
+        found = measure_tone(substrate, amperes, beta, plan, self._frequencies, self._settle_tolerance)
+        signals = Signals(phase.inputs, found.activity, found.response, found.variance, found.waveform, found.weights)
+        truncation, worst = self._truncation(found.cosines, found.noise)
+        unsettled = ~phase.usable | ~found.steady
+        saturated = found.saturated & ~unsettled
+        lost = (~found.settled | (worst > LOST_TRUNCATION)) & ~unsettled & ~saturated
         keep = ~(unsettled | saturated | lost)
         conjugate = conjugate_of(network, self._conjugate)
         self._amplitude.update(
             AmplitudeReport(
                 truncation=float(np.quantile(worst[keep], TYPICAL)) if keep.any() else 1.0,
-                noise=relative_noise(response, signals.response_variance, keep),
+                noise=relative_noise(found.response, found.variance, keep),
                 lost=float(lost.mean()),
             )
         )
@@ -104,7 +104,8 @@ class OscillatingEP(Rule):
             standard_errors=standard_errors(network, signals, keep, conjugate),
             amplitude=beta,
             truncation=truncation,
-            kinked=0 if record.kinked is None else int(np.count_nonzero(record.kinked & keep)),
+            kinked=0 if found.kinked is None else int(np.count_nonzero(found.kinked & keep)),
+            phase_origin=found.phase_origin,
         )
 
     def snapshot(self) -> dict[str, Any]:
@@ -114,14 +115,6 @@ class OscillatingEP(Rule):
     def restore(self, snapshot: dict[str, Any]) -> None:
         """Put a drive back."""
         self._amplitude.restore(snapshot)
-
-    def _noise(self, traces: FloatArray) -> float:
-        """Variance of one reading, from what does not repeat from period to period; 0 from a single period."""
-        plan = self._plan
-        if plan.periods < 2:
-            return 0.0
-        periods = traces.reshape(*traces.shape[:-1], plan.periods, plan.samples_per_period)
-        return float(np.mean(periods.var(axis=-2, ddof=1)))
 
     def _truncation(self, cosines: FloatArray, noise: float) -> tuple[FloatArray, FloatArray]:
         """(unbiased, beyond three sigma) relative size of the first omitted term; zero where it was not sampled."""

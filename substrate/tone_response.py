@@ -1,0 +1,162 @@
+"""The response of a held batch to a sinusoidal nudge, measured at one frequency or extrapolated to zero from several.
+
+In-phase harmonics of a network with time constants are even in the frequency (physics.md, 2.4): reversed in time, a
+record is that of the frequency's negative. Measured at f, f/2, f/4, ... they extrapolate to zero frequency
+(``demodulation.richardson``), and since the extrapolation is linear it is done on the functional: the records of all
+frequencies stand one after another on the time axis, each with its share of the weights. What is linear in waveforms or
+in their products then needs no other treatment.
+
+In phase means in phase with the nudge itself: a record begins at ``Record.origin_seconds`` on the nudge's own clock.
+"""
+
+from dataclasses import dataclass, replace
+from typing import final
+
+import numpy as np
+
+from substrate.arrays import BoolArray, FloatArray
+from substrate.capabilities import Nudge
+from substrate.contract import Record, Substrate
+from substrate.demodulation import derivative_variance, derivative_weights, free_value, harmonics, richardson
+from substrate.errors import InputError
+from substrate.tones import SamplingPlan
+
+
+@final
+@dataclass(frozen=True)
+class ToneResponse:
+    """What was measured, in activity units.
+
+    Attributes:
+        waveform: (batch, time, node), the records of all frequencies, the highest first.
+        weights: (batch, time), the functional that takes a quantity's record to its derivative at nudge zero.
+        response: (batch, node), d(activity)/dbeta at nudge zero.
+        variance: (batch,), variance that read-out noise leaves on one entry of ``response``.
+        cosines: (batch, node, harmonic), in-phase amplitudes, extrapolated.
+        noise: variance of one reading that leaves on ``cosines`` the noise they have.
+        settled, saturated: (batch,), of all records together.
+        steady: (batch,), whether the periods of every record agree; true where that was not asked for.
+        kinked: (batch,), of any record; None where the device cannot tell.
+        phase_origin: phase of the nudge at the first sample, radians.
+    """
+
+    waveform: FloatArray
+    weights: FloatArray
+    response: FloatArray
+    variance: FloatArray
+    cosines: FloatArray
+    noise: float
+    settled: BoolArray
+    saturated: BoolArray
+    steady: BoolArray
+    kinked: BoolArray | None
+    phase_origin: float
+
+    @property
+    def activity(self) -> FloatArray:
+        """Activities at nudge zero, (batch, node)."""
+        return free_value(self.cosines)
+
+
+def octaves(plan: SamplingPlan, count: int) -> tuple[SamplingPlan, ...]:
+    """The plan at f, f/2, f/4, ..."""
+    return tuple(replace(plan, frequency_hz=plan.frequency_hz / 2**step) for step in range(count))
+
+
+def measure_tone(
+    substrate: Substrate,
+    amperes: FloatArray,
+    beta: FloatArray,
+    plan: SamplingPlan,
+    frequencies: int = 1,
+    settle_tolerance: float | None = None,
+) -> ToneResponse:
+    """Nudge the settled batch, record, demodulate.
+
+    Args:
+        substrate: holds the batch in its free state.
+        amperes: (batch, node) peak nudge.
+        beta: (batch,) amplitude that the response is per unit of.
+        plan: the tone, the highest where there are several, and its sampling.
+        frequencies: how many, each half the one before.
+        settle_tolerance: largest disagreement of successive periods, see ``disagreement``; None: not looked at.
+
+    Raises:
+        InputError: no frequency; a tolerance without a second period.
+    """
+    if frequencies < 1:
+        raise InputError(f"nudge.richardson: expected at least one frequency, got {frequencies}")
+    shares = richardson(np.eye(frequencies))
+    waveforms, weights, cosines, records = [], [], [], []
+    noises, steady = np.zeros(frequencies), np.ones(len(beta), dtype=np.bool_)
+    for index, one in enumerate(octaves(plan, frequencies)):
+        record = substrate.nudge(Nudge(amperes), one)
+        waveform = record.volts / substrate.scale.volts_per_unit
+        traces = waveform.transpose(0, 2, 1)
+        origin = phase_origin(record, one)
+        waveforms.append(waveform)
+        functional = derivative_weights(one.samples_per_period, one.periods, one.harmonics, phase_origin=origin)
+        weights.append(shares[index] * functional / beta[:, None])
+        in_phase, _ = harmonics(traces, one.samples_per_period, one.highest_harmonic, origin)
+        cosines.append(shares[index] * in_phase)
+        noises[index] = shares[index] ** 2 * _noise(traces, one)
+        if settle_tolerance is not None:
+            steady &= disagreement(waveform, one) <= settle_tolerance
+        records.append(record)
+    whole, functional = np.concatenate(waveforms, axis=1), np.concatenate(weights, axis=1)
+    kinks = [record.kinked for record in records if record.kinked is not None]
+    noise = float(noises.sum())
+    return ToneResponse(
+        waveform=whole,
+        weights=functional,
+        response=np.matmul(functional[:, None, :], whole)[:, 0],
+        variance=np.asarray(derivative_variance(noise, plan.sample_count, plan.harmonics, beta)),
+        cosines=np.sum(cosines, axis=0),
+        noise=noise,
+        settled=np.logical_and.reduce([record.settled for record in records]),
+        saturated=np.logical_or.reduce([record.saturated for record in records]),
+        steady=steady,
+        kinked=np.logical_or.reduce(kinks) if kinks else None,
+        phase_origin=phase_origin(records[0], plan),
+    )
+
+
+def phase_origin(record: Record, plan: SamplingPlan) -> float:
+    """Phase of the nudge at the first sample, radians."""
+    return 2.0 * np.pi * plan.frequency_hz * record.origin_seconds
+
+
+def disagreement(waveform: FloatArray, plan: SamplingPlan) -> FloatArray:
+    """How much successive periods differ, relative to the swing of the record, beyond three sigma of white noise.
+
+    What is left of a transient is smooth within a period, noise is not: the covariance of neighbouring samples of the
+    difference of two periods holds the one and not the other.
+
+    Args:
+        waveform: (batch, time, node), at least two periods.
+        plan: its sampling.
+
+    Returns:
+        (batch,), rms over samples and nodes.
+
+    Raises:
+        InputError: a single period.
+    """
+    if plan.periods < 2:
+        raise InputError("nudge.settle_tolerance: needs a second period to compare with; expected nudge.periods >= 2")
+    batch, _, nodes = waveform.shape
+    periods = waveform.reshape(batch, plan.periods, plan.samples_per_period, nodes)
+    change = np.diff(periods, axis=1)
+    power = np.mean(change**2, axis=(1, 2, 3))
+    noise = 0.5 * np.mean(np.diff(change, axis=2) ** 2, axis=(1, 2, 3))
+    excess = np.maximum(power - noise * (1.0 + 3.0 / np.sqrt(change[0].size)), 0.0)
+    swing = waveform.var(axis=1).mean(axis=1)
+    return np.asarray(np.sqrt(excess / np.where(swing > 0.0, swing, 1.0)))
+
+
+def _noise(traces: FloatArray, plan: SamplingPlan) -> float:
+    """Variance of one reading, from what does not repeat from period to period; 0 from a single period."""
+    if plan.periods < 2:
+        return 0.0
+    periods = traces.reshape(*traces.shape[:-1], plan.periods, plan.samples_per_period)
+    return float(np.mean(periods.var(axis=-2, ddof=1)))
