@@ -1,5 +1,6 @@
 """The ``substrate`` section of an experiment file, as the emulator reads it: every non-ideality has its own key."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -336,6 +337,24 @@ class EmulatorConfig(_Section):
     noise: NoiseConfig = NoiseConfig()
     temperature: TemperatureConfig = TemperatureConfig()
     operation: OperationConfig = OperationConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _window_of_preset(cls, section: Any) -> Any:
+        """A preset brings its window, and a weight unit of a quarter of it, unless they are given."""
+        update = section.get("update") if isinstance(section, Mapping) else None
+        cells = section.get("cells", {}) if isinstance(section, Mapping) else None
+        if not (isinstance(update, Mapping) and isinstance(update.get("preset"), str) and isinstance(cells, Mapping)):
+            return section
+        # Imported on first use; unknown names are refused where the law is built.
+        from emulators.memristors.presets import PRESETS
+
+        found = PRESETS.get(update["preset"].replace("-", "_"))
+        if found is None or "window_siemens" in cells:
+            return section
+        low, high = found.window_siemens
+        defaults = {"window_siemens": found.window_siemens, "unit_siemens": 0.25 * (high - low)}
+        return {**section, "cells": {**defaults, **cells}}
 
     @model_validator(mode="after")
     def _within_limits(self) -> "EmulatorConfig":

@@ -10,6 +10,7 @@ from emulators.aging import Surroundings
 from emulators.arrays import DifferentialArray
 from emulators.config import DiodesConfig, EmulatorConfig
 from emulators.converters import Adc, Dac
+from emulators.memristors.catalogue import PresetCatalogue
 from emulators.memristors.updates import update_from_config
 from emulators.networks.circuit import Circuit, HolomorphicCircuit
 from emulators.networks.current_mode_circuit import CurrentModeCircuit
@@ -176,7 +177,8 @@ class EmulatedSubstrate(Substrate):
         self._circuit.cells_changed()
 
     def _hold(self, volts: FloatArray) -> None:
-        self._held = self._dac.convert(volts)
+        # A copy: the caller's array may change while it is held.
+        self._held = self._dac.convert(volts).copy()
         self._has_settled = False
         self._circuit.hold(self._held)
 
@@ -273,7 +275,13 @@ class _Memory(StateStore):
 
 @final
 class EmulatorBackend(Backend):
-    """Builds emulated substrates from the ``substrate`` section of an experiment file."""
+    """Builds emulated substrates from the ``substrate`` section of an experiment file.
+
+    Attributes:
+        devices: the presets of ``update``.
+    """
+
+    devices = PresetCatalogue()
 
     @property
     def summary(self) -> str:

@@ -88,6 +88,11 @@ def _parser() -> argparse.ArgumentParser:
 
     one = add("backends", _backends, "backends that are installed")
     one.add_argument("--json", action="store_true", help="as JSON")
+
+    one = add("devices", _devices, "published memristors, and the pulse curve of one")
+    one.add_argument("name", nargs="?", help="one of them: its figures")
+    one.add_argument("--plot", metavar="F.png", help="draw its potentiation and depression (png, pdf or svg)")
+    one.add_argument("--json", action="store_true", help="as JSON")
     return parser
 
 
@@ -183,6 +188,47 @@ def _backends(options: argparse.Namespace) -> None:
         return
     for name, summary in summaries.items():
         print(f"{name:16}{summary}")
+
+
+def _devices(options: argparse.Namespace) -> None:
+    from dataclasses import asdict
+
+    from substrate.registry import device_catalogues
+
+    catalogues = device_catalogues()
+    if options.name is None:
+        if options.plot:
+            raise InputError("--plot: expected the name of a device beside it; `substrate devices` lists them")
+        presets = [preset for catalogue in catalogues for preset in catalogue.presets()]
+        if options.json:
+            print(json.dumps([asdict(preset) for preset in presets], indent=2, ensure_ascii=False))
+            return
+        for preset in presets:
+            print(f"{preset.name:23}{preset.law:13}{_window(preset.window_siemens):15}{preset.title}")
+            print(f"    {preset.source}, doi:{preset.doi}")
+        return
+    if not catalogues:
+        raise InputError("devices: none of the installed backends lists any")
+    # The last is left to say what it has.
+    known = [one for one in catalogues[:-1] if options.name in {preset.name for preset in one.presets()}]
+    catalogue = (known or catalogues[-1:])[0]
+    preset = catalogue.preset(options.name)
+    data = {**asdict(preset), **asdict(catalogue.figures(options.name))}
+    if options.plot:
+        catalogue.plot(options.name, Path(options.plot))
+        data["plot"] = options.plot
+    if options.json:
+        print(json.dumps(data, indent=2, ensure_ascii=False))
+        return
+    data["window_siemens"] = f"{preset.window_siemens[0]:g} .. {preset.window_siemens[1]:g}"
+    width = max(len(key) for key in data)
+    for key, value in data.items():
+        shown = "-" if value is None else f"{value:.4g}" if isinstance(value, float) else value
+        print(f"{key:{width}}  {shown}")
+
+
+def _window(siemens: tuple[float, float]) -> str:
+    return f"{1e6 * siemens[0]:g} .. {1e6 * siemens[1]:g} uS"
 
 
 if __name__ == "__main__":

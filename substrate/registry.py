@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from substrate.catalogue import DeviceCatalogue
 from substrate.contract import Substrate
 from substrate.errors import InputError
 from substrate.network import Network
@@ -16,7 +17,15 @@ GROUP = "substrate.backends"
 
 
 class Backend(ABC):
-    """What turns the ``substrate`` section of an experiment file into a device."""
+    """What turns the ``substrate`` section of an experiment file into a device.
+
+    Services that not every backend has are attributes, None where it lacks them.
+
+    Attributes:
+        devices: published memristors by name.
+    """
+
+    devices: DeviceCatalogue | None = None
 
     @property
     @abstractmethod
@@ -54,3 +63,8 @@ def load_backend(name: str) -> Backend:
     if not isinstance(backend, Backend):
         raise InputError(f"substrate.backend: entry point {name!r} gives {type(backend).__name__}, not a Backend")
     return backend
+
+
+def device_catalogues() -> list[DeviceCatalogue]:
+    """Those of all installed backends."""
+    return [one for one in (load_backend(name).devices for name in backend_names()) if one is not None]
