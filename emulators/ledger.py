@@ -77,7 +77,7 @@ class PowerMeter:
         """Power summed over vectors: sum of V I over the ports.
 
         Args:
-            siemens: (polarity, row, column); replaced, never changed, between calls.
+            siemens: (polarity, row, column); replaced, never changed in place, between calls.
             rows: (vector, row) volts behind the source resistance; None: virtual grounds behind the sense resistance.
             columns: (vector, column) likewise. Both given: held directly, without terminations.
 
@@ -128,9 +128,12 @@ class PowerMeter:
 
     def _admittance(self, rows: bool, columns: bool) -> FloatArray:
         """Of the driven ports, siemens: bare cells as they are now, and the share of wires."""
-        total = self._linear.sum(axis=0)
-        admittance = _bare(total) if rows and columns else np.diag(total.sum(axis=1 if rows else 0))
-        return admittance if self._ideal else admittance + self._correction(rows, columns)
+        if rows and columns:
+            bare = _bare(self._linear.sum(axis=0))
+            return bare if self._ideal else bare + self._correction(True, True)
+        admittance = self._correction(rows, columns).copy()
+        admittance.reshape(-1)[:: len(admittance) + 1] += self._linear.sum(axis=(0, 2) if rows else (0, 1))
+        return admittance
 
     def _curved(self, rows: FloatArray | None, columns: FloatArray | None) -> float:
         """What bare cells take at the voltages of their lines."""
@@ -222,31 +225,36 @@ class Drive:
     weight: float
 
 
-def line_drives(network: Network, inputs: FloatArray, nodes: FloatArray, volts_per_unit: float) -> Iterator[Drive]:
+def input_rows(network: Network, inputs: FloatArray, volts_per_unit: float) -> FloatArray:
+    """Volts on the word lines of the first array, (batch, row), for held volts (batch, input)."""
+    return _row_volts(network.forward[0], inputs, volts_per_unit)
+
+
+def line_drives(network: Network, held: FloatArray, nodes: FloatArray, volts_per_unit: float) -> Iterator[Drive]:
     """The voltages on the lines of all arrays, the weights such that watts sum to means over time, sums over the batch.
 
     An array that is read both ways spends half of the time on either.
 
     Args:
         network: topology.
-        inputs: (batch, input) held volts.
+        held: what ``input_rows`` gives.
         nodes: (batch, time, node) volts.
         volts_per_unit: volts of an activity of one.
     """
     times = nodes.shape[1]
     flat = nodes.reshape(-1, nodes.shape[2])
     for coupling in network.arrays:
-        held = coupling.source.start < 0
-        rows = _row_volts(coupling, inputs if held else flat[:, coupling.source.nodes], volts_per_unit)
+        first = coupling.source.start < 0
+        rows = held if first else _row_volts(coupling, flat[:, coupling.source.nodes], volts_per_unit)
         columns = flat[:, coupling.target.nodes]
         if network.resistive:
-            if held and times > 1:
+            if first and times > 1:
                 rows = np.repeat(rows, times, axis=0)
             yield Drive(coupling.name, rows, columns, 1.0 / times)
             continue
-        both_ways = network.feedback == "shared" and not held
+        both_ways = network.feedback == "shared" and not first
         share = 0.5 if both_ways else 1.0
-        yield Drive(coupling.name, rows, None, share if held else share / times)
+        yield Drive(coupling.name, rows, None, share if first else share / times)
         if both_ways:
             yield Drive(coupling.name, None, columns, share / times)
 
@@ -289,6 +297,9 @@ class EnergyMeter:
         self._reading_volts = operation.reading_volts or limits.read_volts
         self._pulse_volts = operation.pulse_volts or limits.write_volts
         self._volts_per_unit = volts_per_unit
+        # The inputs, and what they put into their array, are the same for the free phase and the nudges after it.
+        self._inputs = self._rows = np.zeros((0, 0))
+        self._input_watts: tuple[FloatArray, float] | None = None
 
     @property
     def reading_volts(self) -> float:
@@ -296,7 +307,10 @@ class EnergyMeter:
         return self._reading_volts
 
     def settled(self, inputs: FloatArray, nodes: FloatArray) -> float:
-        """Settling and one reading, of each sample in turn; (batch, 1, node) volts. Seconds that passed."""
+        """Settling and one reading, of each sample in turn; (batch, 1, node) volts. Seconds that passed.
+
+        ``inputs``: (batch, input) volts; another object for every batch.
+        """
         operation = self._operation
         return self._states(inputs, nodes, operation.settle_seconds, operation.reading_seconds)
 
@@ -306,9 +320,18 @@ class EnergyMeter:
 
     def _states(self, inputs: FloatArray, nodes: FloatArray, settle_seconds: float, read_seconds: float) -> float:
         watts = dict.fromkeys(self.ledger.arrays, 0.0)
-        for drive in line_drives(self._network, inputs, nodes, self._volts_per_unit):
+        if inputs is not self._inputs:
+            self._inputs, self._rows = inputs, input_rows(self._network, inputs, self._volts_per_unit)
+            self._input_watts = None
+        for drive in line_drives(self._network, self._rows, nodes, self._volts_per_unit):
             array = self._arrays[drive.array]
-            watts[drive.array] += drive.weight * array.meter.watts(array.seen_siemens, drive.rows, drive.columns)
+            siemens = array.seen_siemens
+            if drive.rows is not self._rows or drive.columns is not None:
+                watts[drive.array] += drive.weight * array.meter.watts(siemens, drive.rows, drive.columns)
+                continue
+            if self._input_watts is None or self._input_watts[0] is not siemens:
+                self._input_watts = siemens, array.meter.watts(siemens, drive.rows, None)
+            watts[drive.array] += drive.weight * self._input_watts[1]
         powers = np.fromiter(watts.values(), dtype=np.float64, count=len(watts))
         samples = len(nodes)
         for activity, seconds in (("settle", settle_seconds), ("read", read_seconds)):

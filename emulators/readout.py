@@ -7,7 +7,7 @@ from typing import final
 import numpy as np
 
 from emulators.config import NoiseConfig
-from emulators.ledger import MeteredArray, line_drives
+from emulators.ledger import MeteredArray, input_rows, line_drives
 from emulators.noise import Flicker, Mains, shot_variance, thermal_variance
 from substrate.arrays import FloatArray
 from substrate.contract import Snapshot
@@ -109,7 +109,8 @@ class Readout:
         batch, times, _ = volts.shape
         out = np.zeros(volts.shape)
         couplings = {coupling.name: coupling for coupling in network.arrays}
-        for drive in line_drives(network, inputs, volts, self._volts_per_unit):
+        held = input_rows(network, inputs, self._volts_per_unit)
+        for drive in line_drives(network, held, volts, self._volts_per_unit):
             coupling = couplings[drive.array]
             total = arrays[drive.array].seen_siemens.sum(axis=0)
             if network.resistive and drive.rows is not None and drive.columns is not None:

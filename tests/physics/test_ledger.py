@@ -329,3 +329,20 @@ def test_a_resumed_run_logs_the_same_totals(tmp_path: Path) -> None:
         summary = one.summary()
         assert summary["energy_joules"] == expected["energy_joules"][-1]
         assert summary["device_seconds"] == expected["device_seconds"][-1]
+
+
+def test_inputs_that_change_in_place_are_booked_anew() -> None:
+    with _device(Network((3, 2)), operation={"settle_seconds": 0.0, "reading_seconds": 1.0}) as device:
+        _program(device)
+        ledger = device.ledger
+        assert ledger is not None
+        inputs = np.full((1, 3), 0.05)
+        device.hold(inputs)
+        device.settle()
+        first = ledger.joules[0, 1]
+        inputs *= 2.0
+        device.settle()
+        assert ledger.joules[0, 1] == pytest.approx(2.0 * first)
+        device.hold(inputs)
+        device.settle()
+        assert ledger.joules[0, 1] - 2.0 * first > 1.05 * first
