@@ -211,10 +211,13 @@ def _devices(run: RunFile, config: Mapping[str, Any]) -> Iterator[_Section]:
         pictures = device_pictures(cells, window, last)
         lines, columns = cells.shape[2:]
         source, _, into = name.partition("-")
-        introduction = (
-            f"The array from {source} to {into}: {lines} word lines times {columns} bit lines, two devices a weight"
-            f"{'' if _towards_output(name)[0] else '; the last word line carries the biases'}."
-        )
+        if cells.shape[1] == 2:
+            use = "two devices a weight" + (
+                "" if _towards_output(name)[0] else "; the last word line carries the biases"
+            )
+        else:
+            use = "one device a weight; the last two word lines are the bias rails"
+        introduction = f"The array from {source} to {into}: {lines} word lines times {columns} bit lines, {use}."
         notes = [] if pictures else ["The conductances were not all read."]
         yield _Section(f"Conductances {source} → {into}", introduction, pictures, notes)
 

@@ -30,7 +30,8 @@ def device_pictures(cells: FloatArray, window: tuple[float, float] | None, last_
     """Maps and histogram of one coupling, before and after.
 
     Args:
-        cells: (snapshot, 2, word line, bit line) siemens, plus and minus devices; the first before training.
+        cells: (snapshot, polarity, word line, bit line) siemens, plus and minus devices, or single ones, whose map is
+            that of the weights too; the first before training.
         window: lowest and highest conductance of the cells, where the experiment tells.
         last_epoch: of the last snapshot.
     """
@@ -42,14 +43,14 @@ def device_pictures(cells: FloatArray, window: tuple[float, float] | None, last_
     if len(cells) > 1:
         snapshots.append((f"after epoch {last_epoch}", cells[-1]))
     return [
-        _weight_maps(snapshots, stuck),
+        *([_weight_maps(snapshots, stuck)] if cells.shape[1] == 2 else []),
         _device_maps(snapshots[-1], stuck, low, high),
         _histogram(snapshots, stuck, low, high),
     ]
 
 
 def stuck_cells(cells: FloatArray, low: float, high: float) -> BoolArray:
-    """Devices (2, word line, bit line) that never moved and sit near an end of the window; none in a single snapshot.
+    """Devices (polarity, word line, bit line) that never moved, near an end of the window; none in a single snapshot.
 
     Not moving alone does not make a cell stuck: those on an input that is always zero have no reason to move.
     """
@@ -95,13 +96,15 @@ def _device_maps(snapshot: tuple[str, FloatArray], stuck: BoolArray, low: float,
     if not bottom < top:
         bottom, top = low, max(high, low * (1 + 1e-6))
     scale, prefix = si_prefix(top)
-    figure = new_figure(4.4)
-    panels = figure.subplots(2, 1, sharex=True)
+    signs = ("plus devices g+", "minus devices g−") if len(cells) == 2 else ("devices",)
+    figure = new_figure(2.1 * len(signs) + 0.2)
+    panels = np.atleast_1d(figure.subplots(len(signs), 1, sharex=True))
     image = None
-    for axes, one, marks, sign in zip(panels, cells, stuck, ("plus devices g+", "minus devices g−"), strict=True):
+    for axes, one, marks, sign in zip(panels, cells, stuck, signs, strict=True):
         image = _draw_map(axes, one / scale, marks, (bottom / scale, top / scale), "cividis", VERMILLION)
         axes.set_title(f"{sign}, {name}")
-    panels[0].set_xlabel("")
+        if axes is not panels[-1]:
+            axes.set_xlabel("")
     if image is not None:
         figure.colorbar(image, ax=list(panels), extend="both", label=f"conductance ({prefix}S)")
     sentence = (
