@@ -157,12 +157,10 @@ def settle(network: CurvedNetwork, start: FloatArray, drive: FloatArray, toleran
     while len(todo) and steps_left > 0:
         near_rest, near, used = _follow(network, u[todo], drive[todo], threshold[todo], steps_left)
         steps_left -= max(used, 1)
-        found, reached, clipped, jacobian = _newton(network, near_rest, drive[todo], tolerance.residual)
-        moved = np.abs(found - near_rest).max(axis=1)
-        accepted = (reached <= goal) & (moved <= WANDERING * near + goal) & (near <= threshold[todo])
-        accepted &= _stable(network, found, jacobian)
+        found = _newton(network, near_rest, drive[todo], tolerance.residual)
+        accepted = found.close(near_rest, goal) & (near <= threshold[todo]) & _stable(network, found.u, found.jacobian)
         done, rest = todo[accepted], ~accepted
-        u[done], residual[done], settled[done] = found[accepted], reached[accepted], ~clipped[accepted]
+        u[done], residual[done], settled[done] = found.u[accepted], found.residual[accepted], ~found.clipped[accepted]
         u[todo[rest]], residual[todo[rest]] = near_rest[rest], near[rest]
         todo = todo[rest]
         # A rejected state goes on by its own dynamics, to a tenth of the residual it had.
@@ -190,36 +188,38 @@ def nudged_period(
     """
     values, index = plan.distinct()
     order = visits(tuple(values))
-    mix = predictors(tuple(values), tangent=False)
+    mix = predictors(tuple(values), tangent=True)
     states = np.empty((len(values), *free.shape))
     states[values == 0.0] = free
     worst = np.zeros(len(free))
     unbroken = np.ones(len(free), dtype=np.bool_)
     goal = max(tolerance.residual, 2.0 * network.rounding)
     last = [free, free]
+    jacobian = response_matrix(network, free)
+    tangent = np.linalg.solve(_system(network, free, jacobian), nudge[:, :, None])[:, :, 0]
     for visit, at in enumerate(order):
         before = last[int(values[at] < 0.0)]
-        guess = mix[visit, 0] * free
+        guess = mix[visit, 0] * free + mix[visit, 1] * tangent
         for past in np.flatnonzero(mix[visit, 2 : visit + 2]):
             guess += mix[visit, 2 + past] * states[order[past]]
         # Behind a break no polynomial holds.
         guess[~unbroken] = before[~unbroken]
         target = drive + values[at] * nudge
-        found, residual, clipped, jacobian = _newton(network, guess, target, tolerance.residual)
-        smooth = (residual <= goal) & (np.abs(found - guess).max(axis=1) <= JUMP)
+        found = _newton(network, guess, target, tolerance.residual, jacobian)
+        u, residual, smooth = found.u, found.residual, found.close(guess, goal)
         # An eigenvalue that crossed on the way is still across at the end, or the branch is the same again.
         if visit >= len(order) - 2:
-            smooth &= _stable(network, found, jacobian)
+            smooth &= _stable(network, u, response_matrix(network, u))
         rest = np.flatnonzero(~smooth)
         if len(rest):
             by_dynamics = settle(network, before[rest], target[rest], tolerance)
             expected = np.abs(guess[rest] - before[rest]).max(axis=1)
             same = np.abs(by_dynamics.u - guess[rest]).max(axis=1) <= JUMP + 2.0 * expected
-            found[rest], residual[rest] = by_dynamics.u, by_dynamics.residual
+            u[rest], residual[rest] = by_dynamics.u, by_dynamics.residual
             smooth[rest] = same & by_dynamics.settled
-        states[at] = last[int(values[at] < 0.0)] = found
+        states[at] = last[int(values[at] < 0.0)] = u
         worst = np.maximum(worst, residual)
-        unbroken &= smooth & ~clipped
+        unbroken &= smooth & ~found.clipped
     return PeriodicStates(states[index].transpose(1, 0, 2), worst, unbroken)
 
 
@@ -255,36 +255,63 @@ def _follow(
     return u, here, used
 
 
+@final
+@dataclass(frozen=True)
+class _Found:
+    """The best states (batch, node) of Newton's method, and what is known of them, (batch,).
+
+    Attributes:
+        u: the states.
+        residual: left there.
+        clipped: whether a converter clipped there.
+        near: residual of the states it began at.
+        jacobian: dI/ds last used.
+    """
+
+    u: FloatArray
+    residual: FloatArray
+    clipped: BoolArray
+    near: FloatArray
+    jacobian: FloatArray
+
+    def close(self, start: FloatArray, goal: float) -> BoolArray:
+        """Whether it reached ``goal``, no farther from ``start`` than the dynamics from there might go."""
+        moved = np.abs(self.u - start).max(axis=1)
+        return np.asarray((self.residual <= goal) & (moved <= WANDERING * self.near + goal))
+
+
 def _newton(
-    network: CurvedNetwork, u: FloatArray, drive: FloatArray, residual: float
-) -> tuple[FloatArray, FloatArray, BoolArray, FloatArray]:
-    """Newton's method: best states, their residuals, whether a converter clipped there, and dI/ds last used."""
+    network: CurvedNetwork, u: FloatArray, drive: FloatArray, residual: float, jacobian: FloatArray | None = None
+) -> _Found:
+    """Newton's method from ``u``; ``jacobian``: dI/ds of states close to it, by default computed there."""
     best = u.copy()
-    reached = np.full(len(u), np.inf)
+    near = reached = np.full(len(u), np.inf)
     clipped = np.zeros(len(u), dtype=np.bool_)
-    jacobian = np.zeros(0)
     states: States = ()
-    identity = np.eye(network.node_count)
-    for _ in range(NEWTON_STEPS):
+    for step in range(NEWTON_STEPS):
         s = network.neurons.activity(u)
         currents, saturated, states = network.currents(s, states)
         force = currents + drive - u
         here = np.abs(force).max(axis=1)
+        near = here if step == 0 else near
         better = here < reached
         fast = (here <= residual) | (here <= FAST * reached)
-        best[better], reached[better], clipped[better] = u[better], here[better], saturated[better]
-        if jacobian.size and (reached <= residual).all():
-            break
-        if jacobian.size and not better.any():
-            break
-        if not jacobian.size or not fast.all():
+        best[better], clipped[better] = u[better], saturated[better]
+        reached = np.where(better, here, reached)
+        if jacobian is None or not fast.all():
             jacobian = network.small_signal(s, states)
-        system = identity - (jacobian * network.neurons.slope(u)[:, :, None]).transpose(0, 2, 1)
-        u = u + np.linalg.solve(system, force[:, :, None])[:, :, 0]
-    return best, reached, clipped, jacobian
+        if not better.any() or (reached <= residual).all():
+            break
+        u = u + np.linalg.solve(_system(network, u, jacobian), force[:, :, None])[:, :, 0]
+    assert jacobian is not None
+    return _Found(best, reached, clipped, near, jacobian)
+
+
+def _system(network: CurvedNetwork, u: FloatArray, jacobian: FloatArray) -> FloatArray:
+    """d(u - I(f(u)))/du, (batch, node, node)."""
+    return np.eye(network.node_count) - (jacobian * network.neurons.slope(u)[:, :, None]).transpose(0, 2, 1)
 
 
 def _stable(network: CurvedNetwork, u: FloatArray, jacobian: FloatArray) -> BoolArray:
     """Whether linearised dynamics die out at states (batch, node)."""
-    growth = np.linalg.eigvals((jacobian * network.neurons.slope(u)[:, :, None]).transpose(0, 2, 1)).real
-    return np.asarray(growth.max(axis=1) < 1.0)
+    return np.asarray(np.linalg.eigvals(_system(network, u, jacobian)).real.min(axis=1) > 0.0)
