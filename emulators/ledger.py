@@ -99,7 +99,15 @@ class PowerMeter:
             watts = self._curved(rows, columns)
             if not self._ideal:
                 watts += _quadratic(self._correction(*sides), volts)
-        elif self._ideal and not all(sides):
+        elif self._ideal and rows is not None and columns is not None:
+            # As a quadratic form this would take a matrix of all ports, most of it zeros.
+            total = self._linear.sum(axis=0)
+            watts = float(
+                np.einsum("vi,vi->i", rows, rows) @ total.sum(axis=1)
+                + np.einsum("vi,vi->i", columns, columns) @ total.sum(axis=0)
+                - 2.0 * np.vdot(rows @ total, columns)
+            )
+        elif self._ideal:
             sums = self._linear.sum(axis=(0, 2) if sides[0] else (0, 1))
             watts = float(np.einsum("vi,vi->i", volts, volts) @ sums)
         else:
