@@ -49,6 +49,11 @@ class EmulatedCrossbar(CrossbarArray):
         law = update_from_config(update or {"law": "ideal"})
         if wires.refresh != "every_write":
             raise InputError(f"wires.refresh: a single crossbar takes only every_write, got {wires.refresh!r}")
+        if cells.law != "ohmic":
+            raise InputError(f"cells.law: a single crossbar is of ohmic cells, got {cells.law}")
+        for key in ("disturb", "forming", "endurance"):
+            if getattr(cells, key) is not None:
+                raise InputError(f"cells.{key}: not modelled in a single crossbar; expected none")
         if not (np.isfinite(read_noise_amperes) and read_noise_amperes >= 0):
             raise InputError(f"read_noise_amperes: expected a finite number >= 0, got {read_noise_amperes!r}")
         if len(shape) != 2:

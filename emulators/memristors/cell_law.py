@@ -32,10 +32,10 @@ class CellLaw(ABC):
 
     def current_and_slope(self, voltages: ArrayLike, conductances: ArrayLike) -> tuple[FloatArray, FloatArray]:
         """Return current (amperes) and slope (siemens), both of the broadcast shape of the arguments."""
-        v, g = np.broadcast_arrays(np.asarray(voltages, dtype=np.float64), np.asarray(conductances, dtype=np.float64))
-        current, slope = np.empty(v.shape), np.empty(v.shape)
-        # Kernels are compiled for each kind of array that they meet: only ever contiguous, writeable ones.
-        self.evaluate(np.require(v, requirements=["C", "W"]), np.require(g, requirements=["C", "W"]), current, slope)
+        v, g = np.asarray(voltages, dtype=np.float64), np.asarray(conductances, dtype=np.float64)
+        shape = np.broadcast_shapes(v.shape, g.shape)
+        current, slope = np.empty(shape), np.empty(shape)
+        self.evaluate(_whole(v, shape), _whole(g, shape), current, slope)
         return current, slope
 
     def current(self, voltages: ArrayLike, conductances: ArrayLike) -> FloatArray:
@@ -45,6 +45,13 @@ class CellLaw(ABC):
     def slope(self, voltages: ArrayLike, conductances: ArrayLike) -> FloatArray:
         """Return the slope di/dv (siemens), of the broadcast shape of the arguments."""
         return self.current_and_slope(voltages, conductances)[1]
+
+
+def _whole(values: FloatArray, shape: tuple[int, ...]) -> FloatArray:
+    """``values`` of that shape; kernels are compiled for each kind of array: only ever contiguous, writeable ones."""
+    if values.shape != shape:
+        return np.array(np.broadcast_to(values, shape), order="C")
+    return np.require(values, requirements=["C", "W"])
 
 
 class MemristorLaw(CellLaw):

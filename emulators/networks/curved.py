@@ -246,9 +246,9 @@ def _follow(
         at_end = force_at(after)
         deviation = -5.0 / 72.0 * force + 1.0 / 12.0 * second + 1.0 / 9.0 * third - 0.125 * at_end
         error = step[:, 0] * np.abs(deviation).max(axis=1)
-        # States that wait for the others may sit at rest, where no relative error can be kept.
+        # States that are there already wait for the others.
         allowed = np.minimum(INTEGRATION_ERROR, RELATIVE_ERROR * np.maximum(here, threshold))
-        taken = (error <= allowed)[:, None]
+        taken = ((error <= allowed) & (here > threshold))[:, None]
         u, force = np.where(taken, after, u), np.where(taken, at_end, force)
         factor = 0.9 * np.cbrt(allowed / np.maximum(error, np.finfo(float).tiny))
         step = np.minimum(step * np.clip(factor, 0.2, 4.0)[:, None], LARGEST_STEP)
@@ -288,21 +288,28 @@ def _newton(
     near = reached = np.full(len(u), np.inf)
     clipped = np.zeros(len(u), dtype=np.bool_)
     states: States = ()
+    # Every sample goes its own way, as it would alone: rounded sums have many states, and which is found must not depend
+    # Every sample goes as it would alone: rounded sums have many states, and which is found must not hang on the batch.
+    going = np.ones(len(u), dtype=np.bool_)
     for step in range(NEWTON_STEPS):
         s = network.neurons.activity(u)
         currents, saturated, states = network.currents(s, states)
         force = currents + drive - u
         here = np.abs(force).max(axis=1)
         near = here if step == 0 else near
-        better = here < reached
-        fast = (here <= residual) | (here <= FAST * reached)
+        better = going & (here < reached)
+        slow = better & (here > residual) & (here > FAST * reached)
         best[better], clipped[better] = u[better], saturated[better]
         reached = np.where(better, here, reached)
-        if jacobian is None or not fast.all():
+        if jacobian is None:
             jacobian = network.small_signal(s, states)
-        if not better.any() or (reached <= residual).all():
+        elif slow.any():
+            jacobian = np.where(slow[:, None, None], network.small_signal(s, states), jacobian)
+        going = better & (here > residual)
+        if not going.any():
             break
-        u = u + np.linalg.solve(_system(network, u, jacobian), force[:, :, None])[:, :, 0]
+        step_to_rest = np.linalg.solve(_system(network, u, jacobian), force[:, :, None])[:, :, 0]
+        u = np.where(going[:, None], u + step_to_rest, u)
     assert jacobian is not None
     return _Found(best, reached, clipped, near, jacobian)
 

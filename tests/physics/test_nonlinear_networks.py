@@ -179,7 +179,8 @@ def test_xor_is_learned_by_sinh_cells_behind_wires(tmp_path: Path) -> None:
         "substrate.cells.law=sinh",
         "substrate.cells.alpha=3.0",
         "substrate.wires.segment_ohms=5",
-        "training.epochs=36",
+        "training.learning_rate=0.06",
+        "training.epochs=22",
     ]
     with open_run(run(load_experiment("xor", overrides, 0), tmp_path / "xor.h5")) as finished:
         epochs, steps = finished.table("epochs"), finished.table("train")

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from emulators.arrays import DifferentialArray
 from emulators.config import CellsConfig, DisturbConfig, EmulatorConfig, TilesConfig, WiresConfig
 from emulators.crossbar import Crossbar
+from emulators.crossbar_array import EmulatedCrossbar
 from emulators.crossbar_lines import BiasScheme, Lines, select_cell
 from emulators.memristors.disturb import doses, share_of_step
 from emulators.memristors.updates import update_from_config
@@ -271,6 +272,12 @@ def test_a_device_reports_and_restores_them() -> None:
 def test_bad_sections_are_named(cells: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         backend.resolve({"backend": "emulator", "cells": cells}, Network((2, 2)))
+
+
+@pytest.mark.parametrize("cells", [{"law": "sinh"}, {"disturb": {}}, {"forming": {}}, {"endurance": {}}])
+def test_a_single_crossbar_refuses_what_it_does_not_model(cells: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=rf"cells\.{next(iter(cells))}"):
+        EmulatedCrossbar((2, 3), np.random.default_rng(0), cells=CellsConfig.model_validate(cells), update=CONSTANT)
 
 
 def test_disturb_needs_pulses() -> None:

@@ -147,9 +147,11 @@ def test_clipped_partial_sums_are_reported() -> None:
     assert pair.read(v, "forward").saturated.tolist() == [False, True]
 
 
-def device(tiles: dict[str, Any] | None, wires: dict[str, Any], feedback: Any = "shared") -> EmulatedSubstrate:
+def device(
+    tiles: dict[str, Any] | None, wires: dict[str, Any], feedback: Any = "shared", law: dict[str, Any] | None = None
+) -> EmulatedSubstrate:
     network = Network((5, 7, 3), feedback=feedback)
-    section = {"backend": "emulator", "tiles": tiles, "wires": wires, "limits": {"read_volts": 1.0}}
+    section = {"backend": "emulator", "tiles": tiles, "wires": wires, "cells": law or {}}
     out = EmulatedSubstrate(network, EmulatorConfig.model_validate(section), np.random.default_rng(0))
     rng = np.random.default_rng(1)
     for coupling in network.arrays:
@@ -182,6 +184,20 @@ def test_networks_of_digital_tiles_come_closer_with_every_bit() -> None:
     assert 0 < errors[2] < errors[1] / 4 < errors[0] / 16
     # Steps of the sums, 3 tiles of 8e-5/2^bits amperes each, over a unit of 5e-6 amperes, amplified by the loop.
     assert errors[2] < 0.2 * 3 * 8e-5 / 2**16 / 5e-6
+
+
+@pytest.mark.parametrize("digital", [False, True])
+def test_a_sample_settles_as_it_would_alone(digital: bool) -> None:
+    tiles = {"rows": 3, "columns": 2, "summation": "digital", "adc_bits": 10, "adc_range_amperes": 4e-5}
+    section = tiles if digital else None
+    made = device(section, {}, law={"law": "ohmic" if digital else "transistor"})
+    volts = 0.2 * np.random.default_rng(2).uniform(-1, 1, (4, 5))
+    with made:
+        made.hold(volts)
+        together = made.settle().volts[:, 0]
+        for sample in range(4):
+            made.hold(volts[sample : sample + 1])
+            np.testing.assert_allclose(made.settle().volts[0, 0], together[sample], rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize(
