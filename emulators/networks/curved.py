@@ -288,7 +288,6 @@ def _newton(
     near = reached = np.full(len(u), np.inf)
     clipped = np.zeros(len(u), dtype=np.bool_)
     states: States = ()
-    # Every sample goes its own way, as it would alone: rounded sums have many states, and which is found must not depend
     # Every sample goes as it would alone: rounded sums have many states, and which is found must not hang on the batch.
     going = np.ones(len(u), dtype=np.bool_)
     for step in range(NEWTON_STEPS):
