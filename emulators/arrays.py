@@ -131,6 +131,8 @@ class DifferentialArray:
         """Carry out a checked write."""
         if request.pulses is not None:
             report = self._stress.pulse(np.asarray(request.pulses))
+        elif request.reset is not None:
+            report = self._stress.reset(np.asarray(request.reset))
         else:
             report = self._stress.set(np.asarray(request.target_siemens))
         self._changed()

@@ -116,11 +116,12 @@ class Operations:
         """Carry out a checked write."""
         array = self._arrays[request.coupling]
         self.age((request.coupling,))
-        if request.pulses is None:
+        if request.target_siemens is not None:
             return array.write(request)
         before = array.now_siemens
         report = array.write(request)
-        counts = np.asarray(request.pulses)
+        # A reset is one pulse.
+        counts = np.asarray(request.reset if request.pulses is None else request.pulses, dtype=np.int64)
         self._pass(self._meter.written(request.coupling, counts, before, array.now_siemens, report.pulses), 0)
         return report
 

@@ -11,7 +11,7 @@ from emulators.arrays import DifferentialArray
 from emulators.config import DiodesConfig, EmulatorConfig
 from emulators.converters import Adc, Dac
 from emulators.memristors.catalogue import PresetCatalogue
-from emulators.memristors.updates import update_from_config
+from emulators.memristors.updates import PulsedLaw, update_from_config
 from emulators.networks.circuit import Circuit, HolomorphicCircuit
 from emulators.networks.current_mode_circuit import CurrentModeCircuit
 from emulators.networks.curved_circuit import CurvedCircuit
@@ -103,6 +103,7 @@ class EmulatedSubstrate(Substrate):
             forward_products=not network.resistive,
             exact_adjoint=True,
             state_snapshots=True,
+            resets=isinstance(update, PulsedLaw) and update.one_sided,
         )
         self._oracle = _ExactResponse(self)
         if isinstance(self._circuit, HolomorphicCircuit):

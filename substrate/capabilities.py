@@ -46,6 +46,7 @@ class Capabilities:
         forward_products: one array at a time can be read at given voltages.
         exact_adjoint: the device's own linear response can be computed without measuring (emulators only).
         state_snapshots: the whole physical state can be saved and put back (emulators only).
+        resets: cells whose pulses only move them up can be reset, all the way down (networks only).
     """
 
     limits: Limits
@@ -60,6 +61,7 @@ class Capabilities:
     forward_products: bool
     exact_adjoint: bool
     state_snapshots: bool
+    resets: bool = False
 
     def require(self, capability: str, purpose: str) -> None:
         """Refuse a purpose that needs a capability that the device lacks.
@@ -107,17 +109,19 @@ class ComplexNudge:
 @final
 @dataclass(frozen=True)
 class WriteRequest:
-    """What to write into one array; one of the two is given.
+    """What to write into one array; one of the three is given.
 
     Attributes:
         coupling: name of the array.
         pulses: signed pulse counts (polarity, row, column), positive = potentiation; polarity 0 is the positive device.
         target_siemens: conductances (polarity, row, column) to be set outright.
+        reset: booleans (polarity, row, column), cells to be reset.
     """
 
     coupling: str
     pulses: Any = None
     target_siemens: Any = None
+    reset: Any = None
 
 
 def _within(what: str, values: "FloatArray | ComplexArray", limit: float, unit: str, key: str) -> None:
@@ -157,8 +161,11 @@ def _(request: ComplexNudge, capabilities: Capabilities) -> None:
 
 @check.register
 def _(request: WriteRequest, capabilities: Capabilities) -> None:
-    if (request.pulses is None) == (request.target_siemens is None):
-        raise CapabilityError(f"write to {request.coupling}: expected either pulses or target conductances")
+    if sum(given is not None for given in (request.pulses, request.target_siemens, request.reset)) != 1:
+        raise CapabilityError(f"write to {request.coupling}: expected either pulses, target conductances or a reset")
+    if request.reset is not None:
+        capabilities.require("resets", f"resetting cells of {request.coupling}")
+        return
     if request.pulses is not None:
         capabilities.require("pulses", f"writing {request.coupling} by pulses")
         return

@@ -402,7 +402,8 @@ class Substrate(Device):
         """Write one array. A write is never repeated blindly: after a lost answer, read first.
 
         Raises:
-            InputError: unknown coupling, wrong shape, a pulse count that is not a whole number.
+            InputError: unknown coupling, wrong shape, a pulse count that is not a whole number, a mask of resets that
+                is not of booleans.
             CapabilityError: a way of writing that the device lacks, or a conductance outside its window.
         """
         check(request, self.capabilities)
@@ -411,6 +412,11 @@ class Substrate(Device):
             return self._write_cells(
                 WriteRequest(request.coupling, pulses=_whole_numbers("pulses", request.pulses, shape))
             )
+        if request.reset is not None:
+            mask = np.asarray(request.reset)
+            if mask.shape != shape or mask.dtype != np.bool_:
+                raise InputError(f"reset: expected booleans of shape {shape}, got {mask.dtype} of {mask.shape}")
+            return self._write_cells(WriteRequest(request.coupling, reset=mask))
         targets = finite("target_siemens", request.target_siemens, shape)
         return self._write_cells(WriteRequest(request.coupling, target_siemens=targets))
 

@@ -40,6 +40,7 @@ class StepReport:
     pulses: int
     failed_cells: int
     saturated_weights: int
+    refreshed_pairs: int
     lost_branch: int
     saturated: int
     unsettled: int
@@ -183,6 +184,7 @@ class Controller:
             pulses=sum(one.pulses for one in written),
             failed_cells=sum(one.failed for one in written),
             saturated_weights=sum(one.saturated for one in written),
+            refreshed_pairs=sum(one.refreshed for one in written),
             lost_branch=estimate.excluded.lost_branch,
             saturated=estimate.excluded.saturated,
             unsettled=estimate.excluded.unsettled,

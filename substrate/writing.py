@@ -1,7 +1,8 @@
 """Weights onto cells, differential pairs or single ones: how wanted changes of weights become pulses or conductances.
 
 w = (g+ - g-)/unit. A change is shared between the two devices of a pair, which move in opposite directions and take
-turns with the odd pulse, so that their mean stays where it is. Devices that only go up (PCM) get all on one side.
+turns with the odd pulse, so that their mean stays where it is. Devices that only go up (PCM) get all on one side; when
+a pair of them nears its upper end it is read, reset and programmed anew.
 A weight of one device, w = g/unit, is held to the window and takes all pulses itself.
 
 Modes: ``outright`` sets conductances (devices that take any value); ``blind`` rounds each change to pulses at random,
@@ -22,6 +23,12 @@ from substrate.network import Coupling
 
 Mode = Literal["outright", "blind", "accumulate", "verify"]
 
+REFRESH_ABOVE = 0.8
+"""A pair is refreshed when one of its devices is above this share of the window ..."""
+
+REFRESH_GAIN = 0.1
+"""... and the other above this one, so that there is something to gain."""
+
 
 @final
 @dataclass(frozen=True)
@@ -34,6 +41,8 @@ class WritingPlan:
         rounds: reads and corrections of one verified write.
         program_rounds: the same for the first programming of an array.
         tolerance_steps: a verified weight is right within this many pulse steps.
+        refresh_every: changes of an array after which its pairs of one-sided cells are looked at for a refresh.
+        refresh_rounds: reads and corrections of refreshed pairs.
     """
 
     mode: Mode
@@ -41,16 +50,22 @@ class WritingPlan:
     rounds: int = 3
     program_rounds: int = 60
     tolerance_steps: float = 0.75
+    refresh_every: int = 10
+    refresh_rounds: int = 8
 
 
 @final
 @dataclass(frozen=True)
 class Written:
-    """What a write came to: pulses given, cells known to have failed, weights held at the end of their range."""
+    """What a write came to: pulses given, cells known to have failed, weights held at the end of their range.
+
+    ``refreshed``: pairs of one-sided cells that were reset and programmed anew.
+    """
 
     pulses: int
     failed: int
     saturated: int
+    refreshed: int = 0
 
 
 @final
@@ -83,6 +98,8 @@ class Writer:
         self._accumulated: dict[str, FloatArray] = {}
         self._targets: dict[str, FloatArray] = {}
         self._turn: dict[str, BoolArray] = {}
+        self._changes: dict[str, int] = {}
+        self._unresettable: dict[str, BoolArray] = {}
 
     def weights(self, coupling: Coupling) -> FloatArray:
         """The weights that stand in the cells now, (rows, columns)."""
@@ -110,7 +127,15 @@ class Writer:
             InputError: wrong shape or a change that is not finite.
         """
         # A NaN would become the largest pulse count there is.
-        change = finite("change", change, coupling.shape)
+        written = self._change(coupling, finite("change", change, coupling.shape))
+        capabilities = self._substrate.capabilities
+        if not (capabilities.resets and capabilities.step_siemens[1] == 0 and coupling.polarities == 2):
+            return written
+        name = coupling.name
+        self._changes[name] = (self._changes.get(name, 0) + 1) % self._plan.refresh_every
+        return written if self._changes[name] else self._refresh(coupling, written)
+
+    def _change(self, coupling: Coupling, change: FloatArray) -> Written:
         name, mode = coupling.name, self._plan.mode
         if mode == "outright":
             held, saturated = self._within_window(coupling, self.weights(coupling) + change)
@@ -137,6 +162,8 @@ class Writer:
             "accumulated": dict(self._accumulated),
             "targets": dict(self._targets),
             "turn": dict(self._turn),
+            "changes": dict(self._changes),
+            "unresettable": dict(self._unresettable),
             "generator": self._rng.bit_generator.state,
         }
 
@@ -145,6 +172,8 @@ class Writer:
         self._accumulated = dict(snapshot["accumulated"])
         self._targets = dict(snapshot["targets"])
         self._turn = dict(snapshot["turn"])
+        self._changes = dict(snapshot["changes"])
+        self._unresettable = dict(snapshot["unresettable"])
         self._rng.bit_generator.state = snapshot["generator"]
 
     @property
@@ -197,10 +226,37 @@ class Writer:
         sign = np.sign(counts)
         return np.stack([sign * first, -sign * (size - first)])
 
-    def _verify(self, coupling: Coupling, target: FloatArray, rounds: int) -> Written:
+    def _refresh(self, coupling: Coupling, written: Written) -> Written:
+        """Reset pairs of which a device nears its upper end, where that sets it free, and program their weights anew.
+
+        The refresh of multi-device synapses of phase-change cells (Nandakumar et al. 2020,
+        doi:10.3389/fnins.2020.00406), on cells that are read.
+        """
+        low, high = self._substrate.capabilities.conductance_window_siemens
+        cells = (self._substrate.read_cells(coupling.name) - low) / (high - low)
+        stuck = self._unresettable.get(coupling.name, np.zeros(coupling.shape, dtype=np.bool_))
+        worn = (cells.max(axis=0) > REFRESH_ABOVE) & (cells.min(axis=0) > REFRESH_GAIN) & ~stuck
+        if not worn.any():
+            return written
+        held = coupling.signed(cells) * ((high - low) / self._substrate.scale.unit_siemens)
+        target = self._targets.get(coupling.name, held)
+        mask = np.broadcast_to(worn, coupling.cell_shape).copy()
+        report = self._substrate.write_cells(WriteRequest(coupling.name, reset=mask))
+        self._unresettable[coupling.name] = stuck | report.failed.any(axis=0)
+        anew = self._verify(coupling, target, self._plan.refresh_rounds, worn)
+        return Written(
+            written.pulses + report.pulses + anew.pulses,
+            written.failed + int(report.failed.sum()),
+            written.saturated,
+            int(worn.sum()),
+        )
+
+    def _verify(self, coupling: Coupling, target: FloatArray, rounds: int, only: BoolArray | None = None) -> Written:
         pulses = failed = 0
         for _ in range(rounds):
             missing = (target - self.weights(coupling)) / self._step
+            if only is not None:
+                missing[~only] = 0.0
             counts = np.where(np.abs(missing) > self._plan.tolerance_steps, np.rint(missing), 0.0)
             if not counts.any():
                 break

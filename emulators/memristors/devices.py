@@ -110,7 +110,9 @@ class Devices:
         self._parameters = MappingProxyType(parameters)
         self._high, self._low = parameters["bound_max"], parameters["bound_min"]
 
-        state = np.clip(np.full(self._shape, update.start), self._low, self._high)
+        # One-sided devices come reset: what a reset leaves in the mean.
+        start = self._low + update.reset_level if isinstance(update, OneSided) else np.full(self._shape, update.start)
+        state = np.clip(start, self._low, self._high)
         self._state = np.where(self._stuck, np.where(stuck_on, self._high, self._low), state)
         self._shown = self._state.copy()
         self._pulses = np.zeros(self._shape, dtype=np.int64)

@@ -94,6 +94,14 @@ class Stress:
         self._devices.pulse(self._with_disturb(taken) if self._disturb else taken)
         return WriteReport(forming + int(np.abs(taken).sum()), np.asarray(taken != counts))
 
+    def reset(self, mask: BoolArray) -> WriteReport:
+        """Reset cells (polarity, row, column), one pulse each; it disturbs no others."""
+        able = mask & self.formed & ~self.worn & ~self._devices.stuck
+        self._devices.reset(able)
+        if self._endurance:
+            self.received += able
+        return WriteReport(int(able.sum()), np.asarray(mask & ~able))
+
     def set(self, target_siemens: FloatArray) -> WriteReport:
         """Write conductances (polarity, row, column) outright."""
         asked = self.conductances != target_siemens

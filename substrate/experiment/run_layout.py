@@ -9,7 +9,18 @@ from substrate.experiment.assembly import Assembly
 from substrate.experiment.layout import Column, Series
 from substrate.ledger import ACTIVITIES, Ledger
 
-_COUNTS = frozenset({"pulses", "failed_cells", "saturated_weights", "lost_branch", "saturated", "unsettled", "kinked"})
+_COUNTS = frozenset(
+    {
+        "pulses",
+        "failed_cells",
+        "saturated_weights",
+        "refreshed_pairs",
+        "lost_branch",
+        "saturated",
+        "unsettled",
+        "kinked",
+    }
+)
 
 
 def series_of(assembly: Assembly) -> dict[str, Series]:

@@ -41,8 +41,8 @@ def capabilities_are_sound(bench: Bench[Any]) -> None:
         expect(states is None or isinstance(states, StateStore), f"states: expected a StateStore, got {states!r}")
     else:
         expect(
-            not found.exact_adjoint and not found.state_snapshots,
-            "exact_adjoint and state_snapshots: a crossbar has no way to offer them, expected False",
+            not (found.exact_adjoint or found.state_snapshots or found.resets),
+            "exact_adjoint, state_snapshots and resets: a crossbar has no way to offer them, expected False",
         )
     with device:
         expect(device.capabilities == found, "capabilities changed when the device was opened")

@@ -84,6 +84,8 @@ def capabilities_are_honest(bench: Bench[Substrate]) -> None:
         counts = np.zeros(shape, dtype=np.int64)
         counts[0, 0, 0] = 1 if capabilities.step_siemens[0] > 0 else -1
         _declared(device, "pulses", lambda: device.write_cells(WriteRequest(name, pulses=counts)))
+        mask = np.ones(shape, dtype=np.bool_)
+        _declared(device, "resets", lambda: device.write_cells(WriteRequest(name, reset=mask)))
         target = np.full(shape, 0.5 * (low + high))
         _declared(device, "continuous_writing", lambda: device.write_cells(WriteRequest(name, target_siemens=target)))
 
