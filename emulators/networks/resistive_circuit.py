@@ -147,5 +147,8 @@ def refuse_foreign(config: EmulatorConfig, network: Network) -> None:
             raise InputError(f"substrate.{key}: not modelled in resistive networks; expected 0, got {value:g}")
     if config.tiles is not None and config.tiles.summation == "digital":
         raise InputError("substrate.tiles.summation: the arrays of a resistive network join its nodes; expected analog")
+    if config.wires.segment_ohms and not config.cells.window_siemens[0]:
+        # Cells that end at 0 S would leave whole lines on their wires alone.
+        raise InputError("substrate.cells.window_siemens: with wires the lowest conductance must be above 0")
     if config.cells.law != "ohmic":
         raise InputError(f"substrate.cells.law: resistive networks are of ohmic cells, got {config.cells.law}")

@@ -326,6 +326,7 @@ def test_cells_that_only_go_up_cannot_be_the_only_ones() -> None:
         ("substrate.neurons.gain_spread=0.1", "neurons.gain_spread"),
         ("substrate.wires.source_ohms=1", "wires.source_ohms"),
         ("substrate.cells.law=sinh", "cells.law"),
+        ("substrate.wires.segment_ohms=1", "window_siemens"),
         ("substrate.tiles={rows: 64, columns: 64, summation: digital}", "tiles.summation"),
         ("substrate.diodes.law=zener", "diodes.law"),
         ("substrate.diodes.saturation_amperes=0", "saturation_amperes"),
