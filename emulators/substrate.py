@@ -20,6 +20,7 @@ from emulators.networks.equilibrium import Tolerance
 from emulators.networks.resistive_circuit import ResistiveCircuit, make_diodes, refuse_foreign
 from emulators.neurons import Neurons
 from emulators.operations import Operations
+from emulators.spice_export import SpiceExport
 from substrate.arrays import FloatArray
 from substrate.capabilities import Capabilities, ComplexNudge, Limits, Nudge, WriteRequest
 from substrate.contract import (
@@ -109,6 +110,7 @@ class EmulatedSubstrate(Substrate):
         if isinstance(self._circuit, HolomorphicCircuit):
             self.continuation = _Continued(self._circuit)
         self._states = _Memory(self)
+        self.export = SpiceExport(network, config, self._circuit)
 
     def _make_circuit(self, rng: np.random.Generator) -> tuple[Circuit, float]:
         """The circuit of the network's family, and up to which frequency; ``rng`` draws the mismatch of its nodes."""

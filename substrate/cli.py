@@ -86,6 +86,13 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--reference", help="exact or multiplexed; default: the best that the device allows")
     one.add_argument("--json", action="store_true", help="as JSON")
 
+    one = add("export-spice", _export_spice, "the emulated circuit as an ngspice deck")
+    one.add_argument("source", help="an experiment, or a run file, whose trained cells are then taken")
+    one.add_argument("-o", "--output", required=True, metavar="DECK.cir")
+    one.add_argument("--sample", type=int, default=0, metavar="N", help="training sample that is held (default 0)")
+    one.add_argument("--set", action="append", default=[], metavar="KEY.SUB=VALUE", help="override one key")
+    one.add_argument("--seed", type=int, help="replace the experiment's seed")
+
     one = add("backends", _backends, "backends that are installed")
     one.add_argument("--json", action="store_true", help="as JSON")
 
@@ -150,20 +157,24 @@ def _report(options: argparse.Namespace) -> None:
     print(write_report(options.run, options.output))
 
 
-def _check_gradient(options: argparse.Namespace) -> None:
+def _source(options: argparse.Namespace) -> tuple[Any, dict[str, Any] | None]:
+    """The experiment of a file, or of a run file with the state of its last checkpoint."""
     import h5py
 
-    from substrate.experiment.assembly import assemble
     from substrate.experiment.config import load_experiment
-    from substrate.experiment.gradient_check import check_gradient
     from substrate.experiment.runner import trained_state
 
-    state = None
     if Path(options.source).suffix in (".h5", ".hdf5") or h5py.is_hdf5(options.source):
         text, state = trained_state(options.source)
-        experiment = load_experiment(options.source, options.set, options.seed, text=text)
-    else:
-        experiment = load_experiment(options.source, options.set, options.seed)
+        return load_experiment(options.source, options.set, options.seed, text=text), state
+    return load_experiment(options.source, options.set, options.seed), None
+
+
+def _check_gradient(options: argparse.Namespace) -> None:
+    from substrate.experiment.assembly import assemble
+    from substrate.experiment.gradient_check import check_gradient
+
+    experiment, state = _source(options)
     result = check_gradient(assemble(experiment), options.samples, options.reference, state)
     if options.json:
         print(json.dumps(result.as_data(), indent=2))
@@ -177,6 +188,16 @@ def _check_gradient(options: argparse.Namespace) -> None:
             f"{name:24}{one.cosine:10.6f}{one.relative_error:12.2e}{one.median_sample_error:14.2e}"
             f"{one.standard_error:12.2e}"
         )
+
+
+def _export_spice(options: argparse.Namespace) -> None:
+    from substrate.experiment.assembly import assemble
+    from substrate.experiment.export import deck_path, export_spice
+
+    path = deck_path(options.output)
+    experiment, state = _source(options)
+    path.write_text(export_spice(assemble(experiment), path.stem, options.sample, state), encoding="utf-8")
+    print(path)
 
 
 def _backends(options: argparse.Namespace) -> None:

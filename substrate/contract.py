@@ -126,6 +126,25 @@ class Continuation(ABC):
         """
 
 
+class CircuitExport(ABC):
+    """What only an emulator has: its circuit, for a circuit simulator."""
+
+    @abstractmethod
+    def deck(self, nudge: Nudge, plan: SamplingPlan, stem: str) -> str:
+        """A deck for ngspice of the circuit as it is, with the one sample that is now held and has settled.
+
+        Args:
+            nudge: peak currents (1, node).
+            plan: its tone.
+            stem: the results are called ``stem_free.raw``, the free state, and ``stem_nudge.raw``, a period of the
+                steady state under the nudge.
+
+        Raises:
+            InputError: nothing has settled, or more than one sample is held.
+            CapabilityError: a circuit that has no deck.
+        """
+
+
 class StateStore(ABC):
     """Saving and putting back the whole physical state, random generators included (emulators only)."""
 
@@ -262,10 +281,12 @@ class Substrate(Device):
     Attributes:
         ledger: what the use of the device has cost in energy and time; None where it cannot tell.
         continuation: states under complex nudges; None where the device lacks ``complex_nudges``.
+        export: decks of the circuit; None where the device has no circuit to show.
     """
 
     ledger: Ledger | None = None
     continuation: Continuation | None = None
+    export: CircuitExport | None = None
 
     @property
     @abstractmethod

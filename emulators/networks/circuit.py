@@ -1,11 +1,14 @@
 """What the emulated device asks of the circuit of a network family; voltages and currents in SI units."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import final
 
+from emulators.networks.time_constants import TimeConstants
+from emulators.neurons import Neurons
 from substrate.arrays import BoolArray, ComplexArray, FloatArray
-from substrate.contract import ComplexStates
+from substrate.contract import ComplexStates, Scale
 from substrate.tones import SamplingPlan
 
 
@@ -44,6 +47,41 @@ class HolomorphicCircuit(ABC):
 
         Raises:
             InputError: nothing has settled, or another batch.
+        """
+
+
+@final
+@dataclass(frozen=True)
+class Parts:
+    """What a circuit of amplifier neurons is made of, and where it stands.
+
+    Attributes:
+        siemens: conductances (polarity, row, column) of each array by the name of its coupling, as the circuit was last
+            computed with.
+        neurons: of all free nodes.
+        scale: volts and siemens of a unit.
+        constants: time constants; None where the circuit is solved by equilibria alone.
+        input_volts: (batch, input) held.
+        free: (batch, node) free states, activity units.
+    """
+
+    siemens: Mapping[str, FloatArray]
+    neurons: Neurons
+    scale: Scale
+    constants: TimeConstants | None
+    input_volts: FloatArray
+    free: FloatArray
+
+
+class NeuronCircuit(ABC):
+    """What a circuit of amplifier neurons has besides what ``Circuit`` says."""
+
+    @abstractmethod
+    def parts(self) -> Parts:
+        """Its parts, at the inputs now held and the free state.
+
+        Raises:
+            InputError: nothing has settled.
         """
 
 

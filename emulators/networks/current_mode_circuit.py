@@ -6,7 +6,7 @@ from typing import final
 import numpy as np
 
 from emulators.arrays import DifferentialArray
-from emulators.networks.circuit import Circuit, HolomorphicCircuit, Period, Settled
+from emulators.networks.circuit import Circuit, HolomorphicCircuit, NeuronCircuit, Parts, Period, Settled
 from emulators.networks.complex_states import continued_states
 from emulators.networks.current_mode import Block, CurrentModeNetwork
 from emulators.networks.dynamics import Dynamics
@@ -20,7 +20,7 @@ from substrate.tones import SamplingPlan
 
 
 @final
-class CurrentModeCircuit(Circuit, HolomorphicCircuit):
+class CurrentModeCircuit(Circuit, HolomorphicCircuit, NeuronCircuit):
     """Layers of amplifier neurons at virtual grounds, joined by differential arrays.
 
     Args:
@@ -103,6 +103,12 @@ class CurrentModeCircuit(Circuit, HolomorphicCircuit):
         system = np.eye(network.node_count) - slope[:, :, None] * network.weights()[None]
         solved = np.linalg.solve(system, (slope * values)[:, :, None])[:, :, 0]
         return np.asarray(solved / self._scale.unit_siemens)
+
+    def parts(self) -> Parts:
+        """What the circuit is made of."""
+        siemens = {name: array.seen_siemens for name, array in self._arrays.items()}
+        free = self._settled_state("netlist")
+        return Parts(siemens, self._neurons, self._scale, self._dynamics.constants, self._inputs, free)
 
     def equations(self) -> CurrentModeNetwork:
         """The equations at the present conductances, in activity units."""

@@ -6,7 +6,7 @@ from typing import final
 import numpy as np
 
 from emulators.arrays import DifferentialArray
-from emulators.networks.circuit import Circuit, Period, Settled
+from emulators.networks.circuit import Circuit, NeuronCircuit, Parts, Period, Settled
 from emulators.networks.curved import CurvedNetwork, nudged_period, response_matrix, settle
 from emulators.networks.equilibrium import Tolerance
 from emulators.neurons import Neurons
@@ -18,7 +18,7 @@ from substrate.tones import SamplingPlan
 
 
 @final
-class CurvedCircuit(Circuit):
+class CurvedCircuit(Circuit, NeuronCircuit):
     """Layers of amplifier neurons at virtual grounds, joined by arrays of curved cells or digitised tiles.
 
     For cells i = g phi(v) the derivative of a current with respect to a conductance is phi(v_j), where learning rules
@@ -88,6 +88,11 @@ class CurvedCircuit(Circuit):
         system = np.eye(self._network.node_count) - slope[:, :, None] * weights
         solved = np.linalg.solve(system, (slope * values)[:, :, None])[:, :, 0]
         return np.asarray(solved / self._scale.unit_siemens)
+
+    def parts(self) -> Parts:
+        """What the circuit is made of."""
+        siemens = {name: array.seen_siemens for name, array in self._arrays.items()}
+        return Parts(siemens, self._neurons, self._scale, None, self._inputs, self._settled_state("netlist"))
 
     def equations(self) -> CurvedNetwork:
         """The equations at the present conductances, in activity units."""

@@ -1,0 +1,89 @@
+"""The emulated device's own circuit as a deck: the held sample's free state, then its steady state under the nudge."""
+
+import math
+from typing import final
+
+from emulators.config import EmulatorConfig
+from emulators.networks.circuit import Circuit, NeuronCircuit
+from emulators.networks.current_mode_circuit import CurrentModeCircuit
+from emulators.networks.small_signal import relaxation_seconds
+from emulators.spice import OPTIONS, Netlist, Stimulus, deck
+from substrate.arrays import FloatArray
+from substrate.capabilities import Nudge
+from substrate.contract import CircuitExport
+from substrate.errors import CapabilityError, InputError
+from substrate.network import Network
+from substrate.tones import SamplingPlan
+
+LEFT = 16.0
+"""Relaxation times that a transient is given before the period that counts: e^-16 is 1e-7."""
+
+STEPS = 1000
+"""Steps of a period, at least: the harmonics' error falls with their square."""
+
+TRANSIENT = "option reltol=1e-6 abstol=1e-15 vntol=1e-11"
+"""Tolerances of a transient, whose steps their length limits: with those of an operating point it would halt."""
+
+
+@final
+class SpiceExport(CircuitExport):
+    """Decks of one emulated device.
+
+    Args:
+        network: topology.
+        config: the device.
+        circuit: its circuit; that of a resistive network is refused when a deck is asked for.
+    """
+
+    def __init__(self, network: Network, config: EmulatorConfig, circuit: Circuit) -> None:
+        self._network, self._config, self._circuit = network, config, circuit
+
+    def deck(self, nudge: Nudge, plan: SamplingPlan, stem: str) -> str:
+        """Free state and steady state of the one sample that is held, in the free state that it settled to."""
+        circuit = self._circuit
+        if not isinstance(circuit, NeuronCircuit):
+            raise CapabilityError("network.family: decks are made of current-mode networks, not of resistive ones")
+        if self._config.tiles is not None:
+            raise CapabilityError("substrate.tiles: decks are made of whole arrays; expected none")
+        if len(nudge.amperes) != 1:
+            raise InputError(f"nudge: expected that of one sample, got {len(nudge.amperes)}")
+        parts = circuit.parts()
+        if len(parts.input_volts) != 1:
+            raise InputError(f"inputs: expected one held sample, got {len(parts.input_volts)}")
+        netlist = Netlist(
+            self._network,
+            parts.siemens,
+            parts.neurons,
+            parts.scale,
+            self._config.wires,
+            self._config.cells.cell(),
+            parts.constants,
+        )
+        settling = self._settling_periods(netlist, parts.free, plan.frequency_hz)
+        period = 1.0 / plan.frequency_hz
+        step = period / STEPS
+        analysis = [
+            "op",
+            f"write {stem}_free.raw",
+            TRANSIENT,
+            f"tran {step:.12g} {(settling + 1) * period:.12g} {settling * period:.12g} {step:.12g}",
+        ]
+        stimulus = Stimulus(parts.input_volts[0], nudge.amperes[0], plan.frequency_hz)
+        text = deck(netlist, stimulus, analysis, f"{stem}_nudge.raw", OPTIONS, parts.free[0])
+        title, rest = text.split("\n", 1)
+        notes = [
+            f"* Run by ngspice -b: the free state goes to {stem}_free.raw, and the period of the nudge from",
+            f"* {settling * period:.12g} s, a crest, to {(settling + 1) * period:.12g} s to {stem}_nudge.raw.",
+            f"* Neuron k of the node axis: state u<k>, output s<k>; {parts.scale.volts_per_unit:.12g} V a unit.",
+            "* Noise and the converters that read the nodes are left out.",
+        ]
+        return "\n".join([title, *notes, rest])
+
+    def _settling_periods(self, netlist: Netlist, free: FloatArray, frequency_hz: float) -> int:
+        """Whole periods until a transient has died out."""
+        if netlist.constants is None or not isinstance(self._circuit, CurrentModeCircuit):
+            return 1
+        seconds = float(relaxation_seconds(self._circuit.equations(), netlist.constants, free)[0])
+        if not math.isfinite(seconds):
+            raise InputError("inputs: the free state of the held sample is not stable; expected another sample")
+        return max(1, math.ceil(LEFT * seconds * frequency_hz))
