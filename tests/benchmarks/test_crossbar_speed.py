@@ -23,6 +23,7 @@ from crossbar_peers import (
     superlu,
     superlu_read,
 )
+from growth import measure
 from threadpoolctl import threadpool_limits
 
 from emulators.crossbar import Crossbar
@@ -171,22 +172,14 @@ def test_cost_of_the_state_grows_mildly(benchmark: Any) -> None:
         benchmark(lambda: None)
         return
 
-    def best(work: Work) -> float:
-        work()
-        return min(seconds(work) for _ in range(9))
-
-    sizes, batches = (64, 128, 256, 512), (1, 4, 16, 64)
-    arrays = {n: Crossbar(array_of(n)) for n in sizes}
+    growth = measure()
+    p, q = growth.size_exponent, growth.batch_exponent
+    array = Crossbar(array_of(256))
     with threadpool_limits(1):
-        by_size = [best(lambda n=n: arrays[n].read(inputs(n, 1))) for n in sizes]
-        by_batch = [best(lambda k=k: arrays[128].read(inputs(128, k))) for k in batches]
-        benchmark.pedantic(lambda: arrays[256].read(inputs(256, 1)), rounds=5)
-    p = float(np.polyfit(np.log(sizes), np.log(by_size), 1)[0])
-    q = float(np.polyfit(np.log(batches), np.log(by_batch), 1)[0])
+        benchmark.pedantic(lambda: array.read(inputs(256, 1)), rounds=5)
     benchmark.extra_info.update(size_exponent=p, batch_exponent=q)
-    print(
-        f"\n{benchmark.name}: n^{p:.2f}, batch^{q:.2f}; milliseconds {[f'{1e3 * t:.3g}' for t in by_size + by_batch]}"
-    )
+    milliseconds = [f"{1e3 * t:.3g}" for t in growth.by_size + growth.by_batch]
+    print(f"\n{benchmark.name}: n^{p:.2f}, batch^{q:.2f}; milliseconds {milliseconds}")
     assert p < 2.7
     assert q < 1.3
 
