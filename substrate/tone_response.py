@@ -10,7 +10,7 @@ In phase means in phase with the nudge itself: a record begins at ``Record.origi
 """
 
 from dataclasses import dataclass, replace
-from typing import final
+from typing import Any, final
 
 import numpy as np
 
@@ -119,6 +119,19 @@ def measure_tone(
         kinked=np.logical_or.reduce(kinks) if kinks else None,
         phase_origin=phase_origin(records[0], plan),
     )
+
+
+def merged(first: ToneResponse, second: ToneResponse, chosen: BoolArray) -> ToneResponse:
+    """The samples ``chosen`` (batch,) of the second measurement, the others of the first."""
+
+    def pick(name: str) -> Any:
+        ours, theirs = getattr(first, name), getattr(second, name)
+        return np.where(chosen.reshape(-1, *(1,) * (ours.ndim - 1)), theirs, ours)
+
+    names = ["waveform", "weights", "response", "variance", "cosines", "settled", "saturated", "steady"]
+    if first.kinked is not None and second.kinked is not None:
+        names.append("kinked")
+    return replace(first, **{name: pick(name) for name in names})
 
 
 def phase_origin(record: Record, plan: SamplingPlan) -> float:

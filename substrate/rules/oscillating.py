@@ -17,11 +17,21 @@ from substrate.contract import Substrate
 from substrate.demodulation import truncation_ratio
 from substrate.network import Network
 from substrate.rules.base import Estimate, Excluded, FreePhase, Rule, relative_noise
-from substrate.tone_response import measure_tone
+from substrate.tone_response import ToneResponse, measure_tone, merged
 from substrate.tones import SamplingPlan
 
-LOST_TRUNCATION = 0.5
-"""First omitted term over the derivative, beyond three sigma of its noise, at which the branch counts as lost."""
+LOST_TRUNCATION = 0.1
+"""First omitted term over the derivative, beyond three sigma of its noise, at which the branch counts as lost: where
+harmonics do not decay, the derivative can be off by several times this term."""
+
+POOR_TRUNCATION = 0.02
+"""The same, at which an automatic amplitude nudges a sample again with less."""
+
+REFINEMENTS = 3
+"""Times that poor samples are nudged again."""
+
+REFINEMENT = 0.25
+"""Amplitude of a further nudge relative to the one before; with three harmonics, truncation falls 256-fold."""
 
 TYPICAL = 0.75
 """Quantile of the samples' truncation that an automatic amplitude looks at: a few hard samples carry the gradient of a
@@ -81,20 +91,25 @@ class OscillatingEP(Rule):
         amperes = np.zeros((len(beta), network.node_count))
         amperes[:, network.output.nodes] = beta[:, None] * phase.error * scale.unit_amperes
         found = measure_tone(substrate, amperes, beta, plan, self._frequencies, self._settle_tolerance)
-        signals = Signals(phase.inputs, found.activity, found.response, found.variance, found.waveform, found.weights)
-        truncation, worst = self._truncation(found.cosines, found.noise)
+        _, worst = self._truncation(found)
+        usable = found.settled & ~found.saturated & (worst <= LOST_TRUNCATION)
+        self._amplitude.update(
+            AmplitudeReport(
+                truncation=float(np.quantile(worst[usable], TYPICAL)) if usable.any() else 1.0,
+                noise=relative_noise(found.response, found.variance, usable),
+                lost=float((~usable & ~found.saturated & phase.usable).mean()),
+            )
+        )
+        if self._amplitude.automatic:
+            found, beta = self._refined(substrate, amperes, beta, found)
+        variance = found.variance + _variance_of_error(phase.error, found)
+        signals = Signals(phase.inputs, found.activity, found.response, variance, found.waveform, found.weights)
+        truncation, worst = self._truncation(found)
         unsettled = ~phase.usable | ~found.steady
         saturated = found.saturated & ~unsettled
         lost = (~found.settled | (worst > LOST_TRUNCATION)) & ~unsettled & ~saturated
         keep = ~(unsettled | saturated | lost)
         conjugate = conjugate_of(network, self._conjugate)
-        self._amplitude.update(
-            AmplitudeReport(
-                truncation=float(np.quantile(worst[keep], TYPICAL)) if keep.any() else 1.0,
-                noise=relative_noise(found.response, found.variance, keep),
-                lost=float(lost.mean()),
-            )
-        )
         return Estimate(
             signals=signals,
             conjugate=conjugate,
@@ -116,9 +131,40 @@ class OscillatingEP(Rule):
         """Put a drive back."""
         self._amplitude.restore(snapshot)
 
-    def _truncation(self, cosines: FloatArray, noise: float) -> tuple[FloatArray, FloatArray]:
+    def _refined(
+        self, substrate: Substrate, amperes: FloatArray, beta: FloatArray, found: ToneResponse
+    ) -> tuple[ToneResponse, FloatArray]:
+        """Nudge samples whose harmonics do not decay again, with less; the others rest meanwhile."""
+        beta = beta.copy()
+        for _ in range(REFINEMENTS):
+            _, worst = self._truncation(found)
+            poor = (~found.settled | (worst > POOR_TRUNCATION)) & ~found.saturated
+            if not poor.any():
+                break
+            less = np.where(poor, REFINEMENT * beta, beta)
+            share = np.where(poor, less / beta, 0.0)
+            amperes = amperes * share[:, None]
+            again = measure_tone(substrate, amperes, less, self._plan, self._frequencies, self._settle_tolerance)
+            better = poor & again.settled & (self._error_power(again) < self._error_power(found))
+            found = merged(found, again, better)
+            beta[better] = less[better]
+            # A sample that gained nothing would be drowned by noise at a still smaller nudge.
+            amperes = np.where(better[:, None], amperes, 0.0)
+            if not better.any():
+                break
+        return found, beta
+
+    def _error_power(self, found: ToneResponse) -> FloatArray:
+        """Squared relative error of each sample's response: truncation and noise; infinite where a branch was lost."""
+        _, worst = self._truncation(found)
+        signal = np.sum(found.response**2, axis=1)
+        noise = found.variance * found.response.shape[1]
+        total = worst**2 + noise / np.maximum(signal, np.finfo(float).tiny)
+        return np.where(found.settled, total, np.inf)
+
+    def _truncation(self, found: ToneResponse) -> tuple[FloatArray, FloatArray]:
         """(unbiased, beyond three sigma) relative size of the first omitted term; zero where it was not sampled."""
-        plan = self._plan
+        plan, cosines, noise = self._plan, found.cosines, found.noise
         omitted = plan.harmonics + 2 if plan.harmonics % 2 else plan.harmonics + 1
         if omitted > plan.highest_harmonic:
             nothing = np.zeros(len(cosines))
@@ -127,3 +173,14 @@ class OscillatingEP(Rule):
             truncation_ratio(cosines, plan.harmonics, noise, plan.sample_count),
             truncation_ratio(cosines, plan.harmonics, noise, plan.sample_count, floor_sigmas=3.0),
         )
+
+
+def _variance_of_error(error: FloatArray, found: ToneResponse) -> FloatArray:
+    """Variance on one entry of the response from the noise of the reading that the error was formed from, (batch,).
+
+    A response r = chi e to an error that is off by white noise of variance s^2 is off by s^2 |chi|^2 in all, and
+    |chi|^2 = n |r|^2/|e|^2 for n outputs and an error without preferred direction.
+    """
+    outputs, nodes = error.shape[1], found.response.shape[1]
+    power = np.maximum(np.sum(error**2, axis=1), np.finfo(float).tiny)
+    return np.asarray(found.noise * outputs * np.sum(found.response**2, axis=1) / (power * nodes))
