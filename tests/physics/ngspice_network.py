@@ -84,7 +84,12 @@ def run_network(text: str, folder: Path, result: str = "out.raw") -> dict[str, n
     )
     if not (folder / result).exists():
         raise RuntimeError(f"ngspice wrote no result:\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
-    head, _, body = (folder / result).read_bytes().partition(b"Binary:\n")
+    return read_raw(folder / result)
+
+
+def read_raw(path: Path) -> dict[str, np.ndarray]:
+    """The vectors of a result by name, real or complex."""
+    head, _, body = path.read_bytes().partition(b"Binary:\n")
     lines = head.decode().splitlines()
     names = [line.split()[1].lower() for line in lines[lines.index("Variables:") + 1 :]]
     kind = np.complex128 if any(line.startswith("Flags: complex") for line in lines) else np.float64
