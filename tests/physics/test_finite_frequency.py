@@ -259,3 +259,24 @@ def test_a_multiplexed_reference_is_extrapolated_too() -> None:
     assembly = assemble(load_experiment("digits-ideal", [*SMALL, *more]))
     found = check_gradient(assembly, 2, "multiplexed")
     assert found.total.relative_error < 0.02
+
+
+def test_training_at_omega_tau_one_needs_several_frequencies(tmp_path: Path) -> None:
+    """A fifth of the digits, six epochs: three frequencies do as well as a network without delay, one does not."""
+    small = ("data.train_limit=320", "data.test_limit=200", "training.epochs=6", "training.batch_size=32")
+    rates = ("training.learning_rate=0.02", "nudge.amplitude=0.3", "substrate.solver.residual=1e-5")
+    accuracy, cosine = {}, {}
+    for frequencies, tau in ((1, TAU), (3, TAU), (1, 0.0)):
+        slow = (f"substrate.neurons.time_constant_seconds={tau}", f"nudge.frequency_hz={hertz(1.0)}")
+        overrides = [*small, *rates, *slow, f"nudge.richardson={frequencies}", "logging.quality_every=5"]
+        path = run(load_experiment("digits-ideal", overrides), tmp_path / "run.h5", overwrite=True)
+        with open_run(path) as finished:
+            epochs = finished.table("epochs")
+        accuracy[frequencies, tau] = float(epochs["test_accuracy"][-1])
+        cosine[frequencies, tau] = float(np.mean(epochs["gradient_cosine"][-3:]))
+    static = accuracy[1, 0.0]
+    assert static > 0.5
+    assert accuracy[3, TAU] > static - 0.05
+    assert accuracy[1, TAU] < static - 0.15
+    assert cosine[3, TAU] > 0.97
+    assert cosine[1, TAU] < 0.9
