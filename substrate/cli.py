@@ -2,18 +2,19 @@
 
 import argparse
 import json
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from substrate.errors import InputError, RunInterrupted, SubstrateError
+from substrate.errors import InputError, RunInterrupted, RunWriteError, SubstrateError
 
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns its exit code."""
+def main(arguments: Sequence[str] | None = None, on_write_error: Callable[[int], None] | None = None) -> int:
+    """Run one command; returns its exit code. ``on_write_error`` is told first of one for a run file on a full disk."""
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
@@ -30,6 +31,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader of our output went away; there is nobody left to tell.
         sys.stderr.close()
         return FAILED
+    except RunWriteError as error:
+        if options.debug:
+            raise
+        code = _complain(error, FAILED)
+        if on_write_error is not None:
+            on_write_error(code)
+        return code
     except (SubstrateError, OSError, MemoryError, ArithmeticError) as error:
         if options.debug:
             raise
@@ -252,5 +260,17 @@ def _window(siemens: tuple[float, float]) -> str:
     return f"{1e6 * siemens[0]:g} .. {1e6 * siemens[1]:g} uS"
 
 
+def entry() -> None:
+    """The console script."""
+    sys.exit(main(on_write_error=_leave_at_once))
+
+
+def _leave_at_once(code: int) -> None:
+    # HDF5 crashes the interpreter when it lets go of a file that the disk refused: not even the stack may unwind.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    entry()

@@ -41,6 +41,7 @@ class StepReport:
     failed_cells: int
     saturated_weights: int
     refreshed_pairs: int
+    cut_pulses: int
     lost_branch: int
     saturated: int
     unsettled: int
@@ -185,6 +186,7 @@ class Controller:
             failed_cells=sum(one.failed for one in written),
             saturated_weights=sum(one.saturated for one in written),
             refreshed_pairs=sum(one.refreshed for one in written),
+            cut_pulses=sum(one.cut for one in written),
             lost_branch=estimate.excluded.lost_branch,
             saturated=estimate.excluded.saturated,
             unsettled=estimate.excluded.unsettled,

@@ -21,5 +21,9 @@ class RunFileError(InputError):
     """A run file that is missing, damaged or of another schema."""
 
 
+class RunWriteError(SubstrateError, RuntimeError):
+    """A run file that could not be written on, say for want of disk space (exit code 1)."""
+
+
 class RunInterrupted(SubstrateError):
     """The run was stopped on request at a checkpoint (exit code 130)."""

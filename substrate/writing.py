@@ -10,7 +10,7 @@ right on average; ``accumulate`` keeps what is less than a pulse in a digital ac
 ``verify`` keeps a digital target, reads the cells and corrects them within a budget of rounds.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, final
 
 import numpy as np
@@ -59,13 +59,15 @@ class WritingPlan:
 class Written:
     """What a write came to: pulses given, cells known to have failed, weights held at the end of their range.
 
-    ``refreshed``: pairs of one-sided cells that were reset and programmed anew.
+    ``refreshed``: pairs of one-sided cells that were reset and programmed anew. ``cut``: pulses beyond the largest
+    burst that a blind write has dropped.
     """
 
     pulses: int
     failed: int
     saturated: int
     refreshed: int = 0
+    cut: int = 0
 
 
 @final
@@ -150,7 +152,8 @@ class Writer:
         if mode == "blind":
             whole = np.floor(wanted)
             counts = whole + (self._rng.random(wanted.shape) < wanted - whole)
-            return self._pulse(coupling, self._burst(counts))
+            burst = self._burst(counts)
+            return replace(self._pulse(coupling, burst), cut=int(np.abs(counts - burst).sum()))
         total = self._accumulated.get(name, np.zeros(coupling.shape)) + wanted
         counts = self._burst(np.trunc(total))
         self._accumulated[name] = total - counts
@@ -183,7 +186,7 @@ class Writer:
         return (0.5 * (up + down) if down else up) / self._substrate.scale.unit_siemens
 
     def _burst(self, counts: FloatArray) -> IntArray:
-        """Counts held to the largest burst; what is cut stays in the accumulator, or is made good by verifying."""
+        """Counts held to the largest burst; what is cut stays in the accumulator, is verified later, or is counted."""
         most = self._plan.largest_burst
         return np.clip(counts, -most, most).astype(np.int64)
 

@@ -22,7 +22,7 @@ from typing import Any, Self, final
 import h5py
 import numpy as np
 
-from substrate.errors import InputError, RunFileError, RunInterrupted
+from substrate.errors import InputError, RunFileError, RunInterrupted, RunWriteError
 from substrate.experiment import checkpoint, layout
 from substrate.experiment.layout import Column, Constant, Series
 from substrate.experiment.rewrite import discard_temporary, rewrite_plain, temporary_path
@@ -147,7 +147,9 @@ class Recorder:
         lock = RunLock(target)
         try:
             if target.exists() and not overwrite:
-                raise RunFileError(f"{target}: exists; choose another name for the output")
+                raise RunFileError(
+                    f"{target}: exists; choose another name for the output, or overwrite it (--overwrite)"
+                )
             with _Draft(target) as file:
                 _write_header(file, header, default)
                 for name, one in series.items():
@@ -233,7 +235,7 @@ class Recorder:
         """Write one row of a series, all columns at once; return its number. Once it returns, SWMR readers see it.
 
         `index` is the value on the series' index, by default the row's number. Raises `InputError` when columns are
-        missing or unknown or a value does not fit (then nothing is written), `RunFileError` when the disk refuses.
+        missing or unknown or a value does not fit (then nothing is written), `RunWriteError` when the disk refuses.
         """
         file = self._open()
         columns = self._columns.get(series)
@@ -256,7 +258,7 @@ class Recorder:
                 self._write_wall(file)
             h5py.h5f.flush(file.id)
         except (OSError, RuntimeError) as error:
-            raise RunFileError(f"{self.path}: cannot write a row of {series}: {error}") from error
+            raise RunWriteError(f"{self.path}: cannot write a row of {series}: {error}") from error
         self._lengths[series] = number + 1
         return number
 
@@ -271,13 +273,13 @@ class Recorder:
             generation = checkpoint.write_slot(file, blob, self._lengths)
             checkpoint.sync(self.path)
         except (OSError, RuntimeError) as error:
-            raise RunFileError(f"{self.path}: cannot write a checkpoint: {error}") from error
+            raise RunWriteError(f"{self.path}: cannot write a checkpoint: {error}") from error
         return generation
 
     def close(self, status: str = "finished", message: str = "") -> None:
         """End the run: store status and message, rewrite the file plain, give up the lock. A second call does nothing.
 
-        When rewriting fails, the file stands as it was written, and `RunFileError` says so.
+        When rewriting fails, the file stands as it was written, and `RunWriteError` says so.
         """
         if status not in _STATUSES:
             raise InputError(f"status: expected one of {_STATUSES}, got {status!r}")
@@ -295,7 +297,7 @@ class Recorder:
                 file.close()
             rewrite_plain(self.path)
         except (OSError, RuntimeError) as error:
-            raise RunFileError(f"{self.path}: cannot be finished: {error}; try `substrate recover`") from error
+            raise RunWriteError(f"{self.path}: cannot be finished: {error}; try `substrate recover`") from error
         finally:
             self._lock.release()
 

@@ -46,9 +46,12 @@ def write_report(run_path: str | Path, output_path: str | Path) -> Path:
     with open_run(run_path) as run:
         _check_target(target, run.path)
         page = _page(run)
+    draft = target.with_name(f".{target.name}.part")
     try:
-        target.write_text(page, encoding="utf-8")
+        draft.write_text(page, encoding="utf-8")
+        draft.replace(target)
     except OSError as error:
+        draft.unlink(missing_ok=True)
         raise InputError(f"{target}: cannot be written: {error.strerror or error}") from error
     return target
 

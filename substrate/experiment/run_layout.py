@@ -4,10 +4,12 @@ from dataclasses import fields
 
 import numpy as np
 
+from substrate.arrays import FloatArray
 from substrate.controller import StepReport
 from substrate.experiment.assembly import Assembly
 from substrate.experiment.layout import Column, Series
 from substrate.ledger import ACTIVITIES, Ledger
+from substrate.tones import SamplingPlan
 
 _COUNTS = frozenset(
     {
@@ -15,6 +17,7 @@ _COUNTS = frozenset(
         "failed_cells",
         "saturated_weights",
         "refreshed_pairs",
+        "cut_pulses",
         "lost_branch",
         "saturated",
         "unsettled",
@@ -100,7 +103,16 @@ def series_of(assembly: Assembly) -> dict[str, Series]:
         samples = plan.sample_count * experiment.nudge.richardson
         shape = (experiment.training.batch_size, samples, network.node_count)
         series["records"] = Series(
-            (Column("nodes", units="volts", shape=shape, dims=("sample", "time", "node")),), index="epoch"
+            (
+                Column(
+                    "nodes",
+                    units="volts",
+                    shape=shape,
+                    dims=("sample", "time", "node"),
+                    coordinates={"time": _record_seconds(plan, experiment.nudge.richardson)},
+                ),
+            ),
+            index="epoch",
         )
     if assembly.substrate.ledger is not None:
         series["ledger"] = _ledger_series(assembly.substrate.ledger)
@@ -135,3 +147,9 @@ def _ledger_series(ledger: Ledger) -> Series:
         ),
         index="epoch",
     )
+
+
+def _record_seconds(plan: SamplingPlan, frequencies: int) -> FloatArray:
+    """Time of every sample of the records of all frequencies, one after another, from the first crest on."""
+    steps = np.concatenate([np.full(plan.sample_count, 2.0**octave / plan.rate_hz) for octave in range(frequencies)])
+    return np.concatenate([[0.0], np.cumsum(steps)[:-1]])

@@ -1,5 +1,6 @@
 """Runs: training from an experiment, step by step, into a run file; and going on from a checkpoint."""
 
+import json
 import math
 import os
 import signal
@@ -26,6 +27,7 @@ from substrate.errors import InputError, RunFileError, RunInterrupted
 from substrate.experiment.assembly import Assembly, assemble
 from substrate.experiment.checkpoint import pack_state, unpack_state
 from substrate.experiment.config import Experiment, load_experiment
+from substrate.experiment.layout import Constant
 from substrate.experiment.progress import Progress, Silent
 from substrate.experiment.recorder import Recorder, RunHeader
 from substrate.experiment.run_layout import series_of
@@ -67,6 +69,7 @@ def run(
             _header(experiment),
             series_of(assembly),
             checkpoint_bytes=training.checkpoint_bytes(),
+            constants=_instruments(experiment, assembly),
             default="epochs",
             overwrite=overwrite,
         )
@@ -385,6 +388,16 @@ def _header(experiment: Experiment) -> RunHeader:
         packages={"python": sys.version.split()[0], **{name: _version(name) for name in PACKAGES}},
         substrate_version=_version("analog-substrate"),
     )
+
+
+def _instruments(experiment: Experiment, assembly: Assembly) -> dict[str, Constant]:
+    """What the run is made on: the backend, its settings, and what the device said that it can do."""
+    capabilities = asdict(assembly.substrate.capabilities)
+    return {
+        "instruments/backend": Constant(str(experiment.substrate["backend"])),
+        "instruments/settings": Constant(json.dumps(experiment.substrate), description="the resolved section, JSON"),
+        "instruments/capabilities": Constant(json.dumps(capabilities), description="JSON"),
+    }
 
 
 def _version(package: str) -> str:

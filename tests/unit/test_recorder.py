@@ -14,7 +14,7 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from substrate.errors import InputError, RunFileError, RunInterrupted
+from substrate.errors import InputError, RunFileError, RunInterrupted, RunWriteError
 from substrate.experiment import checkpoint, layout
 from substrate.experiment.recorder import Column, Constant, Recorder, RunHeader, Series
 from substrate.experiment.recover import recover
@@ -475,7 +475,7 @@ def test_the_file_as_written_stands_when_rewriting_fails(tmp_path: Path, monkeyp
     fill(recorder)
     with monkeypatch.context() as patch:
         patch.setattr(layout, "copy_contents", full_disk)
-        with pytest.raises(RunFileError, match="No space left"):
+        with pytest.raises(RunWriteError, match="No space left"):
             recorder.close("finished")
     assert remains(tmp_path) == {"run.h5"}
     with open_run(path) as run:
@@ -598,7 +598,7 @@ def test_a_checkpoint_cut_short_between_data_and_seal_is_not_used(
             recorder.checkpoint(b"two")
             assert recorder._file is not None
             monkeypatch.setattr(recorder._file, "flush", full_disk)
-            with pytest.raises(RunFileError, match="No space left"):
+            with pytest.raises(RunWriteError, match="No space left"):
                 recorder.checkpoint(b"three")
             monkeypatch.undo()
 
