@@ -11,6 +11,7 @@ from emulators.crossbar_lines import Lines
 from emulators.memristors.cell_law import CellLaw
 from emulators.memristors.ohmic import OhmicCell
 from emulators.nodal.terminals import Terminals, check_paths
+from substrate.arrays import real
 from substrate.errors import CapabilityError, ConvergenceError, InputError
 
 FloatArray = NDArray[np.float64]
@@ -94,6 +95,8 @@ class Crossbar:
         self.source_resistance = _resistance("source_resistance", source_resistance)
         self.sense_resistance = _resistance("sense_resistance", sense_resistance)
         self.cell: CellLaw = OhmicCell() if cell is None else cell
+        if not isinstance(self.cell, CellLaw):
+            raise InputError(f"cell is {cell!r}; expected a cell law such as OhmicCell() or SinhCell()")
         if not 1e-14 <= tolerance < 1:
             raise InputError(f"tolerance is {tolerance}; expected a number from 1e-14 up to 1")
         for name, value in (("max_iterations", max_iterations), ("threads", threads)):
@@ -126,7 +129,7 @@ class Crossbar:
                 raise InputError(
                     f"mask has dtype {chosen.dtype} and shape {chosen.shape}; expected bool and {self.shape}"
                 )
-            given = np.asarray(conductances, dtype=np.float64)
+            given = real("conductances", conductances)
             if given.shape != self.shape:
                 raise InputError(f"conductances has shape {given.shape}; expected {self.shape}")
             new = _conductances(np.where(chosen, given, self._g), self.shape)
@@ -327,7 +330,7 @@ def _resistance(name: str, value: float) -> float:
 
 def _conductances(given: ArrayLike, shape: tuple[int, int] | None, stack: bool = False) -> FloatArray:
     """Return a checked copy."""
-    new = np.array(given, dtype=np.float64, order="C")
+    new = np.array(real("conductances", given), order="C")
     if new.ndim != (3 if stack else 2) or new.size == 0:
         expected = "(count, rows, cols)" if stack else "(rows, cols)"
         raise InputError(f"conductances has shape {new.shape}; expected {expected}, none of them 0")

@@ -19,12 +19,24 @@ def finite(name: str, values: Any, shape: tuple[int | None, ...]) -> FloatArray:
     Raises:
         InputError: names the array, the shape expected, or the first non-finite entry.
     """
-    try:
-        array = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{name}: expected numbers, got {type(values).__name__}") from error
+    array = real(name, values)
     _require(name, array, shape)
     return array
+
+
+def real(name: str, values: Any) -> FloatArray:
+    """Return ``values`` as float64, without copying where they are that already.
+
+    Raises:
+        InputError: ragged rows, texts, complex numbers: what NumPy would refuse, cut or parse.
+    """
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise InputError(f"{name}: expected an array of real numbers: {error}") from error
+    if array.dtype.kind not in "fiub":
+        raise InputError(f"{name}: expected real numbers, got {array.dtype.name} from {type(values).__name__}")
+    return array.astype(np.float64, copy=False)
 
 
 def finite_complex(name: str, values: Any, shape: tuple[int | None, ...]) -> ComplexArray:

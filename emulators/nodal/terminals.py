@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from emulators.crossbar_lines import Lines, LineState
+from substrate.arrays import real
 from substrate.errors import InputError
 
 FloatArray = NDArray[np.float64]
@@ -108,7 +109,7 @@ class Terminals:
 
 def _checked(voltages: ArrayLike, driven: int) -> tuple[FloatArray, bool]:
     """Return the voltages as a (batch, driven) array, and whether they were one."""
-    volts = np.array(voltages, dtype=np.float64, order="C")
+    volts = np.array(real("voltages", voltages), order="C")
     given = volts.ndim
     if given not in (1, 2) or volts.shape[-1] != driven:
         raise InputError(f"voltages has shape {volts.shape}; expected ({driven},) or (batch, {driven})")

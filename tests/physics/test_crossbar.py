@@ -4,6 +4,7 @@ import subprocess
 import sys
 import tracemalloc
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -260,3 +261,18 @@ def test_importing_compiles_nothing() -> None:
     code = "import sys, emulators.crossbar; print(*{'numba', 'scipy', 'emulators.nodal.lines'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+@pytest.mark.parametrize("bad", [[[1e-6, 2e-6], [3e-6]], [["a", "b"]], np.full((2, 2), 1e-6 + 1e-9j)])
+def test_conductances_that_are_no_real_matrix_are_refused(bad: Any) -> None:
+    with pytest.raises(InputError, match="conductances"):
+        Crossbar(bad)
+
+
+def test_voltages_and_cells_of_another_kind_are_refused() -> None:
+    array = Crossbar(np.full((2, 2), 1e-6))
+    for bad in ([0.1, "x"], [0.1, 0.1 + 1j]):
+        with pytest.raises(InputError, match="voltages"):
+            array.read(bad)
+    with pytest.raises(InputError, match="cell"):
+        Crossbar(np.full((2, 2), 1e-6), cell="ohmic")
