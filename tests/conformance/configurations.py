@@ -14,6 +14,7 @@ EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
 
 IDEAL = {"backend": "emulator"}
 PULSED = {"backend": "emulator", "update": {"law": "constant", "step": 0.002}}
+ONE_SIDED = {"backend": "emulator", "update": {"law": "one_sided", "step": 0.002}}
 NOISY = {
     "backend": "emulator",
     "update": {"law": "constant", "step": 0.002, "cycle_spread": 0.2},
@@ -78,6 +79,7 @@ SUBSTRATES = {
         tolerance_of(IDEAL),
     ),
     "pulsed, noisy, stuck cells": (substrate_of(NOISY, (6, 5, 4)), tolerance_of(NOISY)),
+    "one-sided cells": (substrate_of(ONE_SIDED, (5, 4, 3)), tolerance_of(ONE_SIDED)),
     "tiny": (substrate_of(PULSED, (1, 1, 1)), tolerance_of(PULSED)),
     "resistive, ideal diodes": (
         substrate_of(IDEAL, (5, 6, 3), **RESISTIVE),
