@@ -64,7 +64,12 @@ def trained_check(name: str, path: Path) -> GradientCheck:
 def test_the_gradient_of_a_trained_chip(name: str, tmp_path: Path) -> None:
     found = trained_check(name, tmp_path / "run.h5")
     lost = found.samples_excluded["lost_branch"]
-    print(f"\n{name}, trained: median sample error {found.total.median_sample_error:.4f}, lost branch {lost} of 512")
+    print(
+        f"\n{name}, trained: relative error {found.total.relative_error:.4f}, median sample error "
+        f"{found.total.median_sample_error:.4f}, lost branch {lost} of 512"
+    )
+    # The mean is carried by a few stiff samples: it is right only when every one of them is.
+    assert found.total.relative_error <= 0.1
     assert found.total.median_sample_error <= 0.05
     assert sum(found.samples_excluded.values()) <= 0.05 * found.samples
 

@@ -1,4 +1,4 @@
-"""Digits on a network that the nudge outruns: `pytest -m slow -s tests/acceptance/test_finite_frequency.py`.
+"""Digits on a network that the nudge outruns: `pytest -m slow -s tests/acceptance/test_training_at_speed.py`.
 
 Prints the line that stands in the README.
 """
