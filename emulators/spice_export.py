@@ -6,7 +6,9 @@ from typing import final
 from emulators.config import EmulatorConfig
 from emulators.networks.circuit import Circuit, NeuronCircuit
 from emulators.networks.current_mode_circuit import CurrentModeCircuit
+from emulators.networks.resistive_circuit import ResistiveCircuit
 from emulators.networks.small_signal import relaxation_seconds
+from emulators.resistive_spice import resistive_deck
 from emulators.spice import OPTIONS, Netlist, Stimulus, deck
 from substrate.arrays import FloatArray
 from substrate.capabilities import Nudge
@@ -32,7 +34,7 @@ class SpiceExport(CircuitExport):
     Args:
         network: topology.
         config: the device.
-        circuit: its circuit; that of a resistive network is refused when a deck is asked for.
+        circuit: its circuit.
     """
 
     def __init__(self, network: Network, config: EmulatorConfig, circuit: Circuit) -> None:
@@ -40,16 +42,31 @@ class SpiceExport(CircuitExport):
 
     def deck(self, nudge: Nudge, plan: SamplingPlan, stem: str) -> str:
         """Free state and steady state of the one sample that is held, in the free state that it settled to."""
-        circuit = self._circuit
-        if not isinstance(circuit, NeuronCircuit):
-            raise CapabilityError("network.family: decks are made of current-mode networks, not of resistive ones")
         if self._config.tiles is not None:
             raise CapabilityError("substrate.tiles: decks are made of whole arrays; expected none")
         if len(nudge.amperes) != 1:
             raise InputError(f"nudge: expected that of one sample, got {len(nudge.amperes)}")
+        circuit = self._circuit
+        if isinstance(circuit, ResistiveCircuit):
+            text, settling, node_note = self._resistive(circuit, nudge, plan, stem)
+        elif isinstance(circuit, NeuronCircuit):
+            text, settling, node_note = self._neurons(circuit, nudge, plan, stem)
+        else:
+            raise CapabilityError(f"network.family: {type(circuit).__name__} has no deck")
+        period = 1.0 / plan.frequency_hz
+        title, rest = text.split("\n", 1)
+        notes = [
+            f"* Run by ngspice -b: the free state goes to {stem}_free.raw, and the period of the nudge from",
+            f"* {settling * period:.12g} s, a crest, to {(settling + 1) * period:.12g} s to {stem}_nudge.raw.",
+            node_note,
+            "* Noise and the converters that read the nodes are left out.",
+        ]
+        return "\n".join([title, *notes, rest])
+
+    def _neurons(self, circuit: NeuronCircuit, nudge: Nudge, plan: SamplingPlan, stem: str) -> tuple[str, int, str]:
+        """The deck of a current-mode network, the periods that it is given to settle, and what its nodes are called."""
         parts = circuit.parts()
-        if len(parts.input_volts) != 1:
-            raise InputError(f"inputs: expected one held sample, got {len(parts.input_volts)}")
+        _one_sample(parts.input_volts)
         netlist = Netlist(
             self._network,
             parts.siemens,
@@ -60,24 +77,25 @@ class SpiceExport(CircuitExport):
             parts.constants,
         )
         settling = self._settling_periods(netlist, parts.free, plan.frequency_hz)
-        period = 1.0 / plan.frequency_hz
-        step = period / STEPS
-        analysis = [
-            "op",
-            f"write {stem}_free.raw",
-            TRANSIENT,
-            f"tran {step:.12g} {(settling + 1) * period:.12g} {settling * period:.12g} {step:.12g}",
-        ]
         stimulus = Stimulus(parts.input_volts[0], nudge.amperes[0], plan.frequency_hz)
+        analysis = _analysis(plan, settling, stem)
         text = deck(netlist, stimulus, analysis, f"{stem}_nudge.raw", OPTIONS, parts.free[0])
-        title, rest = text.split("\n", 1)
-        notes = [
-            f"* Run by ngspice -b: the free state goes to {stem}_free.raw, and the period of the nudge from",
-            f"* {settling * period:.12g} s, a crest, to {(settling + 1) * period:.12g} s to {stem}_nudge.raw.",
-            f"* Neuron k of the node axis: state u<k>, output s<k>; {parts.scale.volts_per_unit:.12g} V a unit.",
-            "* Noise and the converters that read the nodes are left out.",
-        ]
-        return "\n".join([title, *notes, rest])
+        unit = parts.scale.volts_per_unit
+        return text, settling, f"* Neuron k of the node axis: state u<k>, output s<k>; {unit:.12g} V a unit."
+
+    def _resistive(
+        self, circuit: ResistiveCircuit, nudge: Nudge, plan: SamplingPlan, stem: str
+    ) -> tuple[str, int, str]:
+        """The same of a resistive network."""
+        parts = circuit.parts()
+        _one_sample(parts.input_volts)
+        stimulus = Stimulus(parts.input_volts[0], nudge.amperes[0], plan.frequency_hz)
+        settling = 1
+        analysis = _analysis(plan, settling, stem)
+        segment = self._config.wires.segment_ohms
+        text = resistive_deck(parts.network, stimulus, segment, None, analysis, f"{stem}_nudge.raw")
+        unit = self._config.neurons.volts_per_unit
+        return text, settling, f"* Node i of layer l, 1 the first after the inputs: n<l>_<i>; {unit:.12g} V a unit."
 
     def _settling_periods(self, netlist: Netlist, free: FloatArray, frequency_hz: float) -> int:
         """Whole periods until a transient has died out."""
@@ -87,3 +105,20 @@ class SpiceExport(CircuitExport):
         if not math.isfinite(seconds):
             raise InputError("inputs: the free state of the held sample is not stable; expected another sample")
         return max(1, math.ceil(LEFT * seconds * frequency_hz))
+
+
+def _one_sample(volts: FloatArray) -> None:
+    if len(volts) != 1:
+        raise InputError(f"inputs: expected one held sample, got {len(volts)}")
+
+
+def _analysis(plan: SamplingPlan, settling: int, stem: str) -> list[str]:
+    """Commands for the free state, and for the period that follows ``settling`` others."""
+    period = 1.0 / plan.frequency_hz
+    step = period / STEPS
+    return [
+        "op",
+        f"write {stem}_free.raw",
+        TRANSIENT,
+        f"tran {step:.12g} {(settling + 1) * period:.12g} {settling * period:.12g} {step:.12g}",
+    ]

@@ -6,6 +6,7 @@ for the drop along the lines, and the gradient, exact without wires, has an erro
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import final
 
 import numpy as np
@@ -22,6 +23,22 @@ from substrate.contract import Scale
 from substrate.errors import InputError
 from substrate.network import Coupling, Network
 from substrate.tones import SamplingPlan
+
+
+@final
+@dataclass(frozen=True)
+class ResistiveParts:
+    """What a resistive circuit is made of, and where it stands.
+
+    Attributes:
+        network: the equations at the present conductances.
+        input_volts: (batch, held) all held inputs, complements included.
+        free: (batch, node) free states in volts.
+    """
+
+    network: ResistiveNetwork
+    input_volts: FloatArray
+    free: FloatArray
 
 
 @final
@@ -86,6 +103,14 @@ class ResistiveCircuit(Circuit):
         """chi^T values; nodes that an ideal diode holds do not respond."""
         return adjoint(self.equations(), self._settled_state("adjoint"), values)
 
+    def parts(self) -> ResistiveParts:
+        """What the circuit is made of, at the inputs now held and the free state.
+
+        Raises:
+            InputError: nothing has settled.
+        """
+        return ResistiveParts(self.equations(), self._doubled(), self._settled_state("netlist").volts)
+
     def equations(self) -> ResistiveNetwork:
         """The equations at the present conductances, in SI units."""
         if self._equations is None:
@@ -107,9 +132,12 @@ class ResistiveCircuit(Circuit):
     def _held_drive(self) -> FloatArray:
         """Amperes that inputs and rails put into the nodes, (batch, node)."""
         if self._drive is None:
-            doubled = np.concatenate([self._inputs, -self._inputs], axis=1)
-            self._drive = self.equations().drive(doubled)
+            self._drive = self.equations().drive(self._doubled())
         return self._drive
+
+    def _doubled(self) -> FloatArray:
+        """Volts of all held inputs, (batch, held): the complements beside them."""
+        return np.concatenate([self._inputs, -self._inputs], axis=1)
 
 
 def make_diodes(network: Network, config: DiodesConfig, offset_volts: FloatArray) -> Diodes:

@@ -63,6 +63,39 @@ def test_ngspice_finds_what_the_device_reads(
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * np.abs(expected[0, :, 1]).max())
 
 
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        (),
+        ("network.amplifier_gain=2.0", "substrate.diodes.law=shockley"),
+        ("substrate.wires.segment_ohms=1.0", "substrate.cells.window_siemens=[1.0e-6,1.0e-4]"),
+    ],
+    ids=["ideal", "shockley, amplifiers", "wires"],
+)
+def test_ngspice_finds_what_a_resistive_device_reads(overrides: tuple[str, ...], tmp_path: Path) -> None:
+    small = ("network.layers=[64, 4, 10]", *overrides)
+    text = exported("digits-resistive", tmp_path, 5, small)
+    assembly = assemble(load_experiment("digits-resistive", small))
+    dataset = assembly.dataset
+    with assembly.substrate as substrate:
+        controller = assembly.controller()
+        controller.program(assembly.initial_weights())
+        first = assembly.experiment.training.batch_size
+        controller.prepare(dataset.train_inputs[:first].astype(float), dataset.train_labels[:first])
+        phase, estimate = controller.measure(dataset.train_inputs[5:6].astype(float), dataset.train_labels[5:6])
+        unit = substrate.scale.volts_per_unit
+    names = [f"v(n1_{i})" for i in range(4)] + [f"v(n2_{i})" for i in range(10)]
+    period = run_network(text, tmp_path, "deck_nudge.raw")
+    free = read_raw(tmp_path / "deck_free.raw")
+    expected = phase.activity[0] * unit
+    found = np.array([free[name][0] for name in names])
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6 * np.abs(expected).max())
+    # The crest, which the record begins with.
+    crest = np.array([period[name][0] for name in names]) / unit
+    swing = estimate.signals.waveform[0, 0] - phase.activity[0]
+    np.testing.assert_allclose(crest - phase.activity[0], swing, rtol=0, atol=1e-3 * np.abs(swing).max())
+
+
 def test_a_run_gives_its_trained_cells(tmp_path: Path) -> None:
     path = tmp_path / "run.h5"
     assert main(["run", "xor", "--set", "training.epochs=3", "--output", str(path), "--quiet"]) == 0
@@ -83,7 +116,7 @@ def test_a_run_gives_its_trained_cells(tmp_path: Path) -> None:
         (["xor", "--sample", "-1"], r"--sample: expected 0\.\.3"),
         (["nowhere"], "nowhere: no such file"),
         (["xor", "--set", "substrate.tiles={rows: 2, columns: 2}"], "tiles"),
-        (["digits-resistive"], "resistive"),
+        (["digits-resistive", "--set", "substrate.tiles={rows: 64, columns: 64}"], "tiles"),
     ],
 )
 def test_bad_input_ends_with_exit_code_2(

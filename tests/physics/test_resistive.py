@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ngspice import OPTIONS, RESULT, run_deck
+from ngspice import RESULT, run_deck
 from scipy.optimize import lsq_linear
 
 from emulators.crossbar import Crossbar
@@ -17,6 +17,8 @@ from emulators.networks.resistive import ResistiveCoupling, ResistiveNetwork
 from emulators.networks.resistive_conjugates import conjugate_difference, conjugates, direction
 from emulators.networks.resistive_response import adjoint, nudged_period, response
 from emulators.networks.resistive_steady import SteadyTolerance, settle, sweep
+from emulators.resistive_spice import resistive_deck, resistive_nodes
+from emulators.spice import Stimulus
 from substrate.demodulation import chebyshev_derivative, harmonics
 from substrate.errors import CapabilityError, ConvergenceError, InputError
 from substrate.tones import SamplingPlan
@@ -491,53 +493,12 @@ def test_nudges_that_switch_a_diode_are_told() -> None:
 
 
 def deck_of(network: ResistiveNetwork, inputs: np.ndarray, nudge: np.ndarray, ohms: float = 0.0) -> str:
-    """One sample as an ngspice deck: cells (behind wires, if ohms), diodes, E and F sources as amplifiers."""
-    lines = ["resistive network", OPTIONS, f".model clamp D(IS={SATURATION:.17g} N=1)"]
-    names = [[f"x{j}" for j in range(network.input_size)]]
-    lines += [f"Vx{j} x{j} 0 DC {volts:.17g}" for j, volts in enumerate(inputs)]
-    for index, layer in enumerate(network.layers):
-        names.append([f"n{index + 1}_{i}" for i in range(layer.stop - layer.start)])
-    for index, coupling in enumerate(network.couplings):
-        rows = []
-        for j, name in enumerate(names[index]):
-            row = f"a{index}_{j}"
-            lines.append(f"Ea{index}_{j} e{index}_{j} 0 {name} 0 {coupling.gain:.17g}")
-            lines.append(f"Vs{index}_{j} e{index}_{j} {row} 0")
-            lines.append(f"Fa{index}_{j} {name} 0 Vs{index}_{j} {1 / coupling.gain:.17g}")
-            rows.append(row)
-        for r, volts in enumerate(coupling.rail_volts):
-            lines.append(f"Vr{index}_{r} r{index}_{r} 0 DC {volts:.17g}")
-            rows.append(f"r{index}_{r}")
-        count, columns = coupling.conductances.shape
-        for j in range(count):
-            for i in range(columns):
-                cell = f"{index}_{j}_{i}"
-                word, bit = (rows[j], names[index + 1][i]) if ohms == 0 else (f"w{cell}", f"b{cell}")
-                lines.append(f"Rc{cell} {word} {bit} {1 / coupling.conductances[j, i]:.17g}")
-                if ohms:
-                    before = rows[j] if i == 0 else f"w{index}_{j}_{i - 1}"
-                    after = names[index + 1][i] if j == count - 1 else f"b{index}_{j + 1}_{i}"
-                    lines.append(f"Rw{cell} {before} {word} {ohms:.17g}")
-                    lines.append(f"Rb{cell} {bit} {after} {ohms:.17g}")
-    assert isinstance(network.diodes, IdealDiodes | ShockleyDiodes)
-    low, high = network.diodes.low_volts, network.diodes.high_volts
-    places = [(index + 1, i) for index, layer in enumerate(network.layers) for i in range(layer.stop - layer.start)]
-    for node, (index, i) in enumerate(places):
-        name = f"n{index}_{i}"
-        if nudge[node]:
-            lines.append(f"I{name} 0 {name} DC {nudge[node]:.17g}")
-        for rail, sign, side in ((low[node], -1, "l"), (high[node], 1, "h")):
-            if not np.isfinite(rail):
-                continue
-            lines.append(f"V{side}{name} {side}{name} 0 DC {rail:.17g}")
-            ends = f"{name} {side}{name}" if sign > 0 else f"{side}{name} {name}"
-            if network.diodes.curved:
-                lines.append(f"D{side}{name} {ends} clamp")
-            else:
-                # 10 kS beside cells of microsiemens: a clamp to a part in 1e9.
-                lines.append(f"B{side}{name} {ends} I=1e4*max(V({ends.replace(' ', ',')}),0)")
-    lines += [".control", "set filetype=ascii", "op", f"write {RESULT} all", ".endc", ".end", ""]
-    return "\n".join(lines)
+    """One sample as an ngspice deck of its steady state under held nudge currents."""
+    text = resistive_deck(network, Stimulus(inputs), ohms, None, ("set filetype=ascii", "op"), RESULT)
+    pushes = [
+        f"I{name} 0 {name} DC {amperes:.17g}" for name, amperes in zip(resistive_nodes(network), nudge, strict=True)
+    ]
+    return text.replace(".control", "\n".join([*pushes, ".control"]))
 
 
 @pytest.mark.parametrize("ohms", [0.0, 100.0])
@@ -554,7 +515,7 @@ def test_agrees_with_ngspice(kind: str, gains: tuple[float, ...], ohms: float, t
     state = settle(network, network.drive(inputs) + nudge).checked()
     for sample in range(3):
         answer = run_deck(deck_of(network, inputs[sample], nudge[sample], ohms), tmp_path)
-        peer = [answer[f"v(n1_{i})"] for i in range(4)] + [answer[f"v(n2_{i})"] for i in range(3)]
+        peer = [answer[f"v({name})"] for name in resistive_nodes(network)]
         np.testing.assert_allclose(state.volts[sample], peer, rtol=0, atol=1e-6 * np.abs(peer).max())
 
 
