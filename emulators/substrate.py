@@ -120,7 +120,11 @@ class EmulatedSubstrate(Substrate):
             diodes = make_diodes(network, self._config.diodes or DiodesConfig(), offsets)
             dynamics = self._dynamics(rng)
             dynamics.refuse_fast("resistive networks")
-            return ResistiveCircuit(network, self._arrays, diodes, self._scale, residual), dynamics.quasi_static_hz
+            farads = None
+            if neurons.node_farads + neurons.line_farads and dynamics.constants is not None:
+                farads = dynamics.constants.node_seconds * self._scale.unit_siemens
+            passive = ResistiveCircuit(network, self._arrays, diodes, self._scale, residual, farads)
+            return passive, dynamics.quasi_static_hz if farads is None else dynamics.highest_frequency_hz
         mismatched = Neurons.mismatched(
             network.activation,
             network.node_count,
@@ -304,10 +308,7 @@ class EmulatorBackend(Backend):
             config = EmulatorConfig.model_validate(section)
         except ValidationError as error:
             raise InputError(describe(error, "substrate")) from error
-        try:
-            update_from_config(config.update)
-        except InputError as error:
-            raise InputError(f"substrate.update: {error}") from error
+        update_from_config(config.update, "substrate.update")
         refuse_foreign(config, network)
         return config
 

@@ -343,7 +343,13 @@ def _checked_inputs(source: str, name: str, inputs: ArrayLike, limits: Array) ->
         raise InputError(f"{source}: {name}: expected shape (samples, features), none of them 0, got {values.shape}")
     _reject(source, name, values, ~np.isfinite(values), "finite numbers")
     beyond = (values < limits[0]) | (values > limits[1])
-    _reject(source, name, values, beyond, f"numbers within input_range [{limits[0]}, {limits[1]}]")
+    _reject(
+        source,
+        name,
+        values,
+        beyond,
+        f"numbers within [{limits[0]}, {limits[1]}] (a file's own array input_range, [lowest, highest], replaces this)",
+    )
     if limits[0] == -1.0 and limits[1] == 1.0:
         return values
     scaled: Array = 2.0 * (values - limits[0]) / (limits[1] - limits[0]) - 1.0

@@ -9,6 +9,7 @@ import gzip
 import math
 import os
 import socket
+import warnings
 import zlib
 from http.client import HTTPException
 from pathlib import Path
@@ -126,9 +127,12 @@ def _fetch() -> tuple[Split, Split]:
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(OPENML_TIMEOUT_SECONDS)
     try:
-        pixels, digits = fetch_openml(
-            data_id=OPENML_ID, return_X_y=True, as_frame=False, parser="liac-arff", n_retries=0
-        )
+        with warnings.catch_warnings():
+            # What it warns of on its way is in the error that it ends with.
+            warnings.simplefilter("ignore")
+            pixels, digits = fetch_openml(
+                data_id=OPENML_ID, return_X_y=True, as_frame=False, parser="liac-arff", n_retries=1, delay=0.0
+            )
     finally:
         socket.setdefaulttimeout(before)
     images, labels = pixels.astype(np.uint8), digits.astype(np.int64)

@@ -115,7 +115,7 @@ def assemble(experiment: Experiment) -> Assembly:
         test_limit=data.test_limit,
         rng=rngs["data"],
     )
-    dataset = dataset.rescaled(*data.input_range)
+    dataset = dataset.rescaled(*data.activity_range)
     layers = experiment.network.layers
     if layers[0] != dataset.feature_count:
         raise InputError(f"network.layers: {data.name} has {dataset.feature_count} inputs, the first layer {layers[0]}")

@@ -35,12 +35,12 @@ class DataConfig(_Section):
     path: str | None = None
     train_limit: Count | None = None
     test_limit: Count | None = None
-    input_range: tuple[Finite, Finite] = (-1.0, 1.0)
+    activity_range: tuple[Finite, Finite] = (-1.0, 1.0)
 
     @model_validator(mode="after")
     def _ordered(self) -> "DataConfig":
-        if not self.input_range[0] < self.input_range[1]:
-            raise ValueError(f"input_range: expected [low, high], got {list(self.input_range)}")
+        if not self.activity_range[0] < self.activity_range[1]:
+            raise ValueError(f"activity_range: expected [low, high], got {list(self.activity_range)}")
         return self
 
 

@@ -11,6 +11,10 @@ class Progress(ABC):
     """Told of every step and epoch; a context manager."""
 
     @abstractmethod
+    def note(self, text: str) -> None:
+        """Something is done before the run begins that may take a while."""
+
+    @abstractmethod
     def start(self, name: str, epochs: int, steps_per_epoch: int, done_steps: int) -> None:
         """A run begins, or goes on after ``done_steps``."""
 
@@ -41,6 +45,9 @@ class Progress(ABC):
 class Silent(Progress):
     """Says nothing."""
 
+    def note(self, text: str) -> None:
+        """Nothing."""
+
     def start(self, name: str, epochs: int, steps_per_epoch: int, done_steps: int) -> None:
         """Nothing."""
 
@@ -60,7 +67,7 @@ def _epoch_line(epoch: int, report: Mapping[str, Any]) -> str:
     return (
         f"epoch {epoch:3d}  loss {report['train_loss']:.4f}  train {100 * report['train_accuracy']:5.2f} %"
         f"  test {100 * report['test_accuracy']:5.2f} %  amplitude {report['amplitude']:.3g}{seen}"
-        f"  pulses {report['pulses']}  excluded {report['excluded']}  {report['seconds']:.1f} s"
+        f"  pulses {report['pulses']}  excluded {report['excluded']} of {report['samples']}  {report['seconds']:.1f} s"
     )
 
 
@@ -68,10 +75,14 @@ def _epoch_line(epoch: int, report: Mapping[str, Any]) -> str:
 class Lines(Progress):
     """One plain line an epoch, on standard output."""
 
+    def note(self, text: str) -> None:
+        """One line."""
+        print(text, flush=True)
+
     def start(self, name: str, epochs: int, steps_per_epoch: int, done_steps: int) -> None:
         """Say what is run."""
         after = f", going on after step {done_steps}" if done_steps else ""
-        print(f"{name}: {epochs} epochs of {steps_per_epoch} steps{after}", flush=True)
+        print(f"{name}: {epochs} {'epoch' if epochs == 1 else 'epochs'} of {steps_per_epoch} steps{after}", flush=True)
 
     def step(self, epoch: int, report: Mapping[str, Any]) -> None:
         """Nothing: a line a step would be too many."""
@@ -102,6 +113,10 @@ class Terminal(Progress):
         self._task: Any = None
         self._loss = self._accuracy = float("nan")
         self._cosine = float("nan")
+
+    def note(self, text: str) -> None:
+        """One line."""
+        self._bar.console.print(text, highlight=False)
 
     def start(self, name: str, epochs: int, steps_per_epoch: int, done_steps: int) -> None:
         """Show the bar."""

@@ -115,9 +115,9 @@ def _device_maps(snapshot: tuple[str, FloatArray], stuck: BoolArray, low: float,
     marked = "" if len(np.argwhere(stuck[0])) > MOST_MARKS else " (orange squares)"
     sentence += (
         f"{number(count)} of {number(stuck.size)} devices ({share}){marked} never moved and sit near an end of the "
-        "window: they look stuck."
+        "window: stuck, or never asked to move."
         if count
-        else "no device looks stuck (unchanged near an end of the window)."
+        else "every device near an end of the window has moved."
     )
     return picture("Device conductances", figure, sentence)
 
@@ -141,7 +141,7 @@ def _histogram(snapshots: Sequence[tuple[str, FloatArray]], stuck: BoolArray, lo
             axes.stairs(counts, edges, color=colour, alpha=0.2, fill=True)
     if stuck.any():
         counts, _ = np.histogram(snapshots[-1][1][stuck] / scale, edges)
-        axes.stairs(counts, edges, color=VERMILLION, fill=True, label=f"stuck, it seems ({int(stuck.sum())})")
+        axes.stairs(counts, edges, color=VERMILLION, fill=True, label=f"never moved ({int(stuck.sum())})")
     axes.set_yscale("log")
     axes.set_ylim(0.7, 2 * tallest)
     for end in (low, high):

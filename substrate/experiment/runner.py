@@ -73,9 +73,11 @@ def run(
             default="epochs",
             overwrite=overwrite,
         )
+        told = progress or Silent()
         with recorder:
+            told.note("programming the cells (the first run on a machine also compiles its kernels: about a minute)")
             training.begin(recorder)
-            training.go_on(recorder, progress or Silent(), stopping)
+            training.go_on(recorder, told, stopping)
     return path
 
 
@@ -194,9 +196,7 @@ class _Training:
         if stopping() and self._epoch < training.epochs:
             raise RunInterrupted(f"stopped before step {self._step + 1}")
         with progress:
-            progress.start(
-                self._assembly.experiment.experiment, training.epochs, self._batches, self._epoch * self._batches
-            )
+            progress.start(self._assembly.experiment.experiment, training.epochs, self._batches, self._step)
             while self._epoch < training.epochs:
                 self._one_epoch(recorder, progress, stopping)
 
@@ -272,6 +272,7 @@ class _Training:
         return {
             "amplitude": sums["amplitude"] / sums["steps"],
             "excluded": int(sums["excluded"]),
+            "samples": int(sums["steps"]) * self._assembly.experiment.training.batch_size,
             "gradient_cosine": sums["cosine"] / sums["judged"] if sums["judged"] else float("nan"),
         }
 

@@ -29,6 +29,7 @@ from substrate import load_experiment, run
 from substrate.experiment.progress import Progress
 
 class Told(Progress):
+    def note(self, text): pass
     def start(self, name, epochs, steps_per_epoch, done_steps): print("started", flush=True)
     def step(self, epoch, report): print("step", flush=True)
     def epoch(self, epoch, report): print("epoch", flush=True)

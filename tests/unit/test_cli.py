@@ -35,7 +35,7 @@ def test_run_ends_by_printing_the_run_file(tmp_path: Path, capsys: pytest.Captur
     assert run_cli("run", "iris", "--set", "training.epochs=2", "--output", str(path)) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1] == str(path)
-    assert [line.split()[0] for line in lines[:-1]] == ["iris:", "epoch", "epoch"]
+    assert [line.split()[0] for line in lines[:-1]] == ["programming", "iris:", "epoch", "epoch"]
 
 
 def test_the_default_output_is_named_after_the_experiment(

@@ -75,6 +75,9 @@ class Page(HTMLParser):
 class Watcher(Progress):
     """Copies the run file after some steps, as a killed process would leave it; may report on it or stop the run."""
 
+    def note(self, text: str) -> None:
+        pass
+
     def __init__(self, path: Path, steps: int, live: Path | None = None, stop: bool = False) -> None:
         self.path, self.steps, self.live, self.stop = path, steps, live, stop
         self.copy = path.with_name("copy.h5")

@@ -34,7 +34,10 @@ def update_from_config(mapping: Mapping[str, Any], where: str = "update") -> Upd
     if not isinstance(mapping, Mapping):
         raise InputError(f"{where}: expected a mapping with the key law or preset, got {mapping!r}")
     if ("law" in mapping) == ("preset" in mapping):
-        raise InputError(f"{where}: expected exactly one of the keys law and preset")
+        raise InputError(
+            f"{where}: expected exactly one of the keys law and preset; to replace one by the other, give the whole "
+            f"section, {where}: {{preset: NAME}}"
+        )
     parameters = {key: _plain(value) for key, value in mapping.items() if key not in ("law", "preset")}
     if isinstance(parameters.get("retention"), Mapping):
         parameters["retention"] = retention_from_config(parameters["retention"], f"{where}.retention")
