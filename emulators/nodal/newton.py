@@ -11,6 +11,7 @@ beside sum dv D dv; elsewhere psi(t) = 0 is bracketed, and the end of the bracke
 (Ortega & Rheinboldt, Iterative Solution of Nonlinear Equations, section 14.4).
 """
 
+import math
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -82,7 +83,8 @@ def _measure(old, new, slope, source, current, dissipation, excess, mismatch, la
                 error = current[k, i, j] - (source[k, i, j] + slope[k, i, j] * new[k, i, j])
                 a += dv * dv * slope[k, i, j]
                 psi += dv * error
-                worst = max(worst, abs(error))
+                if not abs(error) <= worst:  # NaN too, of an overflowing current, must count
+                    worst = abs(error) if abs(error) >= worst else math.inf
                 top = max(top, abs(current[k, i, j]))
         dissipation[k], excess[k], mismatch[k], largest[k] = a, psi, worst, top
 
@@ -207,9 +209,10 @@ def _solve_chunk(
         result.steps[where] = step + 1
         with np.errstate(invalid="ignore", divide="ignore"):
             relative = np.where(mismatch > 0, mismatch / largest, 0.0)
+        relative[np.isnan(relative)] = np.inf  # both overflow: the currents of no state
         result.residual[where] = np.fmax(relative, linear.residual)
 
-        full = (excess <= 0.1 * dissipation) | (mismatch <= tolerance * largest)
+        full = (excess <= 0.1 * dissipation) | (relative <= tolerance)
         if step == 0 and not warm:
             full |= np.isfinite(mismatch)  # the state of rest that it starts from does not obey the sources
         done = full & (result.residual[where] <= tolerance)

@@ -162,6 +162,27 @@ def test_no_numbers_without_convergence(monkeypatch: pytest.MonkeyPatch) -> None
         Crossbar(g, 50.0, 50.0, cell=SinhCell(5.0)).read(np.ones(45))
 
 
+@pytest.mark.parametrize("volts", [240.0, 500.0, 1e4, -500.0, -1e4])
+@pytest.mark.parametrize(
+    "law", [SinhCell(3.0), RectifyingCell(4.0, 1.0), SeriesResistanceCell(100.0, SinhCell(3.0))], ids=str
+)
+def test_overflowing_currents_are_no_solution(law: CellLaw, volts: float) -> None:
+    """Where the first full step's currents overflow, a state is either found all the same or there is none."""
+    array = Crossbar(np.full((4, 3), 1e-5), 1.0, 1.0, cell=law)
+    try:
+        s = array.solve(np.full(4, volts))
+    except ConvergenceError:
+        return
+    current = law.current(s.cell_voltages, array.conductances)
+    assert np.abs(current.sum(axis=0) - s.bitline_currents).max() < 1e-7 * np.abs(current).max()
+    assert np.abs(current.sum(axis=1) + s.wordline_currents).max() < 1e-7 * np.abs(current).max()
+
+
+def test_overflowing_currents_without_wires_are_no_numbers() -> None:
+    with pytest.raises(ConvergenceError, match="residual inf"):
+        Crossbar(np.full((4, 3), 1e-5), 0.0, 0.0, cell=SinhCell(3.0)).read(np.full(4, 500.0))
+
+
 def test_curved_cells_have_no_effective_matrix() -> None:
     array = Crossbar(np.full((2, 2), 1e-5), cell=SinhCell(3.0))
     for ask in (array.effective_conductances, array.port_admittance):
