@@ -110,7 +110,9 @@ class TilesConfig(_Section):
 class NeuronsConfig(_Section):
     """Amplifier neurons; spreads are standard deviations, offsets in activity units.
 
-    In a resistive network, whose nodes have no amplifier of their own, offsets are those of the clamping diodes.
+    In a resistive network, whose nodes have no amplifier of their own, offsets are those of the clamping diodes, and
+    ``node_farads`` and ``line_farads`` charge through cells and diodes, which must be of Shockley's law; a
+    ``time_constant_seconds`` only says up to which frequency the network counts as quasi-static.
 
     A summing node is slow by ``time_constant_seconds``, or by its capacitance ``node_farads`` and that of all lines
     that end in it, ``line_farads``, beside the resistance 1/``cells.unit_siemens``; an amplifier by its bandwidth

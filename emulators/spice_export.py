@@ -7,6 +7,7 @@ from emulators.config import EmulatorConfig
 from emulators.networks.circuit import Circuit, NeuronCircuit
 from emulators.networks.current_mode_circuit import CurrentModeCircuit
 from emulators.networks.resistive_circuit import ResistiveCircuit
+from emulators.networks.resistive_dynamics import slowest_seconds
 from emulators.networks.small_signal import relaxation_seconds
 from emulators.resistive_spice import resistive_deck
 from emulators.spice import OPTIONS, Netlist, Stimulus, deck
@@ -91,9 +92,11 @@ class SpiceExport(CircuitExport):
         _one_sample(parts.input_volts)
         stimulus = Stimulus(parts.input_volts[0], nudge.amperes[0], plan.frequency_hz)
         settling = 1
+        if parts.farads is not None:
+            settling = math.ceil(LEFT * slowest_seconds(parts.network, parts.farads) * plan.frequency_hz)
         analysis = _analysis(plan, settling, stem)
         segment = self._config.wires.segment_ohms
-        text = resistive_deck(parts.network, stimulus, segment, None, analysis, f"{stem}_nudge.raw")
+        text = resistive_deck(parts.network, stimulus, segment, parts.farads, analysis, f"{stem}_nudge.raw")
         unit = self._config.neurons.volts_per_unit
         return text, settling, f"* Node i of layer l, 1 the first after the inputs: n<l>_<i>; {unit:.12g} V a unit."
 

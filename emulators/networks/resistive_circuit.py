@@ -3,6 +3,9 @@
 The complement of every input is formed behind the converter, so that +x and -x carry the same quantisation. With wires
 the arrays enter by the admittance of their ports; the conjugates that are read at the ports are then the cells' own but
 for the drop along the lines, and the gradient, exact without wires, has an error of the order of that drop.
+
+Nodes with a capacitance answer a nudge by equilibria as long as omega times the longest time constant of the network is
+below the limit of ``dynamics.py``; beyond it the periodic state itself is solved for.
 """
 
 from collections.abc import Mapping
@@ -15,7 +18,9 @@ from emulators.arrays import DifferentialArray
 from emulators.config import DiodesConfig, EmulatorConfig
 from emulators.diodes import Diodes, IdealDiodes, ShockleyDiodes, rectified_rails
 from emulators.networks.circuit import Circuit, Period, Settled
+from emulators.networks.dynamics import QUASI_STATIC
 from emulators.networks.resistive import ResistiveCoupling, ResistiveNetwork
+from emulators.networks.resistive_dynamics import periodic_state, slowest_seconds
 from emulators.networks.resistive_response import adjoint, nudged_period
 from emulators.networks.resistive_steady import SteadyState, SteadyTolerance, settle
 from substrate.arrays import FloatArray
@@ -34,11 +39,13 @@ class ResistiveParts:
         network: the equations at the present conductances.
         input_volts: (batch, held) all held inputs, complements included.
         free: (batch, node) free states in volts.
+        farads: (node,) capacitance of all free nodes; None where nothing is slow.
     """
 
     network: ResistiveNetwork
     input_volts: FloatArray
     free: FloatArray
+    farads: FloatArray | None
 
 
 @final
@@ -51,6 +58,7 @@ class ResistiveCircuit(Circuit):
         diodes: of all free nodes.
         scale: volts and siemens of a unit.
         residual: of every steady state, activity units.
+        farads: (node,) capacitance of all free nodes; None where nothing is slow.
     """
 
     def __init__(
@@ -60,12 +68,15 @@ class ResistiveCircuit(Circuit):
         diodes: Diodes,
         scale: Scale,
         residual: float,
+        farads: FloatArray | None = None,
     ) -> None:
         self._network = network
         self._arrays = arrays
         self._diodes = diodes
         self._scale = scale
         self._tolerance = SteadyTolerance(residual_volts=residual * scale.volts_per_unit)
+        self._farads = farads
+        self._slowest_seconds: float | None = None
         self._equations: ResistiveNetwork | None = None
         self._inputs = np.zeros((0, network.input_size))
         self._drive: FloatArray | None = None
@@ -73,7 +84,7 @@ class ResistiveCircuit(Circuit):
 
     def cells_changed(self) -> None:
         """Forget what was derived from the cells."""
-        self._equations = self._drive = self._free = None
+        self._equations = self._drive = self._free = self._slowest_seconds = None
 
     def hold(self, volts: FloatArray) -> None:
         """Hold inputs; their complements are held beside them."""
@@ -91,11 +102,16 @@ class ResistiveCircuit(Circuit):
         return Settled(found.volts, found.residual_volts / self._scale.volts_per_unit, found.settled)
 
     def nudge(self, amperes: FloatArray, plan: SamplingPlan) -> Period:
-        """The quasi-static response; samples in which an ideal diode switched are marked as kinked."""
+        """The response at the nudge's frequency; samples in which an ideal diode switched are marked as kinked."""
         free = self._settled_state("nudge")
         if len(amperes) != len(free.volts):
             raise InputError(f"nudge: expected a batch of {len(free.volts)}, got {len(amperes)}")
-        period = nudged_period(self.equations(), free, self._held_drive(), amperes, plan, self._tolerance)
+        network, drive = self.equations(), self._held_drive()
+        if self._farads is not None and 2.0 * np.pi * plan.frequency_hz * self._slowest(self._farads) > QUASI_STATIC:
+            orbit = periodic_state(network, self._farads, free.volts, drive, amperes, plan, self._tolerance)
+            missing = orbit.residual_volts / self._scale.volts_per_unit
+            return Period(orbit.volts, missing, orbit.settled & free.settled)
+        period = nudged_period(network, free, drive, amperes, plan, self._tolerance)
         residual = period.residual_volts / self._scale.volts_per_unit
         return Period(period.volts, residual, period.settled & free.settled, period.switched)
 
@@ -109,7 +125,8 @@ class ResistiveCircuit(Circuit):
         Raises:
             InputError: nothing has settled.
         """
-        return ResistiveParts(self.equations(), self._doubled(), self._settled_state("netlist").volts)
+        free = self._settled_state("netlist").volts
+        return ResistiveParts(self.equations(), self._doubled(), free, self._farads)
 
     def equations(self) -> ResistiveNetwork:
         """The equations at the present conductances, in SI units."""
@@ -117,6 +134,11 @@ class ResistiveCircuit(Circuit):
             couplings = [self._coupling(coupling) for coupling in self._network.forward]
             self._equations = ResistiveNetwork(couplings, self._diodes)
         return self._equations
+
+    def _slowest(self, farads: FloatArray) -> float:
+        if self._slowest_seconds is None:
+            self._slowest_seconds = slowest_seconds(self.equations(), farads)
+        return self._slowest_seconds
 
     def _coupling(self, coupling: Coupling) -> ResistiveCoupling:
         array = self._arrays[coupling.name]
@@ -173,6 +195,14 @@ def refuse_foreign(config: EmulatorConfig, network: Network) -> None:
     ):
         if value:
             raise InputError(f"substrate.{key}: not modelled in resistive networks; expected 0, got {value:g}")
+    diodes = config.diodes or DiodesConfig()
+    for key, load in (("node_farads", config.neurons.node_farads), ("line_farads", config.neurons.line_farads)):
+        if load and diodes.law == "ideal":
+            raise InputError(
+                f"substrate.neurons.{key}: expected 0 with ideal diodes, which switch at once and leave kinks that no "
+                f"Fourier series of the periodic state resolves, got {load:g}; diodes.law: shockley has dynamics, and "
+                f"time_constant_seconds states up to which frequency a network counts as quasi-static"
+            )
     if config.tiles is not None and config.tiles.summation == "digital":
         raise InputError("substrate.tiles.summation: the arrays of a resistive network join its nodes; expected analog")
     if config.wires.segment_ohms and not config.cells.window_siemens[0]:
