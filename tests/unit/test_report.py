@@ -168,7 +168,7 @@ def test_all_that_a_run_tells_is_drawn(page: Page) -> None:
     for label in (
         "before training",
         "after epoch 2",
-        "stuck",
+        "never moved",
         "true class",
         "truncation",
         "noise",
