@@ -16,6 +16,7 @@ from emulators.config import LimitsConfig, OperationConfig, TilesConfig, WiresCo
 from emulators.crossbar import Crossbar
 from emulators.memristors.cell_law import CellLaw, MemristorLaw
 from emulators.memristors.ohmic import OhmicCell
+from emulators.tiling import leaking
 from substrate.arrays import FloatArray, IntArray
 from substrate.contract import Snapshot
 from substrate.errors import InputError
@@ -187,7 +188,8 @@ class PowerMeter:
         """The same for all ports of one tile; for driven ones the others are grounded."""
         wires = self._wires
         count = siemens.shape[0]
-        admittance = Crossbar(siemens, wires.segment_ohms, wires.segment_ohms, tolerance=1e-8).port_admittance()
+        circuit = Crossbar(leaking(siemens), wires.segment_ohms, wires.segment_ohms, tolerance=1e-8)
+        admittance = circuit.port_admittance()
         if not (rows and columns):
             # Ports at V behind T: I = Y (V - T I), so I = (1 + Y T)^-1 Y V.
             row_ohms, column_ohms = wires.source_ohms, wires.sense_ohms

@@ -73,13 +73,13 @@ class TiledPair:
         self._adc = Adc(tiles.adc_bits, tiles.adc_range_amperes, 0.0)
         self._matrices: dict[Direction, FloatArray] = {}
         self._circuits: list[Crossbar] | None = None
-        self._siemens = _leaking(siemens)
+        self._siemens = leaking(siemens)
         # Wires are all that its conversions use of this circuit.
         self._ohmic = self._crossbar(np.ones((1, 1)), None)
 
     def program(self, siemens: FloatArray) -> None:
         """Set all conductances (polarity, row, column)."""
-        self._siemens = _leaking(siemens)
+        self._siemens = leaking(siemens)
         self._matrices = {}
         self._circuits = None
 
@@ -259,7 +259,7 @@ def _signed_sum(values: FloatArray) -> FloatArray:
     return np.asarray(values[0] - values[1]) if len(values) == 2 else values[0]
 
 
-def _leaking(siemens: FloatArray) -> FloatArray:
+def leaking(siemens: FloatArray) -> FloatArray:
     """Conductances > 0: a tile may have lines without a single closed cell, which are no mistake here."""
     return siemens if siemens.all() else np.maximum(siemens, OPEN_SIEMENS)
 

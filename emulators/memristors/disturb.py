@@ -17,6 +17,7 @@ import numpy as np
 from emulators.config import DisturbConfig, WiresConfig
 from emulators.crossbar import Crossbar
 from emulators.crossbar_lines import Lines
+from emulators.tiling import leaking
 from substrate.arrays import FloatArray, IntArray
 
 CHUNK = 4_000_000
@@ -80,7 +81,9 @@ def _solved(
     rows, columns = siemens.shape
     segment, source = (wires.segment_ohms, wires.source_ohms) if wires else (0.0, 0.0)
     lines = rows + columns
-    circuit = Crossbar(siemens, segment, segment, source)
+    # Nothing holds an open line that floats: that is refused, where driven ones merely take no current.
+    closed = siemens if config.scheme == "floating" else leaking(siemens)
+    circuit = Crossbar(closed, segment, segment, source)
     cell_volts = circuit.solve(np.eye(lines), Lines.all_driven(rows, columns)).cell_voltages.reshape(lines, -1)
     potentials = np.zeros((lines, lines))
     if config.scheme == "floating":

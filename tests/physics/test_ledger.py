@@ -89,6 +89,17 @@ def test_power_of_tiles_is_the_sum_over_tiles() -> None:
     assert tiled.watts(siemens, volts, None) == pytest.approx(expected, rel=1e-12)
 
 
+def test_open_lines_of_a_tile_take_no_power() -> None:
+    rng = np.random.default_rng(5)
+    siemens = _siemens(rng, (2, 4, 6))
+    siemens[0, :2, 1] = siemens[1, 3] = 0.0
+    wires = WiresConfig(segment_ohms=30.0, source_ohms=50.0, sense_ohms=20.0)
+    volts = rng.uniform(-0.2, 0.2, (3, 4))
+    tiled = PowerMeter(wires, tiles=TilesConfig(rows=2, columns=3)).watts(siemens, volts, None)
+    almost = PowerMeter(wires, tiles=TilesConfig(rows=2, columns=3)).watts(np.maximum(siemens, 1e-16), volts, None)
+    assert tiled == pytest.approx(almost, rel=1e-8)
+
+
 def test_wires_stay_right_to_second_order_while_cells_move() -> None:
     rng = np.random.default_rng(7)
     siemens, volts = _siemens(rng, (2, 12, 10)), rng.uniform(-0.2, 0.2, (4, 12))

@@ -109,6 +109,18 @@ def test_wires_take_from_the_pulse_the_more_the_farther_the_cell() -> None:
     assert np.all(np.diff(own, axis=0) > 0)
 
 
+def test_open_lines_are_disturbed_like_any_other_unless_they_float() -> None:
+    siemens = np.full((3, 4), 2e-5)
+    siemens[:, 1] = 0.0
+    counts = one((3, 4), (0, 0), 3) + one((3, 4), (1, 1), 2)
+    for scheme in ("half", "third", "grounded"):
+        config = DisturbConfig(scheme=scheme, wire_loss=True, **SOFT)
+        found, almost = doses(counts, siemens, config, WIRES), doses(counts, np.maximum(siemens, 1e-15), config, WIRES)
+        np.testing.assert_allclose(found, almost, rtol=1e-6, atol=1e-12)
+    with pytest.raises(InputError, match="bit line 1 is wholly disconnected"):
+        doses(counts, siemens, DisturbConfig(scheme="floating"), IDEAL)
+
+
 def test_shares_add_up_to_steps() -> None:
     disturbed = array({"disturb": {"scheme": "half", **SOFT}})
     share = float(share_of_step(np.array(0.75), DisturbConfig(**SOFT)))
