@@ -118,6 +118,10 @@ class PowerMeter:
         # Rounding of a difference of large terms.
         return max(watts, 0.0)
 
+    def cell_watts(self, siemens: FloatArray, volts: FloatArray | float) -> FloatArray:
+        """Power of cells, each by itself at ``volts`` (broadcast with ``siemens``) by their law; wires left out."""
+        return np.asarray(volts * self._cell.current(volts, siemens))
+
     @property
     def _ideal(self) -> bool:
         return not (self._wires.segment_ohms or self._wires.source_ohms or self._wires.sense_ohms)
@@ -358,13 +362,16 @@ class EnergyMeter:
 
     def cells_read(self, name: str) -> float:
         """Every cell by itself at the reading voltage, the cells of a word line at once. Seconds that passed."""
-        siemens = self._arrays[name].seen_siemens
+        array = self._arrays[name]
+        siemens = array.seen_siemens
         seconds = self._operation.reading_seconds
-        joules = self._reading_volts**2 * float(siemens.sum()) * seconds
+        joules = float(array.meter.cell_watts(siemens, self._reading_volts).sum()) * seconds
         return self._single(name, "read", joules, siemens.shape[1] * seconds)
 
     def written(self, name: str, counts: IntArray, before: FloatArray, after: FloatArray, pulses: int) -> float:
-        """Pulses of V^2 g t each, g the mean of before and after the burst, stuck cells included.
+        """Pulses of V I t each, I the mean of before and after the burst by the cells' law, stuck cells included.
+
+        What half-selected cells and wires take is left out.
 
         Args:
             name: of the array.
@@ -375,8 +382,9 @@ class EnergyMeter:
         """
         operation = self._operation
         sent = np.abs(counts)
-        weighted = float(np.vdot(sent.astype(np.float64), before + after))
-        joules = 0.5 * self._pulse_volts**2 * operation.pulse_seconds * weighted
+        meter, volts = self._arrays[name].meter, self._pulse_volts * np.sign(counts)
+        watts = 0.5 * (meter.cell_watts(before, volts) + meter.cell_watts(after, volts))
+        joules = operation.pulse_seconds * float(np.vdot(sent.astype(np.float64), watts))
         slots = sent if operation.pulses_at_once == "cell" else sent.max(axis=(0, 2))
         return self._single(name, "write", joules, int(slots.sum()) * operation.pulse_seconds, pulses)
 

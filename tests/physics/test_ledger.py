@@ -232,6 +232,29 @@ def test_pulses_cost_volts_squared_times_conductance_times_width() -> None:
             assert ledger.pulses == {"input-output": int(one._arrays["input-output"].devices.pulses.sum())}
 
 
+def test_curved_cells_are_written_and_read_at_their_own_currents() -> None:
+    forward, reverse = 4.0, 1.0
+    device = _device(
+        Network((3, 2)),
+        update={"law": "constant", "step": 1e-6},
+        operation={"pulse_volts": 1.2, "pulse_seconds": 2e-7, "reading_volts": 0.1, "reading_seconds": 2e-6},
+        cells={"law": "rectifying", "forward_alpha": forward, "reverse_alpha": reverse},
+    )
+    counts = np.random.default_rng(4).integers(-9, 10, (2, 4, 2))
+    with device:
+        before = device.read_cells("input-output")
+        device.write_cells(WriteRequest("input-output", pulses=counts))
+        ledger = device.ledger
+        assert ledger is not None
+
+        def watts(volts: Any) -> Any:
+            return volts * before * (np.exp(forward * volts) - np.exp(-reverse * volts)) / (forward + reverse)
+
+        # Pulses downwards have the voltage reversed, which this law takes less current at.
+        assert ledger.joules[0, 2] == pytest.approx(2e-7 * np.sum(np.abs(counts) * watts(1.2 * np.sign(counts))), 1e-4)
+        assert ledger.joules[0, 1] == pytest.approx(2e-6 * np.sum(watts(0.1)), rel=1e-9)
+
+
 def test_reading_cells_and_products() -> None:
     operation = {"reading_volts": 0.1, "reading_seconds": 2e-6}
     device = _device(Network((3, 2)), operation=operation)
