@@ -91,6 +91,12 @@ class WiresConfig(_Section):
     sense_ohms: NonNegative = 0.0
     refresh: Literal["every_write"] | Positive = "every_write"
 
+    @model_validator(mode="after")
+    def _whole_writes(self) -> "WiresConfig":
+        if self.refresh != "every_write" and self.refresh >= 1 and self.refresh != int(self.refresh):
+            raise ValueError(f"refresh: expected a whole number of writes or a tolerance below 1, got {self.refresh:g}")
+        return self
+
 
 class TilesConfig(_Section):
     """Size of the physical arrays that a larger matrix is laid over, and how their partial sums are added.

@@ -142,3 +142,10 @@ def test_snapshots_bring_back_cells_circuit_and_generator() -> None:
     np.testing.assert_array_equal(target.weights(), weights)
     target.write(WriteRequest("any", pulses=counts))
     np.testing.assert_array_equal(target.weights(), then)
+
+
+@pytest.mark.parametrize("refresh", [2.5, 1.0001, 0, -1, "often"])
+def test_a_refresh_is_a_whole_number_of_writes_or_a_tolerance(refresh: object) -> None:
+    with pytest.raises(ValueError, match="refresh"):
+        WiresConfig.model_validate({"refresh": refresh})
+    assert WiresConfig.model_validate({"refresh": 7}).refresh == 7
