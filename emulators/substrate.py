@@ -119,12 +119,14 @@ class EmulatedSubstrate(Substrate):
             offsets = neurons.offset_spread * neurons.volts_per_unit * rng.standard_normal(network.node_count)
             diodes = make_diodes(network, self._config.diodes or DiodesConfig(), offsets)
             dynamics = self._dynamics(rng)
-            dynamics.refuse_fast("resistive networks")
-            farads = None
-            if neurons.node_farads + neurons.line_farads and dynamics.constants is not None:
-                farads = dynamics.constants.node_seconds * self._scale.unit_siemens
-            passive = ResistiveCircuit(network, self._arrays, diodes, self._scale, residual, farads)
-            return passive, dynamics.quasi_static_hz if farads is None else dynamics.highest_frequency_hz
+            if dynamics.constants is None or not neurons.node_farads + neurons.line_farads:
+                dynamics.refuse_fast("resistive networks without neurons.node_farads")
+                passive = ResistiveCircuit(network, self._arrays, diodes, self._scale, self._config.solver)
+                return passive, dynamics.quasi_static_hz
+            dynamics.refuse_delays("resistive networks")
+            farads = dynamics.constants.node_seconds * self._scale.unit_siemens
+            loaded = ResistiveCircuit(network, self._arrays, diodes, self._scale, self._config.solver, farads)
+            return loaded, dynamics.highest_frequency_hz
         mismatched = Neurons.mismatched(
             network.activation,
             network.node_count,

@@ -99,6 +99,14 @@ class Dynamics:
         """
         if self.solver.steady_state != "exact":
             raise InputError(f"substrate.solver.steady_state: {what} are solved by equilibria; expected exact")
+        self.refuse_delays(what)
+
+    def refuse_delays(self, what: str) -> None:
+        """Refuse amplifiers with a bandwidth.
+
+        Raises:
+            InputError: names the key.
+        """
         if self.constants is not None and self.constants.delayed:
             raise InputError(f"substrate.neurons.amplifier_bandwidth_hz: not modelled with {what}; expected none")
 

@@ -5,7 +5,7 @@ the arrays enter by the admittance of their ports; the conjugates that are read 
 for the drop along the lines, and the gradient, exact without wires, has an error of the order of that drop.
 
 Nodes with a capacitance answer a nudge by equilibria as long as omega times the longest time constant of the network is
-below the limit of ``dynamics.py``; beyond it the periodic state itself is solved for.
+below the limit of ``dynamics.py``; beyond it the periodic state itself is solved for, or the transient on request.
 """
 
 from collections.abc import Mapping
@@ -15,12 +15,12 @@ from typing import final
 import numpy as np
 
 from emulators.arrays import DifferentialArray
-from emulators.config import DiodesConfig, EmulatorConfig
+from emulators.config import DiodesConfig, EmulatorConfig, SolverConfig
 from emulators.diodes import Diodes, IdealDiodes, ShockleyDiodes, rectified_rails
 from emulators.networks.circuit import Circuit, Period, Settled
 from emulators.networks.dynamics import QUASI_STATIC
 from emulators.networks.resistive import ResistiveCoupling, ResistiveNetwork
-from emulators.networks.resistive_dynamics import periodic_state, slowest_seconds
+from emulators.networks.resistive_dynamics import periodic_state, slowest_seconds, switched_on
 from emulators.networks.resistive_response import adjoint, nudged_period
 from emulators.networks.resistive_steady import SteadyState, SteadyTolerance, settle
 from substrate.arrays import FloatArray
@@ -57,7 +57,7 @@ class ResistiveCircuit(Circuit):
         arrays: by the name of their coupling.
         diodes: of all free nodes.
         scale: volts and siemens of a unit.
-        residual: of every steady state, activity units.
+        solver: residual of every steady state, and kind of steady state under a nudge.
         farads: (node,) capacitance of all free nodes; None where nothing is slow.
     """
 
@@ -67,14 +67,15 @@ class ResistiveCircuit(Circuit):
         arrays: Mapping[str, DifferentialArray],
         diodes: Diodes,
         scale: Scale,
-        residual: float,
+        solver: SolverConfig,
         farads: FloatArray | None = None,
     ) -> None:
         self._network = network
         self._arrays = arrays
         self._diodes = diodes
         self._scale = scale
-        self._tolerance = SteadyTolerance(residual_volts=residual * scale.volts_per_unit)
+        self._solver = solver
+        self._tolerance = SteadyTolerance(residual_volts=solver.residual * scale.volts_per_unit)
         self._farads = farads
         self._slowest_seconds: float | None = None
         self._equations: ResistiveNetwork | None = None
@@ -107,6 +108,10 @@ class ResistiveCircuit(Circuit):
         if len(amperes) != len(free.volts):
             raise InputError(f"nudge: expected a batch of {len(free.volts)}, got {len(amperes)}")
         network, drive = self.equations(), self._held_drive()
+        if self._farads is not None and self._solver.steady_state == "transient":
+            accuracy, before = self._tolerance.residual_volts, self._solver.settle_periods
+            run = switched_on(network, self._farads, free.volts, drive, amperes, plan, before, accuracy)
+            return Period(run.volts, run.change_volts / self._scale.volts_per_unit, free.settled)
         if self._farads is not None and 2.0 * np.pi * plan.frequency_hz * self._slowest(self._farads) > QUASI_STATIC:
             orbit = periodic_state(network, self._farads, free.volts, drive, amperes, plan, self._tolerance)
             missing = orbit.residual_volts / self._scale.volts_per_unit

@@ -183,6 +183,53 @@ def transient(
     return np.asarray(found.y.T.reshape(len(times), *start.shape).transpose(1, 0, 2) / level)
 
 
+@final
+@dataclass(frozen=True)
+class ResistiveRecord:
+    """What follows the moment a nudge is switched on: ``volts`` (batch, time, node) of all periods that are recorded.
+
+    ``change_volts`` (batch,): largest change from the last period but one to the last, NaN where only one was run.
+    """
+
+    volts: FloatArray
+    change_volts: FloatArray
+
+
+def switched_on(
+    network: ResistiveNetwork,
+    farads: FloatArray,
+    free: FloatArray,
+    drive: FloatArray,
+    nudge: FloatArray,
+    plan: SamplingPlan,
+    settle_periods: int,
+    accuracy_volts: float,
+) -> ResistiveRecord:
+    """Switch ``nudge cos(2 pi f t)`` on at the free state (batch, node); record from ``settle_periods`` later on.
+
+    Args:
+        network, farads: as in ``transient``.
+        free, drive, nudge: as in ``periodic_state``.
+        plan: the tone, its sampling and the periods that are recorded.
+        settle_periods: run before.
+        accuracy_volts: error of a step, beside a share of 1e-8.
+    """
+    peak = finite("nudge", nudge, np.shape(free))
+    per_period = plan.samples_per_period
+    # From 0 s on, where the integration starts: the period before the record is there to compare with.
+    times = np.arange((settle_periods + plan.periods) * per_period) / plan.rate_hz
+    omega = 2.0 * np.pi * plan.frequency_hz
+
+    def waveform(time: float) -> FloatArray:
+        return np.asarray(drive + np.cos(omega * time) * peak)
+
+    volts = transient(network, farads, free, waveform, times, absolute_volts=accuracy_volts)
+    change = np.full(len(volts), np.nan)
+    if len(times) > per_period:
+        change = np.abs(volts[:, -per_period:] - volts[:, -2 * per_period : -per_period]).max(axis=(1, 2))
+    return ResistiveRecord(np.ascontiguousarray(volts[:, settle_periods * per_period :]), change)
+
+
 def susceptibility(
     network: ResistiveNetwork, farads: FloatArray, volts: FloatArray, frequencies_hz: FloatArray
 ) -> ComplexArray:

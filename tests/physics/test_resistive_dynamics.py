@@ -202,6 +202,34 @@ def test_devices_answer_at_the_nudges_frequency() -> None:
     assert np.abs(swings["loaded", highest]).max() < 0.9 * np.abs(swings["quick", highest]).max()
 
 
+def test_transients_on_request_end_in_the_periodic_state() -> None:
+    amperes = np.zeros((2, NETWORK.node_count))
+    amperes[:, NETWORK.output.nodes] = 1e-6
+    records = {}
+    for periods in (-1, 0, 30):
+        solver = {"residual": 1e-9} if periods < 0 else {"steady_state": "transient", "settle_periods": periods}
+        with backend.build(device_section(solver=solver), NETWORK, np.random.default_rng(0)) as device:
+            device.hold(np.array([[0.1, 0.2, -0.1], [0.0, 0.1, 0.2]]))
+            free = device.settle().volts
+            hertz = 0.3 * device.capabilities.highest_frequency_hz
+            records[periods] = device.nudge(Nudge(amperes), SamplingPlan(hertz, 3, 16, 2))
+    exact, early, late = records[-1], records[0], records[30]
+    assert exact.volts.shape == early.volts.shape == late.volts.shape
+    swing = np.abs(exact.volts - free).max()
+    np.testing.assert_allclose(late.volts, exact.volts, rtol=0, atol=1e-6 * swing)
+    np.testing.assert_allclose(early.volts[:, 0], free[:, 0], rtol=0, atol=1e-12)
+    assert np.abs(early.volts - exact.volts).max() > 0.1 * swing
+    assert late.residual is not None
+    assert early.residual is not None
+    assert late.residual.max() < 1e-6 < 1e-4 < early.residual.min()
+    for section, key in (
+        ({"neurons": {}, "solver": {"steady_state": "transient"}}, "steady_state"),
+        ({"neurons": {"node_farads": 1e-9, "amplifier_bandwidth_hz": 1e4}}, "amplifier_bandwidth_hz"),
+    ):
+        with pytest.raises(InputError, match=key):
+            backend.build(device_section(**section), NETWORK, np.random.default_rng(0))
+
+
 @pytest.mark.parametrize("key", ["node_farads", "line_farads"])
 def test_ideal_diodes_have_no_dynamics(key: str) -> None:
     for diodes in ({}, {"diodes": {"law": "ideal"}}):
