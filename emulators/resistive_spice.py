@@ -14,7 +14,7 @@ import numpy as np
 
 from emulators.diodes import THERMAL_VOLTS, IdealDiodes, ShockleyDiodes
 from emulators.networks.resistive import ResistiveCoupling, ResistiveNetwork
-from emulators.spice import OPTIONS, Stimulus
+from emulators.spice import OPTIONS, Stimulus, control
 from substrate.arrays import FloatArray, finite
 from substrate.errors import CapabilityError, InputError
 
@@ -73,8 +73,7 @@ def resistive_deck(
         lines += [f"C{name} {name} 0 {_number(load)}" for name, load in zip(nodes, loads, strict=True)]
     lines += _nudges(nodes, stimulus)
     lines += [f".save v({name})" for name in nodes]
-    lines += [".control", *analysis, f"write {result}", ".endc", ".end", ""]
-    return "\n".join(lines)
+    return "\n".join([*lines, *control(analysis, result), ".end", ""])
 
 
 def _array(

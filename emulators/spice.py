@@ -168,8 +168,15 @@ def deck(
         lines += [f".nodeset v({node.state})={_number(v)}" for node, v in zip(nodes, volts, strict=True)]
     vectors = [f"v({name})" for node in nodes for name in (node.state, node.output)]
     lines += [f".save {name}" for name in vectors]
-    lines += [".control", *analysis, f"write {result}", ".endc", ".end", ""]
-    return "\n".join(lines)
+    return "\n".join([*lines, *control(analysis, result), ".end", ""])
+
+
+def control(analysis: Sequence[str], result: str) -> list[str]:
+    """The block that runs an analysis and writes its last vectors; ngspice ends with 0 if it gave any, else with 1."""
+    scale = {"tran": "time", "ac": "frequency"}.get(analysis[-1].split()[0])
+    # Left to itself, ngspice -b ends with 1 even after a control block that went well.
+    ending = ["quit 0"] if scale is None else [f"if length({scale}) > 1", "  quit 0", "end", "quit 1"]
+    return [".control", *analysis, f"write {result}", *ending, ".endc"]
 
 
 @singledispatch

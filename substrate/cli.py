@@ -152,6 +152,7 @@ def _show(options: argparse.Namespace) -> None:
         print(json.dumps(summary, indent=2))
         return
     width = max(len(key) for key in summary)
+    del summary["ledger"]  # a table: see --json
     for key, value in summary.items():
         shown = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
         if isinstance(value, list):

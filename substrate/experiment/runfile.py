@@ -137,6 +137,7 @@ class RunFile:
             "samples_per_second": _median(epochs.get("samples_per_second")),
             "energy_joules": _last(costs.get("energy_joules")),
             "device_seconds": _last(costs.get("device_seconds")),
+            "ledger": self._ledger(costs),
             "started": attributes["created"],
             "wall_seconds": float(self._fresh("state/wall_seconds")),
             "resumes": len(self.starts()) - 1,
@@ -145,6 +146,20 @@ class RunFile:
             "git_commit": attributes["git_commit"],
             "experiment_sha256": attributes["experiment_sha256"],
             "versions": {"substrate": attributes["substrate_version"]} | json.loads(str(attributes["packages"])),
+        }
+
+    def _ledger(self, costs: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, dict[str, dict[str, float]]] | None:
+        """Joules and seconds by array and activity, at the last epoch."""
+        if not len(costs.get("joules", ())):
+            return None
+        parts = [text_of(name) for name in self.array("ledger/part")]
+        activities = [text_of(name) for name in self.array("ledger/activity")]
+        return {
+            part: {
+                activity: {unit: float(costs[unit][-1][row, column]) for unit in ("joules", "seconds")}
+                for column, activity in enumerate(activities)
+            }
+            for row, part in enumerate(parts)
         }
 
     def _known(self, name: str) -> layout.SeriesPaths:

@@ -82,7 +82,8 @@ def run_network(text: str, folder: Path, result: str = "out.raw") -> dict[str, n
     done = subprocess.run(
         ["ngspice", "-b", "network.cir"], cwd=folder, capture_output=True, text=True, timeout=280, check=False
     )
-    if not (folder / result).exists():
+    # The deck says itself whether its analysis gave anything.
+    if done.returncode or not (folder / result).exists():
         raise RuntimeError(f"ngspice wrote no result:\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
     return read_raw(folder / result)
 

@@ -58,6 +58,9 @@ def test_show_holds_what_was_promised(finished: Path, capsys: pytest.CaptureFixt
     assert set(promised.split()) <= set(shown)
     assert (shown["experiment"], shown["backend"], shown["rule"]) == ("digits-ideal", "emulator", "oscillating_ep")
     assert shown["status"] == "finished"
+    booked = sum(cost["joules"] for part in shown["ledger"].values() for cost in part.values())
+    assert booked == pytest.approx(shown["energy_joules"])
+    assert booked > 0
     assert 0 < shown["test_accuracy"] < 1
     assert run_cli("show", str(finished)) == 0
     assert "digits-ideal" in capsys.readouterr().out
