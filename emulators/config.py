@@ -302,6 +302,8 @@ class OperationConfig(_Section):
         pulse_volts: amplitude of a programming pulse; by default ``limits.write_volts``.
         pulse_seconds: its width.
         pulses_at_once: ``cell``: one pulse after another; ``line``: the cells of a word line at the same time.
+        unselected: what unselected lines are held at under a pulse: ``isolated`` (selectors keep their cells out of
+            it), or ``half``, ``third``, ``grounded``, and then every cell of the array takes its share of energy.
         neuron_watts: static power of each neuron, all the time.
     """
 
@@ -311,6 +313,7 @@ class OperationConfig(_Section):
     pulse_volts: Positive | None = None
     pulse_seconds: NonNegative = 1.0e-7
     pulses_at_once: Literal["cell", "line"] = "cell"
+    unselected: Literal["isolated", "half", "third", "grounded"] = "isolated"
     neuron_watts: NonNegative = 0.0
 
 
@@ -367,6 +370,11 @@ class EmulatorConfig(_Section):
     @model_validator(mode="after")
     def _within_limits(self) -> "EmulatorConfig":
         forming, disturb = self.cells.forming, self.cells.disturb
+        if self.operation.unselected != "isolated" and (self.tiles or self.operation.pulses_at_once == "line"):
+            raise ValueError(
+                "operation.unselected: energy of half-selected cells is known for whole arrays pulsed cell by cell; "
+                f"expected isolated with tiles or pulses_at_once: line, got {self.operation.unselected}"
+            )
         for key, volts, limit in (
             ("operation.reading_volts", self.operation.reading_volts, self.limits.read_volts),
             ("operation.pulse_volts", self.operation.pulse_volts, self.limits.write_volts),

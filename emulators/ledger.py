@@ -8,7 +8,7 @@ costs nothing.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol, final
+from typing import Literal, Protocol, final
 
 import numpy as np
 
@@ -284,6 +284,42 @@ def _row_volts(coupling: Coupling, source: FloatArray, volts_per_unit: float) ->
     return rows
 
 
+LEVELS = {"half": (0.5, 0.5), "third": (1 / 3, 2 / 3), "grounded": (0.0, 0.0)}
+"""Unselected (word, bit) lines over the pulse's voltage; the selected word line is at it, the bit line at ground."""
+
+
+def unselected_watts(
+    meter: PowerMeter, siemens: FloatArray, counts: IntArray, volts: float, scheme: Literal["half", "third", "grounded"]
+) -> float:
+    """Power of all cells but the selected one, wires left out, summed over the pulses of ``counts``.
+
+    A pulse V on cell (r, c) leaves V - bit on the other cells of its row, word on those of its column, and word - bit
+    on the rest, with the lines of ``LEVELS``.
+
+    Args:
+        meter: of the array.
+        siemens: (polarity, row, column), each polarity an array of its own.
+        counts: (polarity, row, column) signed pulses.
+        volts: amplitude.
+        scheme: what unselected lines are held at.
+    """
+    word, bit = LEVELS[scheme]
+    total = 0.0
+    for sign in (1.0, -1.0):
+        sent = np.maximum(sign * counts, 0.0)
+        if not sent.any():
+            continue
+        in_row, in_column, rest = (
+            meter.cell_watts(siemens, share * sign * volts) for share in (1.0 - bit, word, word - bit)
+        )
+        row = in_row.sum(axis=2, keepdims=True) - in_row
+        column = in_column.sum(axis=1, keepdims=True) - in_column
+        others = rest.sum(axis=(1, 2), keepdims=True) - rest.sum(axis=2, keepdims=True)
+        others = others - rest.sum(axis=1, keepdims=True) + rest
+        total += float(np.vdot(sent, row + column + others))
+    return total
+
+
 @final
 class EnergyMeter:
     """Books what every operation of an emulated network costs, and keeps its clock.
@@ -371,7 +407,8 @@ class EnergyMeter:
     def written(self, name: str, counts: IntArray, before: FloatArray, after: FloatArray, pulses: int) -> float:
         """Pulses of V I t each, I the mean of before and after the burst by the cells' law, stuck cells included.
 
-        What half-selected cells and wires take is left out.
+        Half-selected cells take their share where ``operation.unselected`` says what their lines are held at; wires are
+        left out.
 
         Args:
             name: of the array.
@@ -385,6 +422,9 @@ class EnergyMeter:
         meter, volts = self._arrays[name].meter, self._pulse_volts * np.sign(counts)
         watts = 0.5 * (meter.cell_watts(before, volts) + meter.cell_watts(after, volts))
         joules = operation.pulse_seconds * float(np.vdot(sent.astype(np.float64), watts))
+        if operation.unselected != "isolated":
+            around = unselected_watts(meter, 0.5 * (before + after), counts, self._pulse_volts, operation.unselected)
+            joules += operation.pulse_seconds * around
         slots = sent if operation.pulses_at_once == "cell" else sent.max(axis=(0, 2))
         return self._single(name, "write", joules, int(slots.sum()) * operation.pulse_seconds, pulses)
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from emulators.config import EmulatorConfig, TilesConfig, WiresConfig
 from emulators.crossbar import Crossbar, CrossbarSolution
 from emulators.crossbar_lines import Lines
-from emulators.ledger import PowerMeter
+from emulators.ledger import LEVELS, PowerMeter, unselected_watts
 from emulators.memristors.sinh import SinhCell
 from emulators.memristors.transistor import TransistorCell
 from emulators.substrate import EmulatedSubstrate
@@ -208,6 +208,40 @@ def test_power_of_a_settled_network_is_that_of_its_solved_arrays() -> None:
             solution = Crossbar(polarity, 10.0, 10.0, 50.0, 30.0).solve(driven[name])
             power -= float(np.sum(solution.wordline_currents * driven[name]))
         assert ledger.joules[row, 1] == pytest.approx(power, rel=1e-6)
+
+
+@pytest.mark.parametrize("scheme", ["half", "third", "grounded"])
+@pytest.mark.parametrize("cell", [None, SinhCell(3.0)])
+def test_unselected_cells_take_what_their_lines_leave_them(scheme: Any, cell: Any) -> None:
+    rng = np.random.default_rng(5)
+    siemens, counts = _siemens(rng, (2, 4, 3)), rng.integers(-3, 4, (2, 4, 3))
+    meter = PowerMeter(WiresConfig(), cell)
+    word, bit = LEVELS[scheme]
+    expected = 0.0
+    for polarity, row, column in np.ndindex(counts.shape):
+        pulse = 1.5 * np.sign(counts[polarity, row, column])
+        lines = Lines.all_driven(4, 3)
+        volts = np.concatenate([np.full(4, word * pulse), np.full(3, bit * pulse)])
+        volts[row], volts[4 + column] = pulse, 0.0
+        array = Crossbar(siemens[polarity], 0.0, 0.0, cell=cell)
+        solution = array.solve(volts, lines)
+        heat = solution.cell_voltages * solution.cell_currents
+        expected += abs(counts[polarity, row, column]) * float(heat.sum() - heat.ravel()[row * 3 + column])
+    assert unselected_watts(meter, siemens, counts, 1.5, scheme) == pytest.approx(expected, rel=1e-9)
+
+
+def test_the_bias_of_unselected_lines_enters_the_energy_of_writing() -> None:
+    update = {"law": "soft_bounds", "step": 0.01}
+    # Equal cells, 4 x 6: the others take (5 + 3)/4, 23/9 or 5 times the energy of the selected one.
+    counts = np.ones((2, 4, 6), dtype=np.int64)
+    joules = {}
+    for unselected in ("isolated", "half", "third", "grounded"):
+        device = _device(Network((3, 6)), update=update, operation={"unselected": unselected})
+        with device:
+            device.write_cells(WriteRequest("input-output", pulses=counts))
+            joules[unselected] = device.ledger.energy_joules
+    shares = np.array(list(joules.values())) / joules["isolated"]
+    np.testing.assert_allclose(shares, [1.0, 1.0 + 8 / 4, 1.0 + 23 / 9, 1.0 + 5.0], rtol=1e-3)
 
 
 def test_pulses_cost_volts_squared_times_conductance_times_width() -> None:
