@@ -5,7 +5,6 @@ from typing import final
 
 from emulators.config import EmulatorConfig
 from emulators.networks.circuit import Circuit, NeuronCircuit
-from emulators.networks.current_mode_circuit import CurrentModeCircuit
 from emulators.networks.resistive_circuit import ResistiveCircuit
 from emulators.networks.resistive_dynamics import slowest_seconds
 from emulators.networks.small_signal import relaxation_seconds
@@ -77,7 +76,7 @@ class SpiceExport(CircuitExport):
             self._config.cells.cell(),
             parts.constants,
         )
-        settling = self._settling_periods(netlist, parts.free, plan.frequency_hz)
+        settling = self._settling_periods(circuit, netlist, parts.free, plan.frequency_hz)
         stimulus = Stimulus(parts.input_volts[0], nudge.amperes[0], plan.frequency_hz)
         analysis = _analysis(plan, settling, stem)
         text = deck(netlist, stimulus, analysis, f"{stem}_nudge.raw", OPTIONS, parts.free[0])
@@ -100,11 +99,11 @@ class SpiceExport(CircuitExport):
         unit = self._config.neurons.volts_per_unit
         return text, settling, f"* Node i of layer l, 1 the first after the inputs: n<l>_<i>; {unit:.12g} V a unit."
 
-    def _settling_periods(self, netlist: Netlist, free: FloatArray, frequency_hz: float) -> int:
+    def _settling_periods(self, circuit: NeuronCircuit, netlist: Netlist, free: FloatArray, frequency_hz: float) -> int:
         """Whole periods until a transient has died out."""
-        if netlist.constants is None or not isinstance(self._circuit, CurrentModeCircuit):
+        if netlist.constants is None:
             return 1
-        seconds = float(relaxation_seconds(self._circuit.equations(), netlist.constants, free)[0])
+        seconds = float(relaxation_seconds(circuit.equations(), netlist.constants, free)[0])
         if not math.isfinite(seconds):
             raise InputError("inputs: the free state of the held sample is not stable; expected another sample")
         return max(1, math.ceil(LEFT * seconds * frequency_hz))

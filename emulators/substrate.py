@@ -142,8 +142,11 @@ class EmulatedSubstrate(Substrate):
         if matrices:
             circuit = CurrentModeCircuit(network, self._arrays, mismatched, self._scale, tolerance, dynamics)
             return circuit, dynamics.highest_frequency_hz
-        dynamics.refuse_fast("arrays of curved cells or digitised tiles")
-        return CurvedCircuit(network, self._arrays, mismatched, self._scale, tolerance), dynamics.quasi_static_hz
+        curved = CurvedCircuit(network, self._arrays, mismatched, self._scale, tolerance, dynamics)
+        if not any(array.rounding_amperes(way) for array in self._arrays.values() for way in directions):
+            return curved, dynamics.highest_frequency_hz
+        dynamics.refuse_fast("tiles with converters (their steps have no slope; tiles.summation: analog has dynamics)")
+        return curved, dynamics.quasi_static_hz
 
     def _dynamics(self, rng: np.random.Generator) -> Dynamics:
         count, config = self._network.node_count, self._config
@@ -195,8 +198,9 @@ class EmulatedSubstrate(Substrate):
         """Let time pass on the device's clock, nothing being driven: retention, fluctuations, static power.
 
         Raises:
-            InputError: seconds that are negative or not finite.
+            InputError: not open, seconds that are negative or not finite.
         """
+        self._require_open()
         self._operations.wait(seconds)
 
     def _age(self) -> bool:

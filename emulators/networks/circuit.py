@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import final
 
+from emulators.networks.equations import Equations
 from emulators.networks.time_constants import TimeConstants
 from emulators.neurons import Neurons
 from substrate.arrays import BoolArray, ComplexArray, FloatArray
@@ -60,7 +61,7 @@ class Parts:
             computed with.
         neurons: of all free nodes.
         scale: volts and siemens of a unit.
-        constants: time constants; None where the circuit is solved by equilibria alone.
+        constants: time constants; None where nothing is slow.
         input_volts: (batch, input) held.
         free: (batch, node) free states, activity units.
     """
@@ -75,6 +76,10 @@ class Parts:
 
 class NeuronCircuit(ABC):
     """What a circuit of amplifier neurons has besides what ``Circuit`` says."""
+
+    @abstractmethod
+    def equations(self) -> Equations:
+        """The equations at the present conductances, in activity units."""
 
     @abstractmethod
     def parts(self) -> Parts:

@@ -11,6 +11,7 @@ from typing import TypeAlias, final
 
 import numpy as np
 
+from emulators.networks.equations import Equations, alternate
 from emulators.neurons import KERNEL_KINDS, Neurons
 from substrate.arrays import FloatArray, IntArray
 
@@ -35,7 +36,7 @@ class Block:
 
 
 @final
-class CurrentModeNetwork:
+class CurrentModeNetwork(Equations):
     """The equations of a chain of layers at fixed weights.
 
     Layers alternate between two groups, and no block joins two layers of a group: with the states of one group given
@@ -53,10 +54,7 @@ class CurrentModeNetwork:
         self.node_count = layers[-1].stop
         self._blocks = tuple(blocks)
         self._neurons = neurons
-        groups = [list(layers[0::2]), list(layers[1::2])]
-        groups.sort(key=lambda group: sum(layer.stop - layer.start for layer in group))
-        if not groups[0]:
-            groups.reverse()
+        groups = alternate(layers)
         places: dict[int, int] = {}
         order: list[IntArray] = []
         for group in groups:
@@ -118,6 +116,16 @@ class CurrentModeNetwork:
         for block in self._blocks:
             full[block.source, block.target] += block.weights
         return full
+
+    def weights_at(self, s: FloatArray) -> FloatArray:
+        """The same everywhere."""
+        del s
+        return self.weights()
+
+    def couplings_at(self, s: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """The same everywhere."""
+        del s
+        return self.couplings
 
     def activity(self, u: FloatArray) -> FloatArray:
         """Neuron outputs for node states ``u`` (..., node)."""

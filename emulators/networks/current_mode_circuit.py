@@ -1,6 +1,7 @@
 """The current-mode family on its arrays: effective weights, held drive, equilibria and the response to a nudge."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import final
 
 import numpy as np
@@ -11,6 +12,7 @@ from emulators.networks.complex_states import continued_states
 from emulators.networks.current_mode import Block, CurrentModeNetwork
 from emulators.networks.dynamics import Dynamics
 from emulators.networks.equilibrium import Tolerance, settle
+from emulators.networks.quasi_static import nudged_period
 from emulators.neurons import Neurons
 from substrate.arrays import BoolArray, ComplexArray, FloatArray
 from substrate.contract import ComplexStates, Scale
@@ -79,7 +81,9 @@ class CurrentModeCircuit(Circuit, HolomorphicCircuit, NeuronCircuit):
         if len(amperes) != len(free):
             raise InputError(f"nudge: expected a batch of {len(free)}, got {len(amperes)}")
         peak = amperes / self._scale.unit_amperes
-        found = self._dynamics.outputs(self.equations(), free, self._held_drive(), peak, plan, self._tolerance)
+        network, drive = self.equations(), self._held_drive()
+        walk = partial(nudged_period, network)
+        found = self._dynamics.outputs(network, walk, free, drive, peak, plan, self._tolerance)
         volts = found.s * self._scale.volts_per_unit
         return Period(volts, found.residual, found.unbroken & self._settled)
 

@@ -7,10 +7,11 @@ of the arrays' small-signal conductances, which hardly change on the way and are
 the neurons' slopes, always those of the moment. Its eigenvalues decide whether the state is stable.
 
 Digitised sums make I a staircase: the dynamics are followed without its steps, and Newton's method then looks for the
-state on it, which can't be nearer to rest than the steps are high.
+state on it, which can't be nearer to rest than the steps are high. What goes beyond equilibria (``Equations``) is of
+sums that are not rounded: a staircase has neither slopes nor a Fourier series that ends.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias, final
 
@@ -18,6 +19,7 @@ import numpy as np
 
 from emulators.arrays import DifferentialArray
 from emulators.crossbar import CrossbarSolution
+from emulators.networks.equations import Equations, alternate
 from emulators.networks.equilibrium import (
     HANDOVER_RESIDUAL,
     INTEGRATION_ERROR,
@@ -29,7 +31,7 @@ from emulators.networks.equilibrium import (
 )
 from emulators.networks.quasi_static import JUMP, PeriodicStates, predictors, visits
 from emulators.neurons import Neurons
-from substrate.arrays import BoolArray, FloatArray
+from substrate.arrays import BoolArray, FloatArray, IntArray
 from substrate.contract import Direction, Scale
 from substrate.network import Network
 from substrate.tones import SamplingPlan
@@ -37,6 +39,9 @@ from substrate.tones import SamplingPlan
 NEWTON_STEPS = 30
 FAST = 0.1
 """Ratio of successive residuals up to which Newton's method keeps its small-signal conductances."""
+
+CELLS_IN_FLIGHT = 2**19
+"""Cells of all arrays times the instants that are taken together where no state is kept."""
 
 States: TypeAlias = tuple[tuple[CrossbarSolution, ...], ...]
 """The states of the tiles of every connection, to begin the next solution from; () is none."""
@@ -58,7 +63,7 @@ class Connection:
 
 
 @final
-class CurvedNetwork:
+class CurvedNetwork(Equations):
     """The equations at fixed conductances.
 
     Args:
@@ -72,7 +77,7 @@ class CurvedNetwork:
         self, network: Network, arrays: Mapping[str, DifferentialArray], neurons: Neurons, scale: Scale
     ) -> None:
         self.node_count = network.node_count
-        self.neurons = neurons
+        self._neurons = neurons
         self._scale = scale
         everything = [
             Connection(
@@ -92,6 +97,11 @@ class CurvedNetwork:
             ]
         self._held = [c for c in everything if c.source is None]
         self._inner = [c for c in everything if c.source is not None]
+        layers = [layer.nodes for layer in network.layers[1:]]
+        in_pivot = np.zeros(network.node_count, dtype=np.bool_)
+        for layer in alternate(layers)[0]:
+            in_pivot[layer] = True
+        self._groups = np.flatnonzero(in_pivot), np.flatnonzero(~in_pivot)
         self.rounding = sum(c.array.rounding_amperes(c.direction) for c in self._inner) / scale.unit_amperes
         """Largest error of a node's current by digitised sums, activity units."""
 
@@ -105,7 +115,47 @@ class CurvedNetwork:
             saturated |= read.saturated
         return out, saturated
 
-    def currents(
+    @property
+    def groups(self) -> tuple[IntArray, IntArray]:
+        """Indices of the pivot nodes and of the others, both rising."""
+        return self._groups
+
+    def activity(self, u: FloatArray) -> FloatArray:
+        """Neuron outputs for node states ``u`` (..., node)."""
+        return self._neurons.activity(u)
+
+    def slope(self, u: FloatArray) -> FloatArray:
+        """d(activity)/du (..., node)."""
+        return self._neurons.slope(u)
+
+    def currents(self, s: FloatArray) -> FloatArray:
+        """Currents at activities (..., node), sums not rounded."""
+        flat = s.reshape(-1, self.node_count)
+        out = np.empty_like(flat)
+        for part in self._parts(len(flat)):
+            out[part] = self.read(flat[part], digitise=False)[0]
+        return out.reshape(s.shape)
+
+    def weights_at(self, s: FloatArray) -> FloatArray:
+        """Small-signal weights at activities (..., node), (..., source, target)."""
+        flat = s.reshape(-1, self.node_count)
+        out = np.empty((len(flat), self.node_count, self.node_count))
+        for part in self._parts(len(flat)):
+            out[part] = self.small_signal(flat[part], self.read(flat[part], digitise=False)[2])
+        return out.reshape(*s.shape, self.node_count)
+
+    def couplings_at(self, s: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Small-signal weights from pivot to other nodes, and from these to the pivot."""
+        weights, (pivot, other) = self.weights_at(s), self._groups
+        return weights[..., pivot[:, None], other], weights[..., other[:, None], pivot]
+
+    def _parts(self, count: int) -> Iterator[slice]:
+        """Instants that are taken together."""
+        cells = sum(connection.array.seen_siemens.size for connection in self._inner)
+        step = max(1, CELLS_IN_FLIGHT // max(cells, 1))
+        return (slice(first, first + step) for first in range(0, count, step))
+
+    def read(
         self, s: FloatArray, states: States = (), *, digitise: bool = True
     ) -> tuple[FloatArray, BoolArray, States]:
         """Currents (batch, node) at activities (batch, node), whether a tile's converter clipped, and the states."""
@@ -124,7 +174,7 @@ class CurvedNetwork:
         return out, saturated, tuple(left)
 
     def small_signal(self, s: FloatArray, states: States) -> FloatArray:
-        """dI/ds, (batch, source node, target node), at the states that ``currents`` left."""
+        """dI/ds, (batch, source node, target node), at the states that ``read`` left."""
         out = np.zeros((len(s), self.node_count, self.node_count))
         for connection, left in zip(self._inner, states, strict=True):
             volts = self._line_volts(connection, s[:, connection.source])
@@ -168,12 +218,6 @@ def settle(network: CurvedNetwork, start: FloatArray, drive: FloatArray, toleran
     return Equilibrium(u, residual, settled)
 
 
-def response_matrix(network: CurvedNetwork, u: FloatArray) -> FloatArray:
-    """Small-signal weights dI/ds, (batch, source, target), at states (batch, node), the circuit solved anew."""
-    s = network.neurons.activity(u)
-    return network.small_signal(s, network.currents(s, digitise=False)[2])
-
-
 def nudged_period(
     network: CurvedNetwork,
     free: FloatArray,
@@ -195,7 +239,7 @@ def nudged_period(
     unbroken = np.ones(len(free), dtype=np.bool_)
     goal = max(tolerance.residual, 2.0 * network.rounding)
     last = [free, free]
-    jacobian = response_matrix(network, free)
+    jacobian = network.weights_at(network.activity(free))
     tangent = np.linalg.solve(_system(network, free, jacobian), nudge[:, :, None])[:, :, 0]
     for visit, at in enumerate(order):
         before = last[int(values[at] < 0.0)]
@@ -209,7 +253,7 @@ def nudged_period(
         u, residual, smooth = found.u, found.residual, found.close(guess, goal)
         # An eigenvalue that crossed on the way is still across at the end, or the branch is the same again.
         if visit >= len(order) - 2:
-            smooth &= _stable(network, u, response_matrix(network, u))
+            smooth &= _stable(network, u, network.weights_at(network.activity(u)))
         rest = np.flatnonzero(~smooth)
         if len(rest):
             by_dynamics = settle(network, before[rest], target[rest], tolerance)
@@ -231,7 +275,7 @@ def _follow(
 
     def force_at(u: FloatArray) -> FloatArray:
         nonlocal states
-        currents, _, states = network.currents(network.neurons.activity(u), states, digitise=False)
+        currents, _, states = network.read(network.activity(u), states, digitise=False)
         return currents + drive - u
 
     force = force_at(u)
@@ -291,8 +335,8 @@ def _newton(
     # Every sample goes as it would alone: rounded sums have many states, and which is found must not hang on the batch.
     going = np.ones(len(u), dtype=np.bool_)
     for step in range(NEWTON_STEPS):
-        s = network.neurons.activity(u)
-        currents, saturated, states = network.currents(s, states)
+        s = network.activity(u)
+        currents, saturated, states = network.read(s, states)
         force = currents + drive - u
         here = np.abs(force).max(axis=1)
         near = here if step == 0 else near
@@ -315,7 +359,7 @@ def _newton(
 
 def _system(network: CurvedNetwork, u: FloatArray, jacobian: FloatArray) -> FloatArray:
     """d(u - I(f(u)))/du, (batch, node, node)."""
-    return np.eye(network.node_count) - (jacobian * network.neurons.slope(u)[:, :, None]).transpose(0, 2, 1)
+    return np.eye(network.node_count) - (jacobian * network.slope(u)[:, :, None]).transpose(0, 2, 1)
 
 
 def _stable(network: CurvedNetwork, u: FloatArray, jacobian: FloatArray) -> BoolArray:

@@ -1,13 +1,15 @@
-"""The current-mode family on arrays that are no matrices (``curved``), at every phase's own equilibrium."""
+"""The current-mode family on arrays that are no matrices (``curved``): curved cells or digitised tiles."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import final
 
 import numpy as np
 
 from emulators.arrays import DifferentialArray
 from emulators.networks.circuit import Circuit, NeuronCircuit, Parts, Period, Settled
-from emulators.networks.curved import CurvedNetwork, nudged_period, response_matrix, settle
+from emulators.networks.curved import CurvedNetwork, nudged_period, settle
+from emulators.networks.dynamics import Dynamics
 from emulators.networks.equilibrium import Tolerance
 from emulators.neurons import Neurons
 from substrate.arrays import BoolArray, FloatArray
@@ -30,7 +32,8 @@ class CurvedCircuit(Circuit, NeuronCircuit):
         arrays: by the name of their coupling.
         neurons: of all free nodes.
         scale: volts and siemens of a unit.
-        tolerance: of every equilibrium.
+        tolerance: of every state.
+        dynamics: how slow the nodes are; only equilibria are solved for where tiles round their sums.
     """
 
     def __init__(
@@ -40,10 +43,12 @@ class CurvedCircuit(Circuit, NeuronCircuit):
         neurons: Neurons,
         scale: Scale,
         tolerance: Tolerance,
+        dynamics: Dynamics,
     ) -> None:
         self._network, self._arrays, self._neurons = network, arrays, neurons
         self._scale = scale
         self._tolerance = tolerance
+        self._dynamics = dynamics
         self._equations: CurvedNetwork | None = None
         self._inputs = np.zeros((0, network.input_size))
         self._drive: FloatArray | None = None
@@ -72,19 +77,22 @@ class CurvedCircuit(Circuit, NeuronCircuit):
         return Settled(self._volts(found.u), found.residual, self._settled)
 
     def nudge(self, amperes: FloatArray, plan: SamplingPlan) -> Period:
-        """The quasi-static response."""
+        """The response at the nudge's frequency."""
         free = self._settled_state("nudge")
         if len(amperes) != len(free):
             raise InputError(f"nudge: expected a batch of {len(free)}, got {len(amperes)}")
         peak = amperes / self._scale.unit_amperes
-        period = nudged_period(self.equations(), free, self._held_drive(), peak, plan, self._tolerance)
-        return Period(self._volts(period.u), period.residual, period.unbroken & self._settled)
+        network, drive = self.equations(), self._held_drive()
+        walk = partial(nudged_period, network)
+        found = self._dynamics.outputs(network, walk, free, drive, peak, plan, self._tolerance)
+        volts = found.s * self._scale.volts_per_unit
+        return Period(volts, found.residual, found.unbroken & self._settled)
 
     def adjoint(self, values: FloatArray) -> FloatArray:
         """chi^T y = (1 - D W^T)^-1 D y with D = diag f' and W = dI/ds, of the small-signal conductances."""
         free = self._settled_state("adjoint")
         slope = self._neurons.slope(free)
-        weights = response_matrix(self.equations(), free)
+        weights = self.equations().weights_at(self._neurons.activity(free))
         system = np.eye(self._network.node_count) - slope[:, :, None] * weights
         solved = np.linalg.solve(system, (slope * values)[:, :, None])[:, :, 0]
         return np.asarray(solved / self._scale.unit_siemens)
@@ -92,7 +100,8 @@ class CurvedCircuit(Circuit, NeuronCircuit):
     def parts(self) -> Parts:
         """What the circuit is made of."""
         siemens = {name: array.seen_siemens for name, array in self._arrays.items()}
-        return Parts(siemens, self._neurons, self._scale, None, self._inputs, self._settled_state("netlist"))
+        free = self._settled_state("netlist")
+        return Parts(siemens, self._neurons, self._scale, self._dynamics.constants, self._inputs, free)
 
     def equations(self) -> CurvedNetwork:
         """The equations at the present conductances, in activity units."""

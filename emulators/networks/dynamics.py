@@ -4,16 +4,18 @@ Below ``QUASI_STATIC`` equilibria stand for the steady state; above, the periodi
 the dynamics are followed from the moment the nudge is switched on, and the record shows what has not died out.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import final
+from typing import TypeAlias, final
 
 import numpy as np
 
 from emulators.config import NeuronsConfig, SolverConfig
-from emulators.networks import periodic, quasi_static
-from emulators.networks.current_mode import CurrentModeNetwork
+from emulators.networks import periodic
+from emulators.networks.equations import Equations
 from emulators.networks.equilibrium import Tolerance
 from emulators.networks.orbits import slowest_seconds
+from emulators.networks.quasi_static import PeriodicStates
 from emulators.networks.time_constants import TimeConstants
 from emulators.networks.transient import Accuracy, integrate
 from substrate.arrays import BoolArray, FloatArray
@@ -29,6 +31,10 @@ with it, and no extrapolation brings it back."""
 
 FINEST_STEP = 1e-12
 """Relative error of a transient's step below which rounding takes over."""
+
+
+EquilibriumWalk: TypeAlias = Callable[[FloatArray, FloatArray, FloatArray, SamplingPlan, Tolerance], PeriodicStates]
+"""Equilibria over a period, by free states, held drive, nudge, plan and tolerance."""
 
 
 @final
@@ -112,7 +118,8 @@ class Dynamics:
 
     def outputs(
         self,
-        network: CurrentModeNetwork,
+        network: Equations,
+        equilibria: EquilibriumWalk,
         free: FloatArray,
         drive: FloatArray,
         nudge: FloatArray,
@@ -123,6 +130,7 @@ class Dynamics:
 
         Args:
             network: the equations.
+            equilibria: their quasi-static period.
             free: (batch, node) free states.
             drive: (batch, node) held currents.
             nudge: (batch, node) peak nudge.
@@ -133,14 +141,14 @@ class Dynamics:
         if constants is not None and self.solver.steady_state == "transient":
             return self._transient(network, constants, free, drive, nudge, plan)
         if constants is None or plan.frequency_hz <= self.quasi_static_hz:
-            walked = quasi_static.nudged_period(network, free, drive, nudge, plan, tolerance)
+            walked = equilibria(free, drive, nudge, plan, tolerance)
             return NudgedOutputs(network.activity(walked.u), walked.residual, walked.unbroken)
         response = periodic.nudged_period(network, constants, free, drive, nudge, plan, tolerance)
         return NudgedOutputs(response.s, response.residual, response.unbroken)
 
     def _transient(
         self,
-        network: CurrentModeNetwork,
+        network: Equations,
         constants: TimeConstants,
         free: FloatArray,
         drive: FloatArray,

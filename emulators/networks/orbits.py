@@ -1,6 +1,6 @@
 """Where the dynamics lead under a sinusoidal nudge, and whether a periodic orbit is stable: fixed exponential steps.
 
-Between two samples the couplings are held while each pole relaxes exactly, u <- e^{-h/tau} u + (1 - e^{-h/tau}) (W s +
+Between two samples the couplings are held while each pole relaxes exactly, u <- e^{-h/tau} u + (1 - e^{-h/tau}) (I(s) +
 drive) (the exponential Euler method; Hochbruck & Ostermann 2010), so that fast amplifiers don't limit the step. First
 order is enough here: these steps find a basin and a growth, and the solver of the periodic state does the rest.
 """
@@ -12,7 +12,7 @@ from typing import final
 
 import numpy as np
 
-from emulators.networks.current_mode import CurrentModeNetwork
+from emulators.networks.equations import Equations, spread
 from emulators.networks.time_constants import TimeConstants
 from substrate.arrays import BoolArray, FloatArray
 
@@ -46,26 +46,22 @@ def slowest_seconds(constants: TimeConstants) -> float:
 class Stepper:
     """Exponential steps of ``step_seconds``."""
 
-    def __init__(self, network: CurrentModeNetwork, constants: TimeConstants, step_seconds: float) -> None:
-        self._network = network
+    def __init__(self, constants: TimeConstants, step_seconds: float) -> None:
         lag = constants.amplifier_seconds
         self._keep = np.exp(-step_seconds / constants.node_seconds)
         self._keep_amplifier = np.where(lag > 0, np.exp(-step_seconds / np.where(lag > 0, lag, 1.0)), 0.0)
 
-    def run(
-        self, u: FloatArray, s: FloatArray, slopes: Iterator[FloatArray | None], drives: Iterator[FloatArray | float]
-    ) -> Iterator[tuple[FloatArray, FloatArray]]:
-        """States (u, s) after each step, until slopes or drives end; a slope (batch, node) gives a tangent's step."""
-        keep, keep_amplifier = self._keep, self._keep_amplifier
-        for slope, drive in zip(slopes, drives, strict=False):
-            u = keep * u + (1.0 - keep) * (self._network.currents(s) + drive)
-            image = self._network.activity(u) if slope is None else slope * u
-            s = keep_amplifier * s + (1.0 - keep_amplifier) * image
-            yield u, s
+    def nodes(self, u: FloatArray, currents: FloatArray) -> FloatArray:
+        """States after a step under currents (batch, node)."""
+        return np.asarray(self._keep * u + (1.0 - self._keep) * currents)
+
+    def outputs(self, s: FloatArray, image: FloatArray) -> FloatArray:
+        """Outputs after a step towards the transfer functions' values (batch, node)."""
+        return np.asarray(self._keep_amplifier * s + (1.0 - self._keep_amplifier) * image)
 
 
 def follow(
-    network: CurrentModeNetwork,
+    network: Equations,
     constants: TimeConstants,
     free: FloatArray,
     drive: FloatArray,
@@ -90,16 +86,16 @@ def follow(
         (batch, samples, node), whether or not the periods agree.
     """
     count, period = steps_of_period(constants, omega, samples)
-    stepper = Stepper(network, constants, period / count)
+    stepper = Stepper(constants, period / count)
     # The state at the end of a step is drawn to the drive at its end.
     phases = np.cos(2.0 * np.pi * (np.arange(count) + 1.0) / count)
     u, s = free, network.activity(free)
     record = np.zeros((len(free), samples, network.node_count))
     for _ in range(max(1, most_steps // count)):
         before = record.copy()
-        drives = (drive + phase * nudge for phase in phases)
-        for step, state in enumerate(stepper.run(u, s, itertools.repeat(None), drives), start=1):
-            u, s = state
+        for step, phase in enumerate(phases, start=1):
+            u = stepper.nodes(u, network.currents(s) + (drive + phase * nudge))
+            s = stepper.outputs(s, network.activity(u))
             if step * samples % count == 0:
                 record[:, step * samples // count % samples] = u
         if np.abs(record - before).max() < AGREEMENT:
@@ -107,24 +103,24 @@ def follow(
     return record
 
 
-def stable_orbits(network: CurrentModeNetwork, constants: TimeConstants, slopes: FloatArray, omega: float) -> BoolArray:
+def stable_orbits(weights: FloatArray, constants: TimeConstants, slopes: FloatArray, omega: float) -> BoolArray:
     """Whether small departures from periodic orbits die out, (batch,).
 
     A loop whose gain is below 1 at every instant is stable whatever its poles (small-gain theorem). Otherwise a tangent
     is carried along: a power iteration on the propagator of one period.
 
     Args:
-        network: the equations.
+        weights: small-signal, (source, target) or along each orbit (batch, samples, source, target).
         constants: the time constants.
-        slopes: (batch, samples, node) of the transfer functions along each orbit, linear between samples.
+        slopes: (batch, samples, node) of the transfer functions along each orbit; both linear between samples.
         omega: radians a second.
     """
     batch, samples, nodes = slopes.shape
     steepest = np.abs(slopes).max(axis=(0, 1), initial=0.0)
-    if np.linalg.norm(steepest[:, None] * network.weights(), ord=2) < 1.0:
+    if np.linalg.norm(steepest[:, None] * weights, ord=2, axis=(-2, -1)).max(initial=0.0) < 1.0:
         return np.ones(batch, dtype=np.bool_)
     count, period = steps_of_period(constants, omega, samples)
-    stepper = Stepper(network, constants, period / count)
+    stepper = Stepper(constants, period / count)
     fine = count // samples
     warm_up = math.ceil(MEMORY * slowest_seconds(constants) / period)
     # A fixed start without symmetry, so that it has a part along every mode.
@@ -132,8 +128,10 @@ def stable_orbits(network: CurrentModeNetwork, constants: TimeConstants, slopes:
     s = slopes[:, 0] * u
     growth = np.zeros(batch)
     for turn in range(2 * warm_up):
-        for state in stepper.run(u, s, _between(slopes, fine), itertools.repeat(0.0)):
-            u, s = state
+        held = itertools.repeat(weights) if weights.ndim == 2 else _between(weights, fine)
+        for slope, weight in zip(_between(slopes, fine), held, strict=False):
+            u = stepper.nodes(u, spread(s, weight))
+            s = stepper.outputs(s, slope * u)
         size = np.maximum(np.abs(u).max(axis=1), np.abs(s).max(axis=1)) + np.finfo(float).tiny
         u, s = u / size[:, None], s / size[:, None]
         if turn >= warm_up:
@@ -141,10 +139,13 @@ def stable_orbits(network: CurrentModeNetwork, constants: TimeConstants, slopes:
     return np.asarray(growth < 0.0)
 
 
-def _between(slopes: FloatArray, fine: int) -> Iterator[FloatArray]:
-    """Slopes at ``fine`` equal steps from each sample to the next, all round the period, the first one step in."""
-    samples = slopes.shape[1]
+def _between(values: FloatArray, fine: int) -> Iterator[FloatArray]:
+    """Values (batch, samples, ...) at ``fine`` equal steps from each sample to the next, round the period.
+
+    The first is one step in.
+    """
+    samples = values.shape[1]
     for step in range(1, samples * fine + 1):
         sample, part = divmod(step, fine)
-        here, ahead = slopes[:, sample % samples], slopes[:, (sample + 1) % samples]
+        here, ahead = values[:, sample % samples], values[:, (sample + 1) % samples]
         yield here + (ahead - here) * (part / fine) if part else here

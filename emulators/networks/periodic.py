@@ -1,14 +1,15 @@
 """The periodic steady state under a sinusoidal nudge at any frequency, by harmonic balance, a batch at a time.
 
-A periodic state of (time_constants.py)  tau du/dt = -u + W s + drive + nudge cos(wt),  tau_a ds/dt = f(u) - s  is a
-fixed point of
+A periodic state of (equations.py)  tau du/dt = -u + I(s) + drive + nudge cos(wt),  tau_a ds/dt = f(u) - s  is a fixed
+point of
 
-    u = A (W B f(u) + drive + nudge cos(wt)),
+    u = A (I(B f(u)) + drive + nudge cos(wt)),
 
 A and B dividing harmonic k by 1 + i k w tau and 1 + i k w tau_a (alternating frequency/time harmonic balance; Cameron &
-Griffin 1989). f acts on N samples of a period, A and B on their Fourier series of harmonics 0..N/2 - 1. Newton's method
-solves it; its linear systems go by GMRES, one group of layers eliminated exactly. N doubles until the equations, put to
-the test at 2N samples, hold there too: the residual stated is that one, with what the truncated series leaves out.
+Griffin 1989). f and I, the currents of the arrays (W s where these are matrices), act on N samples of a period, A and B
+on their Fourier series of harmonics 0..N/2 - 1. Newton's method solves it; its linear systems, with the slopes of f and
+I at every sample, go by GMRES, one group of layers eliminated exactly. N doubles until the equations, put to the test
+at 2N samples, hold there too: the residual stated is that one, with what the truncated series leaves out.
 
 The branch is the one that grows from the free state with the nudge's amplitude. Newton's method follows it in steps
 within which each correction is less than half the one before (the restricted monotonicity test; Deuflhard, Newton
@@ -22,7 +23,7 @@ from typing import final
 
 import numpy as np
 
-from emulators.networks.current_mode import CurrentModeNetwork
+from emulators.networks.equations import Equations, spread
 from emulators.networks.equilibrium import Tolerance
 from emulators.networks.krylov import gmres
 from emulators.networks.orbits import follow, stable_orbits
@@ -77,7 +78,7 @@ class PeriodicResponse:
 
 
 def nudged_period(
-    network: CurrentModeNetwork,
+    network: Equations,
     constants: TimeConstants,
     free: FloatArray,
     drive: FloatArray,
@@ -131,7 +132,7 @@ class _Walk:
 
     def __init__(
         self,
-        network: CurrentModeNetwork,
+        network: Equations,
         constants: TimeConstants,
         omega: float,
         free: FloatArray,
@@ -208,8 +209,10 @@ class _Walk:
         if not len(whole):
             return
         samples = int(self._samples[whole].max())
-        slopes = self._network.slope(_samples(self._series[whole], samples))
-        unstable = whole[~stable_orbits(self._network, self._constants, slopes, self._omega)]
+        states = _samples(self._series[whole], samples)
+        outputs = _Balance(self._network, self._constants, self._omega, samples).outputs(states)
+        slopes, weights = self._network.slope(states), self._network.weights_at(outputs)
+        unstable = whole[~stable_orbits(weights, self._constants, slopes, self._omega)]
         self.reached[unstable] = 0.0
 
     def sampled(self, plan: SamplingPlan) -> PeriodicResponse:
@@ -229,7 +232,7 @@ class _Walk:
 class _Balance:
     """The fixed-point equation on ``samples`` of a period, and Newton's method for it."""
 
-    def __init__(self, network: CurrentModeNetwork, constants: TimeConstants, omega: float, samples: int) -> None:
+    def __init__(self, network: Equations, constants: TimeConstants, omega: float, samples: int) -> None:
         self._network = network
         omegas = np.asarray(omega * np.arange(samples // 2 + 1))
         pivot, other = self._pivot, self._other = network.groups
@@ -271,13 +274,14 @@ class _Balance:
         last = np.full(len(u), np.inf)
         for _ in range(NEWTON_STEPS):
             state = u[active]
-            error = self.image(state, drive[active], nudge[active])[0] - state
+            image, outputs = self.image(state, drive[active], nudge[active])
+            error = image - state
             going = np.abs(error).max(axis=(1, 2)) > tolerance
             solved[active[~going]] = True
             active, state, error = active[going], state[going], error[going]
             if not len(active):
                 break
-            correction = self._correction(state, error)
+            correction = self._correction(state, outputs[going], error)
             size = np.linalg.norm(correction.reshape(len(active), -1), axis=1)
             kept = np.isfinite(size)
             if careful:
@@ -287,10 +291,10 @@ class _Balance:
             u[active] += correction[kept]
         return u, solved
 
-    def _correction(self, u: FloatArray, error: FloatArray) -> FloatArray:
-        """x of x - A W B D x = error, D the slopes at ``u``; the other group of layers is eliminated."""
+    def _correction(self, u: FloatArray, s: FloatArray, error: FloatArray) -> FloatArray:
+        """x of x - A W B D x = error, D and W the slopes at ``u`` and ``s``; one group of layers is eliminated."""
         slope = self._network.slope(u)
-        to_other, to_pivot = self._network.couplings
+        to_other, to_pivot = self._network.couplings_at(s)
         pivot_slope, other_slope = slope[..., self._pivot], slope[..., self._other]
         pivot_error, other_error = error[..., self._pivot], error[..., self._other]
         shape = pivot_error.shape
@@ -298,12 +302,12 @@ class _Balance:
         def onto_other(pivot: FloatArray) -> FloatArray:
             image = pivot_slope * pivot
             image = image if self._pivot_delays is None else self._pivot_delays.apply(image)
-            return self._other_poles.apply(image @ to_other)
+            return self._other_poles.apply(spread(image, to_other))
 
         def onto_pivot(other: FloatArray) -> FloatArray:
             image = other_slope * other
             image = image if self._other_delays is None else self._other_delays.apply(image)
-            return self._pivot_poles.apply(image @ to_pivot)
+            return self._pivot_poles.apply(spread(image, to_pivot))
 
         def product(flat: FloatArray) -> FloatArray:
             pivot = flat.reshape(shape)

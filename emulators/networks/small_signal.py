@@ -1,7 +1,7 @@
 """Small signals around an operating point: susceptibility at any frequency, step response, time constants.
 
-Linearised, the equations of ``time_constants.py`` are (1 + i w tau) du = W ds + I and (1 + i w tau_a) ds = D du with D
-the slopes of the transfer functions, so that
+Linearised, those of ``equations.py`` are (1 + i w tau) du = W ds + I and (1 + i w tau_a) ds = D du with W the small-
+signal weights of the arrays and D the slopes of the transfer functions, so that
 
     chi(w) = ds/dI = B D (1 + i w tau - W B D)^-1,        B = 1/(1 + i w tau_a),
 
@@ -10,7 +10,7 @@ which at w = 0 is (D^-1 - W)^-1.
 
 import numpy as np
 
-from emulators.networks.current_mode import CurrentModeNetwork
+from emulators.networks.equations import Equations
 from emulators.networks.time_constants import ComplexArray, TimeConstants
 from emulators.networks.transient import state_matrices
 from substrate.arrays import FloatArray, finite
@@ -18,7 +18,7 @@ from substrate.errors import InputError
 
 
 def susceptibility(
-    network: CurrentModeNetwork, constants: TimeConstants, u: FloatArray, frequencies_hz: FloatArray
+    network: Equations, constants: TimeConstants, u: FloatArray, frequencies_hz: FloatArray
 ) -> ComplexArray:
     """chi(w) at the operating points ``u``: outputs over node currents, both in activity units.
 
@@ -36,12 +36,14 @@ def susceptibility(
     omega = 2.0 * np.pi * finite("frequencies_hz", frequencies_hz, (None,))
     gain = constants.amplifier_response(omega)[None] * network.slope(u)[:, None]
     poles = 1.0 + 1j * omega[:, None] * constants.node_seconds
-    system = -network.weights().T * gain[:, :, None, :]
+    weights = network.weights_at(network.activity(u)).swapaxes(-1, -2)
+    # One matrix for all operating points, or one for each.
+    system = -(weights if weights.ndim == 2 else weights[:, None]) * gain[:, :, None, :]
     system[..., np.arange(u.shape[1]), np.arange(u.shape[1])] += poles
     return np.asarray(gain[..., None] * np.linalg.inv(system))
 
 
-def poles(network: CurrentModeNetwork, constants: TimeConstants, u: FloatArray) -> ComplexArray:
+def poles(network: Equations, constants: TimeConstants, u: FloatArray) -> ComplexArray:
     """Natural frequencies in 1/s at the operating points ``u`` (batch, node), (batch, pole).
 
     All real parts are negative where the point is stable.
@@ -49,14 +51,14 @@ def poles(network: CurrentModeNetwork, constants: TimeConstants, u: FloatArray) 
     return np.asarray(np.linalg.eigvals(_state(network, constants, u)), dtype=np.complex128)
 
 
-def relaxation_seconds(network: CurrentModeNetwork, constants: TimeConstants, u: FloatArray) -> FloatArray:
+def relaxation_seconds(network: Equations, constants: TimeConstants, u: FloatArray) -> FloatArray:
     """The slowest time constant at the operating points ``u`` (batch, node), (batch,); inf where unstable."""
     slowest = poles(network, constants, u).real.max(axis=1)
     return np.where(slowest < 0, -1.0 / np.where(slowest < 0, slowest, -1.0), np.inf)
 
 
 def step_response(
-    network: CurrentModeNetwork,
+    network: Equations,
     constants: TimeConstants,
     u: FloatArray,
     currents: FloatArray,
@@ -126,8 +128,9 @@ def measured_time_constant(times_seconds: FloatArray, record: FloatArray) -> Flo
     return np.where(moved, crossing - times[0], np.nan)
 
 
-def _state(network: CurrentModeNetwork, constants: TimeConstants, u: FloatArray) -> FloatArray:
+def _state(network: Equations, constants: TimeConstants, u: FloatArray) -> FloatArray:
     constants.check(network.node_count)
     u = finite("u", u, (None, network.node_count))
     slow = np.flatnonzero(constants.amplifier_seconds > 0)
-    return state_matrices(network, slow, 1.0 / constants.node_seconds, 1.0 / constants.amplifier_seconds[slow], u)
+    rates = 1.0 / constants.node_seconds, 1.0 / constants.amplifier_seconds[slow]
+    return state_matrices(network, slow, *rates, u, network.activity(u))

@@ -1,6 +1,6 @@
 """Current-mode networks in time, for any waveform of the currents; and when a record has settled.
 
-The equations are those of ``time_constants.py``, for a batch as one system. scipy integrates them, adaptively:
+The equations are those of ``equations.py``, for a batch as one system. scipy integrates them, adaptively:
 Dormand & Prince's explicit method of order 8 where no pole is much faster than the others, the implicit Radau IIA of
 order 5 (Hairer & Wanner, Solving Ordinary Differential Equations II, section IV.8) with the exact, sparse Jacobian
 where one is.
@@ -13,7 +13,7 @@ from typing import Any, final
 
 import numpy as np
 
-from emulators.networks.current_mode import CurrentModeNetwork
+from emulators.networks.equations import Equations
 from emulators.networks.time_constants import TimeConstants
 from substrate.arrays import BoolArray, FloatArray, IntArray, finite
 from substrate.errors import ConvergenceError, InputError
@@ -65,7 +65,7 @@ class SettledPeriod:
 
 
 def integrate(
-    network: CurrentModeNetwork,
+    network: Equations,
     constants: TimeConstants,
     start: FloatArray,
     drive: Waveform,
@@ -116,7 +116,7 @@ def integrate(
 
 
 def settled_nudge(
-    network: CurrentModeNetwork,
+    network: Equations,
     constants: TimeConstants,
     free: FloatArray,
     drive: FloatArray,
@@ -191,7 +191,7 @@ def settling_period(record: FloatArray, samples_per_period: int, tolerance: floa
 class _System:
     """One vector for all samples, (batch, pole): all u, then s of the amplifiers that have a delay."""
 
-    def __init__(self, network: CurrentModeNetwork, constants: TimeConstants, drive: Waveform, batch: int) -> None:
+    def __init__(self, network: Equations, constants: TimeConstants, drive: Waveform, batch: int) -> None:
         self._network, self._drive, self._batch = network, drive, batch
         self._node_rate = 1.0 / constants.node_seconds
         self._slow = np.flatnonzero(constants.amplifier_seconds > 0)
@@ -249,14 +249,19 @@ class _System:
 
         del time
         nodes = self._network.node_count
-        u = state.reshape(self._batch, -1)[:, :nodes]
-        return block_diag(list(state_matrices(self._network, self._slow, self._node_rate, self._slow_rate, u)), "csc")
+        both = state.reshape(self._batch, -1)
+        u, s = both[:, :nodes], self._network.activity(both[:, :nodes])
+        s[:, self._slow] = both[:, nodes:]
+        matrices = state_matrices(self._network, self._slow, self._node_rate, self._slow_rate, u, s)
+        return block_diag(list(matrices), "csc")
 
 
 def state_matrices(
-    network: CurrentModeNetwork, slow: IntArray, node_rate: FloatArray, slow_rate: FloatArray, u: FloatArray
+    network: Equations, slow: IntArray, node_rate: FloatArray, slow_rate: FloatArray, u: FloatArray, s: FloatArray
 ) -> FloatArray:
-    """d(derivative)/d(state) at ``u`` (batch, node), (batch, pole, pole); poles: all u, then s of the nodes ``slow``.
+    """d(derivative)/d(state) at ``u`` and ``s`` (batch, node), (batch, pole, pole).
+
+    Poles: all u, then s of the nodes ``slow``.
 
     ``node_rate`` (node,) and ``slow_rate`` (slow,) in 1/s are the inverse time constants.
     """
@@ -264,10 +269,10 @@ def state_matrices(
     slope = network.slope(u)
     immediate = slope.copy()
     immediate[:, slow] = 0.0
-    weights = network.weights().T
+    weights = network.weights_at(s).swapaxes(-1, -2)
     matrix = np.zeros((len(u), nodes + len(slow), nodes + len(slow)))
     matrix[:, :nodes, :nodes] = node_rate[:, None] * (weights * immediate[:, None, :] - np.eye(nodes))
-    matrix[:, :nodes, nodes:] = node_rate[:, None] * weights[:, slow]
+    matrix[:, :nodes, nodes:] = node_rate[:, None] * weights[..., slow]
     late = nodes + np.arange(len(slow))
     matrix[:, late, slow] = slow_rate * slope[:, slow]
     matrix[:, late, late] = -slow_rate

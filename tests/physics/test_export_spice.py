@@ -32,7 +32,7 @@ def exported(source: str, folder: Path, sample: int, overrides: tuple[str, ...])
         ("xor", 2, ("nudge.periods=1",)),
         ("xor", 1, ("nudge.periods=1", "network.feedback=shared", "homeostasis.strength=0", *FAST)),
         ("iris", 3, (*EXACT_READING, *FAST, *SLOW_PARTS)),
-        ("iris", 0, (*EXACT_READING, "substrate.cells.law=sinh", "homeostasis.strength=0")),
+        ("iris", 0, (*EXACT_READING, *FAST, "substrate.cells.law=sinh", "homeostasis.strength=0")),
     ],
     ids=["ideal", "shared", "chip", "curved"],
 )

@@ -177,7 +177,7 @@ def test_stability_of_orbits_at_rest_is_that_of_the_poles(omega_tau: float, lag:
         if abs(growth) < 0.05:
             continue
         slopes = np.ones((1, 16, n))
-        verdict = stable_orbits(network, constants, slopes, omega_tau / TAU)[0]
+        verdict = stable_orbits(network.weights(), constants, slopes, omega_tau / TAU)[0]
         assert verdict == (growth < 0)
         verdicts.append(verdict)
     assert len(set(verdicts)) == 2
