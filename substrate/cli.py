@@ -101,6 +101,12 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--set", action="append", default=[], metavar="KEY.SUB=VALUE", help="override one key")
     one.add_argument("--seed", type=int, help="replace the experiment's seed")
 
+    one = add("sweep", _sweep, "many runs from one file, resumable, with one table of results")
+    one.add_argument("sweep", help="a YAML file: an experiment and the axes whose combinations are run")
+    one.add_argument("--scheduler", metavar="ADDRESS", help="a Dask scheduler instead of this machine's cores")
+    one.add_argument("--workers", type=int, help="runs at a time on this machine (default: its cores)")
+    one.add_argument("--quiet", action="store_true", help="no progress, only the name of the table")
+
     one = add("backends", _backends, "backends that are installed")
     one.add_argument("--json", action="store_true", help="as JSON")
 
@@ -207,6 +213,19 @@ def _export_spice(options: argparse.Namespace) -> None:
     experiment, state = _source(options)
     path.write_text(export_spice(assemble(experiment), path.stem, options.sample, state), encoding="utf-8")
     print(path)
+
+
+def _sweep(options: argparse.Namespace) -> None:
+    from substrate.experiment.sweep import run_sweep
+
+    if options.workers is not None and options.workers < 1:
+        raise InputError(f"--workers: expected at least 1, got {options.workers}")
+
+    def told(line: str) -> None:
+        if not options.quiet:
+            print(line, file=sys.stderr, flush=True)
+
+    print(run_sweep(options.sweep, options.scheduler, options.workers, told))
 
 
 def _backends(options: argparse.Namespace) -> None:

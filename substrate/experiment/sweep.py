@@ -1,0 +1,247 @@
+"""Sweeps: many runs from one file, on this machine's cores or a Dask scheduler, resumable, with one table at the end.
+
+A sweep file names an experiment, what all runs change in it, and the axes whose combinations are run:
+
+    experiment: digits                 # a shipped experiment, or a YAML file beside the sweep
+    set: {training.epochs: 10}         # of every run, as `substrate run --set` takes them
+    axes:
+      device:                          # an axis of named points, each a set of keys
+        ecram: {substrate.update: {preset: ecram}}
+        ideal: {substrate.update: {law: constant_step, step: 0.0002}}
+      seed: [0, 1, 2]                  # or the values of one key
+    output: runs/devices               # folder of the run files and of table.csv
+
+Each run is a process of its own with one thread of linear algebra. Runs that are there and finished are not repeated,
+interrupted ones go on from their last checkpoint, and a run that fails is a row of the table with its message.
+"""
+
+import csv
+import itertools
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, final
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from substrate.errors import InputError, SubstrateError
+from substrate.experiment.config import load_experiment
+from substrate.experiment.runfile import open_run
+from substrate.experiment.runner import resume, run
+from substrate.validation import describe
+
+COLUMNS = ("status", "epochs", "train_accuracy", "test_accuracy", "test_loss", "samples_per_second", "wall_seconds")
+"""What the table takes from a run's summary."""
+
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+
+@final
+class SweepFile(BaseModel):
+    """A sweep file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    experiment: str
+    set: dict[str, Any] = {}
+    axes: dict[str, list[Any] | dict[str, dict[str, Any]]]
+    output: str
+
+
+@final
+@dataclass(frozen=True)
+class SweepPoint:
+    """One run of a sweep: its place on every axis, its overrides ``key=value`` and its run file."""
+
+    labels: tuple[tuple[str, str], ...]
+    source: str
+    overrides: tuple[str, ...]
+    path: Path
+
+
+@final
+@dataclass(frozen=True)
+class Row:
+    """A row of the table: the point, what its run came to (empty where there is no run file), and why it failed."""
+
+    point: SweepPoint
+    summary: Mapping[str, Any]
+    message: str
+
+
+def load_sweep(source: str | Path) -> tuple[SweepPoint, ...]:
+    """The runs of a sweep file, in the order of its axes.
+
+    Raises:
+        InputError: a file that is missing or not a sweep; an experiment that a combination makes invalid.
+    """
+    path = Path(source)
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        sweep = SweepFile.model_validate(tree)
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read: {error}") from error
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    except ValidationError as error:
+        raise InputError(f"{path}: {describe(error)}") from error
+    beside = path.parent / sweep.experiment
+    experiment = str(beside) if beside.is_file() else sweep.experiment
+    folder = Path(sweep.output)
+    points = []
+    for combination in itertools.product(*(_points_of(path, name, axis) for name, axis in sweep.axes.items())):
+        labels = tuple((name, label) for name, (label, _) in zip(sweep.axes, combination, strict=True))
+        keys = dict(sweep.set)
+        for _, own in combination:
+            keys |= own
+        overrides = tuple(f"{key}={_flow(value)}" for key, value in keys.items())
+        name = "_".join(re.sub(r"[^\w.+-]+", "-", label) for _, label in labels)
+        point = SweepPoint(labels, experiment, overrides, folder / f"{name}.h5")
+        try:
+            load_experiment(experiment, overrides)
+        except InputError as error:
+            raise InputError(f"{path}: {', '.join(f'{n} {label}' for n, label in labels)}: {error}") from error
+        points.append(point)
+    names = [point.path.name for point in points]
+    if len(set(names)) < len(names):
+        raise InputError(f"{path}: axes: two points have the same name; expected names that differ")
+    return tuple(points)
+
+
+def run_sweep(
+    source: str | Path,
+    scheduler: str | None = None,
+    workers: int | None = None,
+    told: Callable[[str], None] | None = None,
+) -> Path:
+    """Run what is not finished yet, and write the table.
+
+    Args:
+        source: a sweep file.
+        scheduler: address of a Dask scheduler, whose workers see the same folder; None: this machine.
+        workers: processes on this machine; by default as many as it has cores.
+        told: hears a line for every run.
+
+    Returns:
+        The table, ``table.csv`` in the sweep's folder.
+
+    Raises:
+        InputError: a sweep file that is not one; no Dask where a scheduler is given.
+    """
+    points = load_sweep(source)
+    folder = points[0].path.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    told = told or (lambda line: None)
+    rows: dict[SweepPoint, Row] = {}
+    for row in _finished(points, scheduler, workers):
+        rows[row.point] = row
+        named = ", ".join(f"{name} {label}" for name, label in row.point.labels)
+        accuracy = row.summary.get("test_accuracy")
+        came = row.message or (f"test accuracy {accuracy:.4f}" if accuracy is not None else str(row.summary["status"]))
+        told(f"{len(rows)} of {len(points)}: {named}: {came}")
+        # Written anew after each run: a table of what there is outlives an interruption.
+        _write_table(folder / "table.csv", [rows[point] for point in points if point in rows])
+    return folder / "table.csv"
+
+
+def carry_out(point: SweepPoint) -> Row:
+    """One run of a sweep, from the start or from where it stopped."""
+    message = ""
+    try:
+        experiment = load_experiment(point.source, point.overrides)
+        status = _status(point.path, experiment.to_yaml())
+        if status == "interrupted":
+            resume(point.path)
+        elif status != "finished":
+            run(experiment, point.path, overwrite=True)
+    except SubstrateError as error:
+        message = str(error)
+    try:
+        with open_run(point.path) as found:
+            return Row(point, found.summary(), message)
+    except SubstrateError as error:
+        return Row(point, {}, message or str(error))
+
+
+def _status(path: Path, experiment_yaml: str) -> str:
+    """How far the run of this very experiment is; empty where there is none that can be used."""
+    if not path.exists():
+        return ""
+    try:
+        with open_run(path) as found:
+            if found.attrs["experiment_yaml"] != experiment_yaml:
+                return ""
+            status = found.status
+            return status if status == "finished" or found.checkpoint() is not None else ""
+    except SubstrateError:
+        return ""
+
+
+def _points_of(path: Path, name: str, axis: Any) -> list[tuple[str, dict[str, Any]]]:
+    if not axis:
+        raise InputError(f"{path}: axes.{name}: expected at least one value")
+    if isinstance(axis, dict):
+        return list(axis.items())
+    return [(_flow(value), {name: value}) for value in axis]
+
+
+def _flow(value: Any) -> str:
+    return yaml.safe_dump(value, default_flow_style=True, width=10**6).removesuffix("\n").removesuffix("\n...")
+
+
+def _finished(points: Iterable[SweepPoint], scheduler: str | None, workers: int | None) -> Iterator[Row]:
+    """Rows as their runs end."""
+    if scheduler is not None:
+        try:
+            import distributed
+        except ImportError as error:
+            raise InputError("--scheduler: needs the package distributed: pip install analog-substrate[cluster]") from (
+                error
+            )
+        with distributed.Client(scheduler) as client:
+            futures = client.map(carry_out, list(points), pure=False)
+            for _, row in distributed.as_completed(futures, with_results=True):
+                yield row
+        return
+    with _one_thread(), ProcessPoolExecutor(workers or os.cpu_count(), mp_context=get_context("spawn")) as pool:
+        pending: list[Future[Row]] = [pool.submit(carry_out, point) for point in points]
+        try:
+            for future in as_completed(pending):
+                yield future.result()
+        except BaseException:
+            for future in pending:
+                future.cancel()
+            raise
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Children that are started inside inherit one thread of linear algebra each: as many runs as cores, no more."""
+    before = {name: os.environ.get(name) for name in THREADS}
+    os.environ.update(dict.fromkeys(THREADS, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _write_table(path: Path, rows: list[Row]) -> None:
+    partial = path.with_suffix(".partial")
+    with partial.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow([*(name for name, _ in rows[0].point.labels), *COLUMNS, "message", "run"])
+        for row in rows:
+            values = [row.summary.get(column, "") for column in COLUMNS]
+            labels = [label for _, label in row.point.labels]
+            writer.writerow([*labels, *values, row.message, row.point.path.name])
+    os.replace(partial, path)
