@@ -1,0 +1,124 @@
+"""What the reproductions share: a result with what was published beside it, kept as JSON, and the table of all of them.
+
+`python experiments/reproductions/reproduction.py` writes the table into README.md from the results that are kept.
+"""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import final
+
+FOLDER = Path(__file__).resolve().parent
+RESULTS = FOLDER / "results"
+START, END = "<!-- results: written by reproduction.py -->", "<!-- end of results -->"
+
+
+@final
+@dataclass(frozen=True)
+class Finding:
+    """One number or curve beside its published value; `source` is what stands in the paper or in the design."""
+
+    what: str
+    published: str
+    ours: str
+
+
+@final
+@dataclass
+class Reproduction:
+    """A figure that is remade.
+
+    Attributes:
+        name: of the result, ``results/NAME.json``.
+        title: what it shows.
+        source: the paper.
+        command: what remakes it.
+    """
+
+    name: str
+    title: str
+    source: str
+    command: str
+    findings: list[Finding] = field(default_factory=list)
+    seconds: float = 0.0
+    commit: str = ""
+    machine: str = ""
+
+    def found(self, what: str, published: str, ours: str) -> None:
+        """Keep one finding, and say it."""
+        self.findings.append(Finding(what, published, ours))
+        print(f"{what}: published {published}; here {ours}", flush=True)
+
+    @property
+    def picture(self) -> Path:
+        """Where its plot goes."""
+        return RESULTS / f"{self.name}.png"
+
+
+@contextmanager
+def reproduction(name: str, title: str, source: str, command: str) -> Iterator[Reproduction]:
+    """Collect findings; what was found is kept when the block ends without an error."""
+    one = Reproduction(name, title, source, command)
+    started = time.monotonic()
+    yield one
+    one.seconds = round(time.monotonic() - started, 1)
+    one.commit = _commit()
+    one.machine = machine()
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(json.dumps(asdict(one), indent=1) + "\n", encoding="utf-8")
+    write_table()
+
+
+def machine() -> str:
+    """The machine in one line."""
+    processor = platform.processor() or platform.machine()
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                processor = line.partition(":")[2].strip()
+                break
+    except OSError:
+        pass
+    threads = os.environ.get("OMP_NUM_THREADS", "all")
+    return f"{processor}, {os.cpu_count()} cores ({threads} threads), Python {sys.version.split()[0]}"
+
+
+def write_table() -> None:
+    """Put all results that are kept into README.md."""
+    lines = []
+    for path in sorted(RESULTS.glob("*.json")):
+        one = json.loads(path.read_text(encoding="utf-8"))
+        lines += [f"### {one['title']}", "", f"{one['source']}. Remade by `{one['command']}`"]
+        lines[-1] += f" in {one['seconds']:.0f} s (commit {one['commit'][:7]}; {one['machine']})."
+        lines += ["", "| what | published | here |", "|---|---|---|"]
+        lines += [f"| {row['what']} | {row['published']} | {row['ours']} |" for row in one["findings"]]
+        if (RESULTS / f"{one['name']}.png").exists():
+            lines += ["", f"![{one['title']}](results/{one['name']}.png)"]
+        lines.append("")
+    readme = FOLDER / "README.md"
+    text = readme.read_text(encoding="utf-8")
+    before, rest = text.split(START)
+    after = rest.split(END)[1]
+    readme.write_text(f"{before}{START}\n\n" + "\n".join(lines) + f"\n{END}{after}", encoding="utf-8")
+
+
+def _commit() -> str:
+    found = subprocess.run(
+        ["git", "describe", "--always", "--abbrev=40", "--dirty"],
+        cwd=FOLDER,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return found.stdout.strip()
+
+
+if __name__ == "__main__":
+    write_table()
