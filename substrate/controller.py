@@ -139,7 +139,7 @@ class Controller:
         """What puts weights into cells."""
         return self._writer
 
-    def program(self, weights: dict[str, FloatArray]) -> int:
+    def program(self, weights: Mapping[str, FloatArray]) -> int:
         """Bring arrays to given weights (by coupling name); how many cells are known to have failed."""
         return sum(self._writer.program(self.network.array(name), value).failed for name, value in weights.items())
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -64,6 +64,8 @@ def run(
     with _stop_requests() as stopping, assembly.substrate:
         controller = assembly.controller()
         training = _Training(assembly, controller)
+        # Weights that no cell can show are refused before there is a file.
+        weights = assembly.initial_weights()
         recorder = Recorder.create(
             path,
             _header(experiment),
@@ -76,7 +78,7 @@ def run(
         told = progress or Silent()
         with recorder:
             told.note("programming the cells (the first run on a machine also compiles its kernels: about a minute)")
-            training.begin(recorder)
+            training.begin(recorder, weights)
             training.go_on(recorder, told, stopping)
     return path
 
@@ -180,10 +182,10 @@ class _Training:
         if states is not None and state["substrate"] is not None:
             states.restore(state["substrate"])
 
-    def begin(self, recorder: Recorder) -> None:
+    def begin(self, recorder: Recorder, weights: Mapping[str, FloatArray]) -> None:
         """Program the initial weights and log them."""
         controller, dataset = self._controller, self._assembly.dataset
-        controller.program(self._assembly.initial_weights())
+        controller.program(weights)
         first = self._assembly.experiment.training.batch_size
         controller.prepare(dataset.train_inputs[:first].astype(np.float64), dataset.train_labels[:first])
         recorder.append("conductances", self._cells(), index=0)
