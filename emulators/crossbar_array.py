@@ -70,7 +70,6 @@ class EmulatedCrossbar(CrossbarArray):
         self._read_noise_amperes = float(read_noise_amperes)
         self._effective: dict[Direction, FloatArray] = {}
         self._line_volts = np.zeros(0)
-        self._is_open = False
         steps = self._devices.nominal_step_siemens if law.pulsed else (0.0, 0.0)
         self._capabilities = Capabilities(
             limits=Limits(limits.read_volts, limits.write_volts, limits.current_amperes),
@@ -103,21 +102,15 @@ class EmulatedCrossbar(CrossbarArray):
         return self._line_volts.copy()
 
     def _open(self) -> None:
-        self._is_open = True
         self._safe_state()
 
     def _safe_state(self) -> None:
         self._line_volts = np.zeros(0)
 
     def _close(self) -> None:
-        self._is_open = False
-
-    def _require_open(self, what: str) -> None:
-        if not self._is_open:
-            raise InputError(f"{what}: the crossbar is not open; use it in a with statement")
+        self._effective = {}
 
     def _read(self, volts: FloatArray, direction: Direction) -> FloatArray:
-        self._require_open("read")
         if direction not in self._effective:
             self._effective[direction] = self._circuit.effective_conductances(direction)
         if len(volts):
@@ -128,17 +121,14 @@ class EmulatedCrossbar(CrossbarArray):
         return np.asarray(currents)
 
     def _read_cells(self) -> FloatArray:
-        self._require_open("read_cells")
         return self._devices.conductances
 
     def _pulse(self, counts: IntArray) -> BoolArray:
-        self._require_open("write_cells")
         self._devices.pulse(counts)
         self._changed()
         return np.asarray(self._devices.stuck & (counts != 0))
 
     def _set(self, target_siemens: FloatArray) -> BoolArray:
-        self._require_open("write_cells")
         self._devices.set(target_siemens)
         self._changed()
         return np.asarray(self._devices.stuck & (self._devices.conductances != target_siemens))

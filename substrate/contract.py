@@ -158,7 +158,13 @@ class StateStore(ABC):
 
 
 class Device(ABC):
-    """What both seams share: opening, the safe state on every way out, and capabilities."""
+    """What both seams share: opening, the safe state on every way out, and capabilities.
+
+    Constructing describes a device, entering its context opens it. A closed one is asked for nothing but its
+    description and its safe state.
+    """
+
+    _is_open = False
 
     @property
     @abstractmethod
@@ -188,12 +194,14 @@ class Device(ABC):
             except Exception as second:
                 error.add_note(f"the safe state was not reached either: {second}")
             raise
+        self._is_open = True
         return self
 
     @final
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._is_open = False
         try:
             self._safe_state()
         finally:
@@ -203,6 +211,12 @@ class Device(ABC):
     def safe_state(self) -> None:
         """Bring the device to its safe state now."""
         self._safe_state()
+
+    @final
+    def _require_open(self) -> None:
+        """Raise InputError unless the device is open."""
+        if not self._is_open:
+            raise InputError(f"{type(self).__name__} is not open: open it first, by using it as a context manager")
 
 
 class CrossbarArray(Device):
@@ -241,9 +255,10 @@ class CrossbarArray(Device):
             (sensed,) or (batch, sensed) amperes, positive into the sense input.
 
         Raises:
-            InputError: wrong shape or direction, a voltage that is not finite.
+            InputError: not open, wrong shape or direction, a voltage that is not finite.
             CapabilityError: a voltage beyond the safe limit.
         """
+        self._require_open()
         if direction not in ("forward", "backward"):
             raise InputError(f"direction: expected 'forward' or 'backward', got {direction!r}")
         driven = self.shape[0] if direction == "forward" else self.shape[1]
@@ -255,7 +270,12 @@ class CrossbarArray(Device):
 
     @final
     def read_cells(self) -> FloatArray:
-        """Cell conductances, (rows, columns) siemens."""
+        """Cell conductances, (rows, columns) siemens.
+
+        Raises:
+            InputError: not open.
+        """
+        self._require_open()
         return self._read_cells()
 
     @final
@@ -263,9 +283,10 @@ class CrossbarArray(Device):
         """Write cells, by pulses or outright.
 
         Raises:
-            InputError: wrong shape.
+            InputError: not open, wrong shape.
             CapabilityError: a way of writing that the device lacks, or a conductance outside its window.
         """
+        self._require_open()
         check(request, self.capabilities)
         if request.pulses is not None:
             counts = _whole_numbers("pulses", request.pulses, self.shape)
@@ -337,16 +358,22 @@ class Substrate(Device):
         """Hold input voltages, (batch, input) volts.
 
         Raises:
-            InputError: wrong shape or a voltage that is not finite.
+            InputError: not open, wrong shape or a voltage that is not finite.
             CapabilityError: a voltage beyond the safe limit.
         """
+        self._require_open()
         held = finite("inputs", volts, (None, self.network.input_size))
         check(HeldVoltages(held, "inputs"), self.capabilities)
         self._hold(held)
 
     @final
     def settle(self) -> Record:
-        """The free phase: one reading of every free node, (batch, 1, node) volts, at the inputs now held."""
+        """The free phase: one reading of every free node, (batch, 1, node) volts, at the inputs now held.
+
+        Raises:
+            InputError: not open.
+        """
+        self._require_open()
         return self._settle()
 
     @final
@@ -354,9 +381,10 @@ class Substrate(Device):
         """Nudge the settled network and record whole periods of its steady state.
 
         Raises:
-            InputError: wrong shape.
+            InputError: not open, wrong shape.
             CapabilityError: a current or a frequency beyond the safe limit, a nudge of a node that has no port.
         """
+        self._require_open()
         if np.iscomplexobj(nudge.amperes):
             self.capabilities.require("complex_nudges", "a nudge of complex amplitude")
             raise InputError("nudge: a sinusoid's amplitude is real; held complex currents go to settle_complex()")
@@ -376,10 +404,11 @@ class Substrate(Device):
         """States of the settled network under held complex nudges, for the holomorphic reference (arXiv 2209.00530).
 
         Raises:
-            InputError: wrong shape, currents that are not finite.
+            InputError: not open, wrong shape, currents that are not finite.
             CapabilityError: the device lacks ``complex_nudges``, or ``node_nudges`` for a nudge of hidden nodes; a
                 current whose modulus is beyond the safe limit.
         """
+        self._require_open()
         self.capabilities.require("complex_nudges", "a complex nudge")
         amperes = finite_complex("complex nudge", nudge.amperes, (None, None, self.network.node_count))
         check(ComplexNudge(amperes), self.capabilities)
@@ -400,9 +429,10 @@ class Substrate(Device):
             Currents (batch, columns) in amperes, differential (I+ - I-) where weights are pairs of cells.
 
         Raises:
-            InputError: unknown coupling, wrong shape.
+            InputError: not open, unknown coupling, wrong shape.
             CapabilityError: the device can't, or a voltage beyond the safe limit.
         """
+        self._require_open()
         self.capabilities.require("forward_products", f"reading {coupling} alone")
         batch = finite("volts", volts, (None, self.network.array(coupling).shape[0]))
         check(HeldVoltages(batch, f"reading {coupling}"), self.capabilities)
@@ -413,8 +443,9 @@ class Substrate(Device):
         """Conductances of one array, (polarity, row, column) siemens; polarity 0 is the positive, or the only, device.
 
         Raises:
-            InputError: unknown coupling.
+            InputError: not open, unknown coupling.
         """
+        self._require_open()
         self.network.array(coupling)
         return self._read_cells(coupling)
 
@@ -423,10 +454,11 @@ class Substrate(Device):
         """Write one array. A write is never repeated blindly: after a lost answer, read first.
 
         Raises:
-            InputError: unknown coupling, wrong shape, a pulse count that is not a whole number, a mask of resets that
-                is not of booleans.
+            InputError: not open, unknown coupling, wrong shape, a pulse count that is not a whole number, a mask of
+                resets that is not of booleans.
             CapabilityError: a way of writing that the device lacks, or a conductance outside its window.
         """
+        self._require_open()
         check(request, self.capabilities)
         shape = self.network.array(request.coupling).cell_shape
         if request.pulses is not None:

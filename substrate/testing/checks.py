@@ -1,6 +1,6 @@
 """What a check is, how it is run, and what it says."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, Literal, TypeVar, final
@@ -8,7 +8,7 @@ from typing import Any, Generic, Literal, TypeVar, final
 import numpy as np
 
 from substrate.contract import Device
-from substrate.errors import SubstrateError
+from substrate.errors import InputError, SubstrateError
 from substrate.testing.tolerance import Tolerance
 
 D = TypeVar("D", bound=Device)
@@ -71,6 +71,16 @@ def untouched(device: Device, hooks: tuple[str, ...], what: str) -> Iterator[Non
         for name in hooks:
             delattr(device, name)
     expect(not reached, f"{what}: {', '.join(reached)} was called before the refusal; nothing may reach the device")
+
+
+def closed_refuses(device: Device, uses: Mapping[str, Callable[[], Any]], hooks: tuple[str, ...]) -> None:
+    """Expect a device that was never opened to refuse each of ``uses`` as not open, and again once it is closed."""
+    for when in ("before the device is opened", "after it is closed"):
+        for name, use in uses.items():
+            with untouched(device, hooks, f"{name} {when}"):
+                refused(use, InputError, f"{name} {when}", "not open")
+        with device:
+            pass
 
 
 @final

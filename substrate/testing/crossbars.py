@@ -1,5 +1,6 @@
 """Checks of a single crossbar: what it refuses, its currents in both directions, reciprocity."""
 
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -8,7 +9,7 @@ from substrate.arrays import FloatArray
 from substrate.capabilities import WriteRequest
 from substrate.contract import CrossbarArray, Direction
 from substrate.errors import CapabilityError, InputError
-from substrate.testing.checks import Bench, NotApplicable, close, expect, refused, untouched
+from substrate.testing.checks import Bench, NotApplicable, close, closed_refuses, expect, refused, untouched
 
 HOOKS = ("_read", "_read_cells", "_pulse", "_set")
 DIRECTIONS: tuple[Direction, Direction] = ("forward", "backward")
@@ -198,6 +199,18 @@ class _Accident(Exception):
     pass
 
 
+def closed_is_refused(bench: Bench[CrossbarArray]) -> None:
+    """Before it is opened and after it is closed, a crossbar refuses every request, and nothing reaches it."""
+    device = bench.make()
+    request = WriteRequest("cells", pulses=np.zeros(device.shape))
+    uses: dict[str, Callable[[], object]] = {
+        "read()": lambda: device.read(np.zeros(device.shape[0])),
+        "read_cells()": device.read_cells,
+        "write_cells()": lambda: device.write_cells(request),
+    }
+    closed_refuses(device, uses, HOOKS)
+
+
 CROSSBARS = (
     read_limits_are_kept,
     ways_of_writing_are_honest,
@@ -207,4 +220,5 @@ CROSSBARS = (
     currents_follow_the_cells,
     transfer_is_reciprocal,
     crossbar_exit_is_safe,
+    closed_is_refused,
 )

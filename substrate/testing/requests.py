@@ -10,7 +10,7 @@ from substrate.arrays import FloatArray
 from substrate.capabilities import ComplexNudge, Nudge, WriteRequest
 from substrate.contract import Substrate
 from substrate.errors import CapabilityError, InputError
-from substrate.testing.checks import REFUSAL, Bench, ConformanceError, expect, refused, untouched
+from substrate.testing.checks import REFUSAL, Bench, ConformanceError, closed_refuses, expect, refused, untouched
 from substrate.testing.preparing import inputs, no_nudge, output_nudges, sampling_plan
 
 HOOKS = ("_hold", "_settle", "_nudge", "_products", "_read_cells", "_write_cells")
@@ -222,10 +222,41 @@ def _expect_silent(device: Substrate, bench: Bench[Substrate], when: str) -> Non
         drive = bench.drive(device)
         expect(abs(drive) <= bench.tolerance.reading_volts(), f"outputs still at {drive:.4g} {when}")
     try:
-        record = device.settle()
-    except REFUSAL:
+        # The hook itself: a closed device's settle() would be refused before the device is asked.
+        record = device._settle()
+    except Exception:
+        # Whatever a silent or closed device says to it, it holds nothing.
         return
     expect(len(record.volts) == 0, f"inputs are still held {when}: settle() gives a batch of {len(record.volts)}")
 
 
-REQUESTS = (limits_are_kept, capabilities_are_honest, bad_input_is_refused, order_is_kept, exit_is_safe)
+def closed_is_refused(bench: Bench[Substrate]) -> None:
+    """Before it is opened and after it is closed, a device refuses every request, and nothing reaches it."""
+    device = bench.make()
+    network = device.network
+    volts = np.zeros((1, network.input_size))
+    plan = sampling_plan(device, bench.tolerance)
+    coupling = network.arrays[0]
+    request = WriteRequest(coupling.name, pulses=np.zeros(coupling.cell_shape))
+    uses: dict[str, Callable[[], object]] = {
+        "hold()": lambda: device.hold(volts),
+        "settle()": device.settle,
+        "nudge()": lambda: device.nudge(no_nudge(device, 1), plan),
+        "settle_complex()": lambda: device.settle_complex(
+            ComplexNudge(np.zeros((1, 1, network.node_count), dtype=np.complex128))
+        ),
+        "products()": lambda: device.products(coupling.name, np.zeros((1, coupling.shape[0]))),
+        "read_cells()": lambda: device.read_cells(coupling.name),
+        "write_cells()": lambda: device.write_cells(request),
+    }
+    closed_refuses(device, uses, HOOKS)
+
+
+REQUESTS = (
+    limits_are_kept,
+    capabilities_are_honest,
+    bad_input_is_refused,
+    order_is_kept,
+    exit_is_safe,
+    closed_is_refused,
+)

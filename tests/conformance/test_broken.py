@@ -91,6 +91,7 @@ class Whole(Substrate):
 
 class ReplacesFinalMethod(Whole):
     def settle(self):
+        self._require_open()
         return self._settle()
 
 
@@ -99,7 +100,11 @@ class IgnoresLimits(Whole):
 
     def __init__(self):
         super().__init__()
-        self.hold = lambda volts: self._hold(finite("inputs", volts, (None, self.network.input_size)))
+        self.hold = self.unlimited
+
+    def unlimited(self, volts):
+        self._require_open()
+        self._hold(finite("inputs", volts, (None, self.network.input_size)))
 
 
 class RefusesTooLate(Whole):
@@ -110,6 +115,7 @@ class RefusesTooLate(Whole):
         self.hold = self.too_late
 
     def too_late(self, volts):
+        self._require_open()
         held = finite("inputs", volts, (None, self.network.input_size))
         self._hold(held)
         check(HeldVoltages(held, "inputs"), self.capabilities)
@@ -121,6 +127,7 @@ class TakesNaN(Whole):
         self.hold = self.unchecked
 
     def unchecked(self, volts):
+        self._require_open()
         held = np.asarray(volts, dtype=float)
         if held.ndim != 2 or held.shape[1] != self.network.input_size or np.isnan(held).any():
             held = np.zeros((len(np.atleast_2d(held)), self.network.input_size))
@@ -428,8 +435,8 @@ class ForgetfulStates(StateStore):
 
     def restore(self, snapshot):
         self.inner.states.restore(snapshot)
-        self.inner.hold(np.zeros((1, self.inner.network.input_size)))
-        self.inner.settle()
+        self.inner._hold(np.zeros((1, self.inner.network.input_size)))
+        self.inner._settle()
         self.inner.safe_state()
 
 
@@ -526,6 +533,14 @@ class ChangingCapabilities(Whole):
         return self.inner._write_cells(request)
 
 
+class ActsWhileClosed(Whole):
+    """Takes itself for open from the start."""
+
+    def __init__(self):
+        super().__init__()
+        self._is_open = True
+
+
 CAUGHT_BY = {
     ReplacesFinalMethod: "seam_is_whole",
     IgnoresLimits: "limits_are_kept",
@@ -561,6 +576,7 @@ CAUGHT_BY = {
     NoContinuation: "capabilities_are_sound",
     RefusesWithoutName: "capabilities_are_honest",
     ChangingCapabilities: "capabilities_are_sound",
+    ActsWhileClosed: "closed_is_refused",
 }
 
 
@@ -707,6 +723,7 @@ class NoLimits(Ports):
         shape = self.inner.shape
 
         def read(volts, direction="forward"):
+            self._require_open()
             if direction in ("forward", "backward") and np.all(np.abs(volts) < 1.0):
                 driven = shape[0] if direction == "forward" else shape[1]
                 batch = finite("volts", np.atleast_2d(volts), (None, driven))
@@ -749,6 +766,12 @@ class WritesEverything(Outright):
         return failed
 
 
+class PortsWhileClosed(Ports):
+    def __init__(self):
+        super().__init__()
+        self._is_open = True
+
+
 CROSSBAR_CAUGHT_BY = {
     ReadsOneWayOnly: {"transfer_is_reciprocal"},
     SensesWithWrongSign: {"currents_are_linear", "currents_follow_the_cells"},
@@ -757,6 +780,7 @@ CROSSBAR_CAUGHT_BY = {
     StaysDriven: {"crossbar_exit_is_safe"},
     HalvesSteps: {"pulses_move_cells"},
     HidesStuck: {"stuck_cells_are_reported"},
+    PortsWhileClosed: {"closed_is_refused"},
     WritesEverything: {"writes_stay_in_place", "outright_writes_read_back"},
 }
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from substrate.capabilities import Capabilities, Limits, Nudge, WriteRequest
+from substrate.capabilities import Capabilities, ComplexNudge, Limits, Nudge, WriteRequest
 from substrate.contract import CrossbarArray, Device, Record, Scale, Substrate, WriteReport
 from substrate.errors import CapabilityError, InputError
 from substrate.network import Network
@@ -109,6 +109,13 @@ class Ports(Recording, CrossbarArray):
         return np.zeros((3, 2), dtype=bool)
 
 
+def opened(device):
+    """The device in use, what opening called forgotten."""
+    device.__enter__()
+    device.calls.clear()
+    return device
+
+
 BOTH = pytest.mark.parametrize("kind", [Net, Ports])
 
 
@@ -181,8 +188,45 @@ def test_every_method_is_abstract_or_final(seam):
             assert abstract != getattr(function, "__final__", False), name
 
 
+CLOSED = {
+    "hold": (Net, lambda d: d.hold([[0, 0, 0]])),
+    "settle": (Net, lambda d: d.settle()),
+    "nudge": (Net, lambda d: d.nudge(nudge(0, 0), PLAN)),
+    "settle_complex": (Net, lambda d: d.settle_complex(ComplexNudge(np.zeros((1, 1, 4))))),
+    "products": (Net, lambda d: d.products("input-hidden1", np.zeros((1, 4)))),
+    "read_cells of a network": (Net, lambda d: d.read_cells("input-hidden1")),
+    "write_cells of a network": (Net, lambda d: d.write_cells(pulses(1))),
+    "read": (Ports, lambda d: d.read([0, 0, 0])),
+    "read_cells": (Ports, lambda d: d.read_cells()),
+    "write_cells": (Ports, lambda d: d.write_cells(WriteRequest("", pulses=np.ones((3, 2))))),
+}
+
+
+@pytest.mark.parametrize("what", CLOSED)
+def test_a_closed_device_is_asked_for_nothing(what):
+    kind, action = CLOSED[what]
+    device = kind()
+    with pytest.raises(InputError, match=f"{kind.__name__} is not open.*context manager"):
+        action(device)
+    assert device.calls == []
+    with device:
+        pass
+    with pytest.raises(InputError, match="not open"):
+        action(device)
+    assert device.calls == ["open", "safe", "close"]
+
+
+@BOTH
+def test_a_device_that_failed_to_open_is_closed(kind):
+    device = kind(failing=("open",))
+    with pytest.raises(Fails), device:
+        pass
+    with pytest.raises(InputError, match="not open"):
+        device.read_cells(*([] if kind is Ports else ["input-hidden1"]))
+
+
 def test_inputs_are_handed_on_as_floats_and_checked_first():
-    device = Net()
+    device = opened(Net())
     device.hold([[0, 0.1, -0.3]])
     assert device.given.dtype == np.float64
     assert np.array_equal(device.given, [[0.0, 0.1, -0.3]])
@@ -247,7 +291,7 @@ def target(siemens):
 @pytest.mark.parametrize("what", NET_REFUSES)
 def test_a_network_refuses_before_the_device_sees_it(what):
     action, kind, message = NET_REFUSES[what]
-    device = Net()
+    device = opened(Net())
     with pytest.raises(kind, match=message):
         action(device)
     assert device.calls == []
@@ -263,23 +307,23 @@ def test_a_network_refuses_before_the_device_sees_it(what):
     ],
 )
 def test_what_is_not_declared_is_refused_by_name_and_what_is_goes_through(capability, action):
-    lacking = Net(replace(CAPABILITIES, **{capability: False}))
+    lacking = opened(Net(replace(CAPABILITIES, **{capability: False})))
     with pytest.raises(CapabilityError, match=capability):
         action(lacking)
     assert lacking.calls == []
-    able = Net()
+    able = opened(Net())
     action(able)
     assert able.calls
 
 
 def test_a_nudge_of_the_outputs_needs_no_ports_at_hidden_nodes():
-    device = Net(replace(CAPABILITIES, node_nudges=False))
+    device = opened(Net(replace(CAPABILITIES, node_nudges=False)))
     device.nudge(nudge(1e-5, -1e-5), PLAN)
     assert device.calls[0] == "nudge"
 
 
 def test_pulse_counts_reach_the_device_as_integers():
-    device = Net()
+    device = opened(Net())
     device.write_cells(pulses(-3.0))
     assert device.given.pulses.dtype == np.int64
     assert (device.given.pulses == -3).all()
@@ -287,7 +331,7 @@ def test_pulse_counts_reach_the_device_as_integers():
 
 
 def test_targets_reach_the_device_as_they_are():
-    device = Net()
+    device = opened(Net())
     device.write_cells(target(5e-5))
     assert (device.given.target_siemens == 5e-5).all()
     assert device.given.pulses is None
@@ -321,7 +365,7 @@ PORTS_REFUSE = {
 @pytest.mark.parametrize("what", PORTS_REFUSE)
 def test_a_crossbar_refuses_before_the_device_sees_it(what):
     action, kind, message = PORTS_REFUSE[what]
-    device = Ports()
+    device = opened(Ports())
     with pytest.raises(kind, match=message):
         action(device)
     assert device.calls == []
@@ -329,7 +373,7 @@ def test_a_crossbar_refuses_before_the_device_sees_it(what):
 
 @pytest.mark.parametrize(("direction", "driven", "sensed"), [("forward", 3, 2), ("backward", 2, 3)])
 def test_reads_keep_the_batch_axis_of_what_they_are_given(direction, driven, sensed):
-    device = Ports()
+    device = opened(Ports())
     assert device.read(np.full(driven, 0.1), direction).shape == (sensed,)
     assert device.given[0].shape == (1, driven)
     assert device.given[1] == direction
@@ -338,7 +382,7 @@ def test_reads_keep_the_batch_axis_of_what_they_are_given(direction, driven, sen
 
 
 def test_crossbar_writes_report_the_pulses_that_were_asked_for():
-    device = Ports()
+    device = opened(Ports())
     counts = np.array([[1, -2], [0, 3], [0, 0]])
     assert device.write_cells(WriteRequest("", pulses=counts)).pulses == 6
     assert np.array_equal(device.given, counts)

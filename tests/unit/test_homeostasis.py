@@ -17,8 +17,9 @@ def device(sizes=SIZES, seed=0, feedback="separate", **section):
     rng = np.random.default_rng(seed)
     substrate = EmulatedSubstrate(network, config, rng)
     writer = Writer(substrate, WritingPlan("outright"), rng)
-    for coupling in network.arrays:
-        writer.program(coupling, rng.uniform(-1, 1, coupling.shape))
+    with substrate:
+        for coupling in network.arrays:
+            writer.program(coupling, rng.uniform(-1, 1, coupling.shape))
     return substrate, writer
 
 
