@@ -45,8 +45,13 @@ def conjugate_of(network: Network, choice: str) -> Conjugate:
     """The conjugate that a rule uses on this network: ``auto`` is the product where one array serves both ways.
 
     Raises:
-        InputError: the post-synaptic rule on a resistive network, where every cell joins its nodes both ways.
+        InputError: the post-synaptic rule on a resistive network, where every cell joins its nodes both ways; any on a
+            feedforward one, where a nudge of the outputs moves nothing else; the product rule on a loop.
     """
+    if network.feedforward:
+        raise InputError("rule: a nudge of the outputs does not reach the hidden layers of a feedforward network")
+    if network.feedback == "loop" and choice == "product":
+        raise InputError("rule.conjugate: the arrays of a loop have no mirror; expected postsynaptic")
     if network.resistive:
         if choice == "postsynaptic":
             raise InputError("rule.conjugate: the arrays of a resistive network work both ways; expected auto")
@@ -59,7 +64,7 @@ def conjugate_of(network: Network, choice: str) -> Conjugate:
 def mean_directions(network: Network, signals: Signals, keep: BoolArray, conjugate: Conjugate) -> dict[str, FloatArray]:
     """Descent direction of every array, (rows, columns), as the mean over the samples that are kept."""
     share = keep / max(int(keep.sum()), 1)
-    return {coupling.name: _mean_direction(signals, coupling, share, conjugate) for coupling in network.arrays}
+    return {coupling.name: _mean_direction(signals, coupling, share, conjugate) for coupling in network.settling}
 
 
 def sample_directions(signals: Signals, coupling: Coupling, conjugate: Conjugate) -> FloatArray:
@@ -72,7 +77,7 @@ def sample_directions(signals: Signals, coupling: Coupling, conjugate: Conjugate
     if conjugate == "product":
         return _sample_products(signals, coupling)
     rows = _rows(signals, coupling, signals.activity)
-    return rows[:, :, None] * signals.response[:, None, coupling.target.nodes]
+    return coupling.outer(rows, coupling.columns(signals.response[:, coupling.target.nodes]))
 
 
 def standard_errors(network: Network, signals: Signals, keep: BoolArray, conjugate: Conjugate) -> dict[str, float]:
@@ -80,15 +85,15 @@ def standard_errors(network: Network, signals: Signals, keep: BoolArray, conjuga
     count = max(int(keep.sum()), 1)
     variance = np.where(keep, signals.response_variance, 0.0)
     errors = {}
-    for coupling in network.arrays:
-        rows = _rows(signals, coupling, signals.activity)
+    for coupling in network.settling:
+        rows = _rows(signals, coupling, signals.activity).reshape(len(variance), -1)
         if conjugate == "squared_voltage":
             power = voltage_conjugates.noise_power(coupling, rows, signals.activity)
             errors[coupling.name] = float(np.sqrt(variance @ power) / count)
             continue
-        power = coupling.target.size * np.sum(rows**2, axis=1)
+        power = coupling.shape[1] * np.sum(rows**2, axis=1)
         if conjugate == "product" and coupling.source.start >= 0:
-            power = power + coupling.source.size * np.sum(signals.activity[:, coupling.target.nodes] ** 2, axis=1)
+            power = power + coupling.source_lines * np.sum(signals.activity[:, coupling.target.nodes] ** 2, axis=1)
         errors[coupling.name] = float(np.sqrt(variance @ power) / count)
     return errors
 
@@ -103,10 +108,10 @@ def exact_directions(
     rows = coupling.lines(inputs if coupling.source.start < 0 else activity[:, coupling.source.nodes])
     if network.resistive:
         return voltage_conjugates.exact_samples(coupling, rows, activity, adjoint)
-    direction = rows[:, :, None] * adjoint[:, None, coupling.target.nodes]
+    direction = coupling.outer(rows, coupling.columns(adjoint[:, coupling.target.nodes]))
     if network.feedback == "shared" and coupling.source.start >= 0:
-        size = coupling.source.size
-        direction[:, :size] += adjoint[:, coupling.source.nodes][:, :, None] * activity[:, None, coupling.target.nodes]
+        lines = coupling.driven(adjoint[:, coupling.source.nodes])
+        direction[:, : lines.shape[1]] += coupling.outer(lines, coupling.columns(activity[:, coupling.target.nodes]))
     return direction
 
 
@@ -122,11 +127,10 @@ def exact_mean(
     rows = coupling.lines(inputs if coupling.source.start < 0 else activity[:, coupling.source.nodes])
     if network.resistive:
         return voltage_conjugates.exact_mean(coupling, rows, activity, adjoint, share)
-    direction = rows.T @ (share[:, None] * adjoint[:, coupling.target.nodes])
+    direction = rows.T @ coupling.columns(share[:, None] * adjoint[:, coupling.target.nodes])
     if network.feedback == "shared" and coupling.source.start >= 0:
-        size = coupling.source.size
-        weighted = share[:, None] * activity[:, coupling.target.nodes]
-        direction[:size] += adjoint[:, coupling.source.nodes].T @ weighted
+        lines = coupling.driven(adjoint[:, coupling.source.nodes])
+        direction[: lines.shape[1]] += lines.T @ coupling.columns(share[:, None] * activity[:, coupling.target.nodes])
     return np.asarray(direction)
 
 
@@ -142,7 +146,7 @@ def _mean_direction(signals: Signals, coupling: Coupling, share: FloatArray, con
     if conjugate == "squared_voltage":
         response, functional = share[:, None] * signals.response, share[:, None] * signals.weights
         return voltage_conjugates.mean_direction(coupling, lines, response, signals.waveform, functional)
-    return np.asarray(lines.T @ (share[:, None] * signals.response[:, coupling.target.nodes]))
+    return np.asarray(lines.T @ coupling.columns(share[:, None] * signals.response[:, coupling.target.nodes]))
 
 
 def _weighted(signals: Signals, layer: Layer, share: FloatArray) -> FloatArray:
@@ -154,9 +158,9 @@ def _mean_product(signals: Signals, coupling: Coupling, share: FloatArray) -> Fl
     if source.start < 0:
         # A held line does not move, so its product with a node is the node's response times its own activity.
         rows = _rows(signals, coupling, signals.activity)
-        return np.asarray(rows.T @ (share[:, None] * signals.response[:, target.nodes]))
-    weighted = _weighted(signals, target, share).reshape(-1, target.size)
-    products = signals.waveform[:, :, source.nodes].reshape(-1, source.size).T @ weighted
+        return np.asarray(rows.T @ coupling.columns(share[:, None] * signals.response[:, target.nodes]))
+    weighted = coupling.columns(_weighted(signals, target, share).reshape(-1, target.size))
+    products = coupling.driven(signals.waveform[:, :, source.nodes].reshape(-1, source.size)).T @ weighted
     if not coupling.bias:
         return np.asarray(products)
     return np.concatenate([products, weighted.sum(axis=0)[None]])
@@ -166,9 +170,12 @@ def _sample_products(signals: Signals, coupling: Coupling) -> FloatArray:
     source, target = coupling.source, coupling.target
     if source.start < 0:
         rows = _rows(signals, coupling, signals.activity)
-        return rows[:, :, None] * signals.response[:, None, target.nodes]
-    weighted = _weighted(signals, target, np.ones(len(signals.weights)))
-    products = signals.waveform[:, :, source.nodes].transpose(0, 2, 1) @ weighted
+        return coupling.outer(rows, coupling.columns(signals.response[:, target.nodes]))
+    batch = len(signals.weights)
+    moved = _weighted(signals, target, np.ones(batch)).reshape(-1, target.size)
+    weighted = coupling.columns(moved).reshape(batch, -1, coupling.shape[1])
+    driven = coupling.driven(signals.waveform[:, :, source.nodes].reshape(-1, source.size))
+    products = driven.reshape(batch, -1, coupling.source_lines).transpose(0, 2, 1) @ weighted
     if not coupling.bias:
         return np.asarray(products)
     return np.concatenate([products, weighted.sum(axis=1)[:, None]], axis=1)

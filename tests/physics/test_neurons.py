@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from emulators.neurons import TRANSFER, Neurons
-from substrate.network import ACTIVATIONS
+from substrate.activations import SMOOTH
 
 CLOSED = {
     "tanh": lambda z: (np.exp(2 * z) - 1) / (np.exp(2 * z) + 1),
@@ -14,17 +14,17 @@ CLOSED = {
 
 
 def test_every_activation_of_a_topology_has_a_transfer_function() -> None:
-    assert set(ACTIVATIONS) == set(TRANSFER)
+    assert set(SMOOTH) == set(TRANSFER)
 
 
-@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("activation", SMOOTH)
 def test_ideal_neurons_are_their_closed_form(activation: str) -> None:
     z = np.linspace(-4.0, 4.0, 101)
     neurons = Neurons.mismatched(activation, 101, np.random.default_rng(0))
     np.testing.assert_allclose(neurons.activity(z), CLOSED[activation](z), atol=1e-12)
 
 
-@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("activation", SMOOTH)
 def test_mismatch_is_gain_offset_and_swing(activation: str) -> None:
     neurons = Neurons.mismatched(activation, 50, np.random.default_rng(1), 0.2, 0.1, 0.3)
     u = np.random.default_rng(2).standard_normal((4, 50))
@@ -45,7 +45,7 @@ def test_spreads_are_standard_deviations() -> None:
     assert np.log(neurons.saturation).std() == pytest.approx(0.1, rel=0.03)
 
 
-@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("activation", SMOOTH)
 def test_extreme_inputs_neither_overflow_nor_warn(activation: str) -> None:
     neurons = Neurons.mismatched(activation, 2, np.random.default_rng(0))
     u = np.array([-1e4, 1e4])
