@@ -12,9 +12,12 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from emulators.config import TilesConfig
 from emulators.diodes import THERMAL_VOLTS, IdealDiodes, ShockleyDiodes
 from emulators.networks.resistive import ResistiveCoupling, ResistiveNetwork
 from emulators.spice import OPTIONS, Stimulus, control
+from emulators.spice_arrays import number
+from emulators.tiling import line_cuts
 from substrate.arrays import FloatArray, finite
 from substrate.errors import CapabilityError, InputError
 
@@ -39,6 +42,7 @@ def resistive_deck(
     analysis: Sequence[str] = ("op",),
     result: str = "out.raw",
     options: str = OPTIONS,
+    tiles: TilesConfig | None = None,
 ) -> str:
     """The deck's text; ``ngspice -b`` on it writes the volts of all free nodes to ``result``.
 
@@ -52,6 +56,7 @@ def resistive_deck(
         analysis: commands, e.g. ``op``, ``tran 1u 2m 0 1u``, ``ac dec 10 1 1meg``; the last one's vectors are written.
         result: file of the answer (ngspice's raw format).
         options: of the simulator.
+        tiles: physical arrays that each array is laid over, joined at their ports; None is one of its size.
 
     Raises:
         InputError: shapes that do not fit, values that are not finite, a frequency that is not positive.
@@ -61,23 +66,28 @@ def resistive_deck(
     held = finite("input_volts", stimulus.input_volts, (network.input_size,))
     sizes = [network.input_size, *(coupling.target_size for coupling in network.couplings)]
     lines = [f"* {'-'.join(map(str, sizes))} resistive network", f".options {options}"]
-    lines += [f"Vx{place} x{place} 0 DC {_number(volts)}" for place, volts in enumerate(held)]
+    lines += [f"Vx{place} x{place} 0 DC {number(volts)}" for place, volts in enumerate(held)]
     sources = [f"x{place}" for place in range(network.input_size)]
     for index, coupling in enumerate(network.couplings):
         targets = list(nodes[network.layers[index]])
-        lines += _array(index, coupling, sources, targets, segment_ohms)
+        lines += _array(index, coupling, sources, targets, segment_ohms, tiles)
         sources = targets
     lines += _diodes(network, nodes)
     if farads is not None:
         loads = finite("farads", farads, (len(nodes),))
-        lines += [f"C{name} {name} 0 {_number(load)}" for name, load in zip(nodes, loads, strict=True)]
+        lines += [f"C{name} {name} 0 {number(load)}" for name, load in zip(nodes, loads, strict=True)]
     lines += _nudges(nodes, stimulus)
     lines += [f".save v({name})" for name in nodes]
     return "\n".join([*lines, *control(analysis, result), ".end", ""])
 
 
 def _array(
-    index: int, coupling: ResistiveCoupling, sources: Sequence[str], targets: Sequence[str], segment_ohms: float
+    index: int,
+    coupling: ResistiveCoupling,
+    sources: Sequence[str],
+    targets: Sequence[str],
+    segment_ohms: float,
+    tiles: TilesConfig | None,
 ) -> Iterator[str]:
     """One array: amplifiers and rails at its rows, cells between its rows and its target nodes."""
     rows = []
@@ -87,14 +97,16 @@ def _array(
             continue
         row = f"a{index}_{place}"
         rows.append(row)
-        yield f"E{row} e{row} 0 {source} 0 {_number(coupling.gain)}"
+        yield f"E{row} e{row} 0 {source} 0 {number(coupling.gain)}"
         yield f"V{row} e{row} {row} DC 0"
         if index:  # a driver's current back is its own affair
-            yield f"F{row} {source} 0 V{row} {_number(1.0 / coupling.gain)}"
+            yield f"F{row} {source} 0 V{row} {number(1.0 / coupling.gain)}"
     for place, volts in enumerate(coupling.rail_volts):
         rows.append(f"r{index}_{place}")
-        yield f"Vr{index}_{place} r{index}_{place} 0 DC {_number(volts)}"
-    last = len(rows) - 1
+        yield f"Vr{index}_{place} r{index}_{place} 0 DC {number(volts)}"
+    tiles = tiles or TilesConfig(rows=len(rows), columns=len(targets))
+    first_columns = {cut.start for cut in line_cuts(len(targets), tiles.columns)}
+    last_rows = {cut.stop - 1 for cut in line_cuts(len(rows), tiles.rows)}
     for j, row in enumerate(rows):
         for i, target in enumerate(targets):
             cell = f"{index}_{j}_{i}"
@@ -102,10 +114,12 @@ def _array(
             if segment_ohms:
                 word, bit = f"w{cell}", f"b{cell}"
                 # Word lines have their port at column 0, bit lines at the last row, each behind one segment.
-                yield f"Rw{cell} {row if i == 0 else f'w{index}_{j}_{i - 1}'} {word} {_number(segment_ohms)}"
-                yield f"Rb{cell} {bit} {target if j == last else f'b{index}_{j + 1}_{i}'} {_number(segment_ohms)}"
+                before = row if i in first_columns else f"w{index}_{j}_{i - 1}"
+                after = target if j in last_rows else f"b{index}_{j + 1}_{i}"
+                yield f"Rw{cell} {before} {word} {number(segment_ohms)}"
+                yield f"Rb{cell} {bit} {after} {number(segment_ohms)}"
             if coupling.conductances[j, i] > 0:
-                yield f"Rc{cell} {word} {bit} {_number(1.0 / coupling.conductances[j, i])}"
+                yield f"Rc{cell} {word} {bit} {number(1.0 / coupling.conductances[j, i])}"
 
 
 def _diodes(network: ResistiveNetwork, nodes: Sequence[str]) -> Iterator[str]:
@@ -117,15 +131,15 @@ def _diodes(network: ResistiveNetwork, nodes: Sequence[str]) -> Iterator[str]:
         for side, rail in (("l", diodes.low_volts[k]), ("h", diodes.high_volts[k])):
             if not np.isfinite(rail):
                 continue
-            yield f"V{side}{name} {side}{name} 0 DC {_number(rail)}"
+            yield f"V{side}{name} {side}{name} 0 DC {number(rail)}"
             anode, cathode = (name, f"h{name}") if side == "h" else (f"l{name}", name)
             if isinstance(diodes, IdealDiodes):
-                yield f"B{side}{name} {anode} {cathode} I={_number(CLAMP_SIEMENS)}*max(V({anode},{cathode}),0)"
+                yield f"B{side}{name} {anode} {cathode} I={number(CLAMP_SIEMENS)}*max(V({anode},{cathode}),0)"
                 continue
             law = (float(diodes.saturation_amperes[k]), float(diodes.slope_volts[k]) / THERMAL_VOLTS)
             if law not in models:
                 models[law] = f"clamp{len(models)}"
-                yield f".model {models[law]} D(IS={_number(law[0])} N={_number(law[1])})"
+                yield f".model {models[law]} D(IS={number(law[0])} N={number(law[1])})"
             yield f"D{side}{name} {anode} {cathode} {models[law]}"
 
 
@@ -138,9 +152,5 @@ def _nudges(nodes: Sequence[str], stimulus: Stimulus) -> Iterator[str]:
     for name, peak, ac in zip(nodes, peaks, small, strict=True):
         if peak or ac:
             # A sine that begins at 90 degrees: the nudge's crest is at time 0.
-            sine = f" SIN(0 {_number(peak)} {_number(hertz)} 0 0 90)" if peak else ""
-            yield f"I{name} 0 {name} DC 0 AC {_number(ac)}{sine}"
-
-
-def _number(value: float) -> str:
-    return f"{value:.17g}"
+            sine = f" SIN(0 {number(peak)} {number(hertz)} 0 0 90)" if peak else ""
+            yield f"I{name} 0 {name} DC 0 AC {number(ac)}{sine}"

@@ -7,25 +7,27 @@ node ``uk``, where 1/g_unit turns them into a voltage; a behavioural source make
 array that is read both ways stands there twice, once for each direction: a line cannot be driven and sensed at once
 (physics.md, 1.3).
 
+Tiles whose currents are summed end in one virtual ground a line; where their sums are digitised each has its own, and a
+behavioural source adds the rounded currents.
+
 Elements and options are those of the ngspice manual, version 39, chapters 3 to 5, 15.1 and 17.5.
 """
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import singledispatch
 from typing import final
 
 import numpy as np
 
-from emulators.config import WiresConfig
+from emulators.config import TilesConfig, WiresConfig
 from emulators.memristors.cell_law import CellLaw
 from emulators.memristors.ohmic import OhmicCell
-from emulators.memristors.rectifying import RectifyingCell
-from emulators.memristors.sinh import SinhCell
-from emulators.memristors.transistor import SeriesResistanceCell, TransistorCell
 from emulators.networks.time_constants import TimeConstants
 from emulators.neurons import SOFTNESS, Neurons
+from emulators.spice_arrays import crossbar_elements, number
+from emulators.tiling import line_cuts
 from substrate.arrays import FloatArray, finite
 from substrate.contract import Direction, Scale
 from substrate.errors import CapabilityError, InputError
@@ -59,6 +61,7 @@ class Netlist:
         wires: of all arrays.
         cell: law of all cells.
         constants: time constants; None leaves out every capacitance.
+        tiles: physical arrays that each array is laid over, with terminations of their own; None is one of its size.
 
     Raises:
         CapabilityError: a network of another family.
@@ -72,6 +75,7 @@ class Netlist:
     wires: WiresConfig = field(default_factory=WiresConfig)
     cell: CellLaw = field(default_factory=OhmicCell)
     constants: TimeConstants | None = None
+    tiles: TilesConfig | None = None
 
     def __post_init__(self) -> None:
         if self.network.family != "current_mode":
@@ -165,7 +169,7 @@ def deck(
     nodes = neuron_nodes(network)
     if guess is not None:
         volts = finite("guess", guess, (network.node_count,)) * netlist.scale.volts_per_unit
-        lines += [f".nodeset v({node.state})={_number(v)}" for node, v in zip(nodes, volts, strict=True)]
+        lines += [f".nodeset v({node.state})={number(v)}" for node, v in zip(nodes, volts, strict=True)]
     vectors = [f"v({name})" for node in nodes for name in (node.state, node.output)]
     lines += [f".save {name}" for name in vectors]
     return "\n".join([*lines, *control(analysis, result), ".end", ""])
@@ -179,83 +183,27 @@ def control(analysis: Sequence[str], result: str) -> list[str]:
     return [".control", *analysis, f"write {result}", *ending, ".endc"]
 
 
-@singledispatch
-def cell_elements(law: CellLaw, name: str, word: str, bit: str, siemens: float) -> list[str]:
-    """A cell of conductance ``siemens`` > 0 between two nodes, as lines of a deck; register a form for each law.
-
-    Raises:
-        CapabilityError: the law has none.
-    """
-    raise CapabilityError(f"cells: {type(law).__name__} has no form for ngspice")
-
-
-@cell_elements.register
-def _(law: OhmicCell, name: str, word: str, bit: str, siemens: float) -> list[str]:
-    return [f"R{name} {word} {bit} {_number(1 / siemens)}"]
-
-
-@cell_elements.register
-def _(law: SinhCell, name: str, word: str, bit: str, siemens: float) -> list[str]:
-    return [f"B{name} {word} {bit} I={_number(siemens / law.alpha)}*sinh({_number(law.alpha)}*V({word},{bit}))"]
-
-
-@cell_elements.register
-def _(law: RectifyingCell, name: str, word: str, bit: str, siemens: float) -> list[str]:
-    a, b = law.forward_alpha, law.reverse_alpha
-    volts = f"V({word},{bit})"
-    current = f"exp({_number(a)}*{volts})-exp(-{_number(b)}*{volts})"
-    return [f"B{name} {word} {bit} I={_number(siemens / (a + b))}*({current})"]
-
-
-@cell_elements.register
-def _(law: SeriesResistanceCell, name: str, word: str, bit: str, siemens: float) -> list[str]:
-    if not law.series_resistance:
-        return cell_elements(law.memristor, name, word, bit, siemens)
-    inner = f"m{name}"
-    return [
-        f"R{inner} {word} {inner} {_number(law.series_resistance)}",
-        *cell_elements(law.memristor, name, inner, bit, siemens),
-    ]
-
-
-@cell_elements.register
-def _(law: TransistorCell, name: str, word: str, bit: str, siemens: float) -> list[str]:
-    inner = f"m{name}"
-    volts = f"V({word},{inner})"
-    drive = _number(law.gate_overdrive_volts)
-    channel = f"min(abs({volts}),{drive})"
-    current = (
-        f"sgn({volts})*{_number(law.transconductance)}*({drive}-0.5*{channel})*{channel}"
-        f"*(1+{_number(law.channel_length_modulation)}*abs({volts}))"
-    )
-    return [f"B{inner} {word} {inner} I={current}", *cell_elements(law.memristor, name, inner, bit, siemens)]
-
-
-def _number(value: float) -> str:
-    return f"{value:.17g}"
-
-
 def _held(netlist: Netlist, stimulus: Stimulus) -> Iterator[str]:
     volts = finite("input_volts", stimulus.input_volts, (netlist.network.input_size,))
-    yield from (f"Vin{index} in{index} 0 DC {_number(value)}" for index, value in enumerate(volts))
-    yield f"Vbias bias 0 DC {_number(netlist.scale.volts_per_unit)}"
+    yield from (f"Vin{index} in{index} 0 DC {number(value)}" for index, value in enumerate(volts))
+    yield f"Vbias bias 0 DC {number(netlist.scale.volts_per_unit)}"
 
 
 def _neurons(netlist: Netlist) -> Iterator[str]:
     neurons, unit, siemens = netlist.neurons, netlist.scale.volts_per_unit, netlist.scale.unit_siemens
     for k in range(netlist.network.node_count):
-        yield f"Ru{k} u{k} 0 {_number(1 / siemens)}"
+        yield f"Ru{k} u{k} 0 {number(1 / siemens)}"
         lag = 0.0
         if netlist.constants is not None:
-            yield f"Cu{k} u{k} 0 {_number(netlist.constants.node_seconds[k] * siemens)}"
+            yield f"Cu{k} u{k} 0 {number(netlist.constants.node_seconds[k] * siemens)}"
             lag = netlist.constants.amplifier_seconds[k]
-        z = f"{_number(neurons.gain[k])}*(V(u{k})/{_number(unit)}+({_number(neurons.offset[k])}))"
-        swing = _number(neurons.saturation[k] * unit)
+        z = f"{number(neurons.gain[k])}*(V(u{k})/{number(unit)}+({number(neurons.offset[k])}))"
+        swing = number(neurons.saturation[k] * unit)
         ideal = f"s{k}" if lag == 0 else f"f{k}"
         yield f"B{ideal} {ideal} 0 V={swing}*({TRANSFER[neurons.activation].format(z=z)})"
         if lag:
-            yield f"Rd{k} f{k} d{k} {_number(DELAY_OHMS)}"
-            yield f"Cd{k} d{k} 0 {_number(lag / DELAY_OHMS)}"
+            yield f"Rd{k} f{k} d{k} {number(DELAY_OHMS)}"
+            yield f"Cd{k} d{k} 0 {number(lag / DELAY_OHMS)}"
             yield f"Es{k} s{k} 0 d{k} 0 1"
 
 
@@ -268,12 +216,12 @@ def _nudges(netlist: Netlist, stimulus: Stimulus) -> Iterator[str]:
     for k, (peak, ac) in enumerate(zip(peaks, small, strict=True)):
         if peak or ac:
             # A sine that begins at 90 degrees: the nudge's crest is at time 0.
-            sine = f" SIN(0 {_number(peak)} {_number(stimulus.frequency_hz)} 0 0 90)" if peak else ""
-            yield f"In{k} 0 u{k} DC 0 AC {_number(ac)}{sine}"
+            sine = f" SIN(0 {number(peak)} {number(stimulus.frequency_hz)} 0 0 90)" if peak else ""
+            yield f"In{k} 0 u{k} DC 0 AC {number(ac)}{sine}"
 
 
 def _array(netlist: Netlist, coupling: Coupling, direction: Direction) -> Iterator[str]:
-    """Both crossbars of a pair and the mirrors of their currents."""
+    """All tiles of a pair of crossbars, and what makes neuron currents of theirs."""
     tag = coupling.name.replace("-", "_") + ("" if direction == "forward" else "_back")
     source, target = coupling.source, coupling.target
     word_ports = [f"in{i}" if source.start < 0 else f"s{source.start + i}" for i in range(source.size)]
@@ -284,56 +232,45 @@ def _array(netlist: Netlist, coupling: Coupling, direction: Direction) -> Iterat
         drivers = [f"s{target.start + j}" for j in range(target.size)]
         # The bias line is sensed too, but its current goes nowhere.
         sinks = [source.start + i for i in range(source.size)] + [-1] * coupling.bias
+    rows, columns = coupling.shape
+    tiles = netlist.tiles or TilesConfig(rows=rows, columns=columns)
+    row_cuts, column_cuts = line_cuts(rows, tiles.rows), line_cuts(columns, tiles.columns)
+    driven_cuts = row_cuts if direction == "forward" else column_cuts
+    digitised = tiles.summation == "digital" and len(driven_cuts) > 1
     for sign, polarity, cells in zip((1, -1), "pn", netlist.siemens[coupling.name], strict=True):
         yield f"* {coupling.name}, {direction}, {'positive' if sign > 0 else 'negative'} devices"
         name = f"{tag}_{polarity}"
-        yield from _crossbar(netlist, name, np.asarray(cells), drivers, direction)
+        for tall, wide in itertools.product(range(len(row_cuts)), range(len(column_cuts))):
+            along = tall if direction == "forward" else wide
+            place = row_cuts[tall], column_cuts[wide]
+            driven, sensed = place if direction == "forward" else place[::-1]
+            # Currents of analog tiles join in one virtual ground; a converter has its own.
+            sums = f"{name}{along}" if digitised else name
+            yield from crossbar_elements(
+                name if len(row_cuts) * len(column_cuts) == 1 else f"{name}t{tall}_{wide}",
+                np.asarray(cells)[place],
+                drivers[driven],
+                [f"g{sums}_{line}" for line in range(len(sinks))[sensed]],
+                netlist.wires,
+                netlist.cell,
+                direction,
+            )
         for line, sink in enumerate(sinks):
-            yield f"Vg{name}_{line} g{name}_{line} 0 DC 0"
-            if sink >= 0:
+            for sums in [f"{name}{along}" for along in range(len(driven_cuts))] if digitised else [name]:
+                yield f"Vg{sums}_{line} g{sums}_{line} 0 DC 0"
+            if sink >= 0 and not digitised:
                 yield f"Fg{name}_{line} 0 u{sink} Vg{name}_{line} {sign}"
+    if digitised:
+        for line, sink in enumerate(sinks):
+            if sink >= 0:
+                parts = [f"(I(Vg{tag}_p{k}_{line})-I(Vg{tag}_n{k}_{line}))" for k in range(len(driven_cuts))]
+                yield f"Bq{tag}_{line} 0 u{sink} I={'+'.join(_converted(part, tiles) for part in parts)}"
 
 
-def _crossbar(
-    netlist: Netlist, name: str, cells: FloatArray, drivers: Sequence[str], direction: Direction
-) -> Iterator[str]:
-    """One crossbar between its drivers' nodes and the virtual grounds g<name>_<line>.
-
-    Word lines have their port at column 0, bit lines at the last row, each with one more wire segment
-    (emulators/crossbar.py).
-    """
-    rows, columns = cells.shape
-    segment, wires = netlist.wires.segment_ohms, netlist.wires
-
-    def port(line: int, driven: bool) -> tuple[str, float]:
-        if driven:
-            return drivers[line], segment + wires.source_ohms
-        return f"g{name}_{line}", segment + wires.sense_ohms
-
-    def end(kind: str, line: int) -> tuple[str, list[str]]:
-        """The node that the line begins with, and what joins it to its port."""
-        outside, ohms = port(line, driven=(kind == "w") == (direction == "forward"))
-        if ohms == 0:
-            return outside, []
-        inside = f"{kind}{name}_{line}"
-        return inside, [f"Rp{inside} {outside} {inside} {_number(ohms)}"]
-
-    word_ends = [end("w", i) for i in range(rows)]
-    bit_ends = [end("b", j) for j in range(columns)]
-    for _, elements in word_ends + bit_ends:
-        yield from elements
-
-    def word(i: int, j: int) -> str:
-        return word_ends[i][0] if j == 0 or segment == 0 else f"w{name}_{i}_{j}"
-
-    def bit(i: int, j: int) -> str:
-        return bit_ends[j][0] if i == rows - 1 or segment == 0 else f"b{name}_{i}_{j}"
-
-    for i in range(rows):
-        for j in range(columns):
-            if segment and j + 1 < columns:
-                yield f"Rw{name}_{i}_{j} {word(i, j)} {word(i, j + 1)} {_number(segment)}"
-            if segment and i + 1 < rows:
-                yield f"Rb{name}_{i}_{j} {bit(i, j)} {bit(i + 1, j)} {_number(segment)}"
-            if cells[i, j] > 0:
-                yield from cell_elements(netlist.cell, f"c{name}_{i}_{j}", word(i, j), bit(i, j), float(cells[i, j]))
+def _converted(amperes: str, tiles: TilesConfig) -> str:
+    """What a tile's converter makes of a current (``emulators.converters.Adc``): nint() rounds as rint() does."""
+    if not tiles.adc_bits:
+        return amperes
+    half = 2 ** (tiles.adc_bits - 1)
+    step = tiles.adc_range_amperes / half
+    return f"{number(step)}*max({-half},min({half - 1},nint({amperes}*{number(1 / step)})))"

@@ -42,8 +42,6 @@ class SpiceExport(CircuitExport):
 
     def deck(self, nudge: Nudge, plan: SamplingPlan, stem: str) -> str:
         """Free state and steady state of the one sample that is held, in the free state that it settled to."""
-        if self._config.tiles is not None:
-            raise CapabilityError("substrate.tiles: decks are made of whole arrays; expected none")
         if len(nudge.amperes) != 1:
             raise InputError(f"nudge: expected that of one sample, got {len(nudge.amperes)}")
         circuit = self._circuit
@@ -75,6 +73,7 @@ class SpiceExport(CircuitExport):
             self._config.wires,
             self._config.cells.cell(),
             parts.constants,
+            self._config.tiles,
         )
         settling = self._settling_periods(circuit, netlist, parts.free, plan.frequency_hz)
         stimulus = Stimulus(parts.input_volts[0], nudge.amperes[0], plan.frequency_hz)
@@ -95,7 +94,9 @@ class SpiceExport(CircuitExport):
             settling = math.ceil(LEFT * slowest_seconds(parts.network, parts.farads) * plan.frequency_hz)
         analysis = _analysis(plan, settling, stem)
         segment = self._config.wires.segment_ohms
-        text = resistive_deck(parts.network, stimulus, segment, parts.farads, analysis, f"{stem}_nudge.raw")
+        text = resistive_deck(
+            parts.network, stimulus, segment, parts.farads, analysis, f"{stem}_nudge.raw", tiles=self._config.tiles
+        )
         unit = self._config.neurons.volts_per_unit
         return text, settling, f"* Node i of layer l, 1 the first after the inputs: n<l>_<i>; {unit:.12g} V a unit."
 

@@ -16,6 +16,9 @@ from substrate.experiment.export import export_spice
 
 EXACT_READING = ("substrate.converters.adc_bits=0", "substrate.converters.adc_noise_volts=0", "nudge.periods=1")
 FAST = ("substrate.neurons.time_constant_seconds=1.0e-4", "nudge.frequency_hz=800", "substrate.solver.residual=1e-10")
+HARD_WIRES = ("substrate.wires.segment_ohms=50", "substrate.wires.source_ohms=200", "substrate.wires.sense_ohms=80")
+TILES = "substrate.tiles={rows: 2, columns: 3}"
+DIGITAL = "substrate.tiles={rows: 2, columns: 3, summation: digital, adc_bits: 8, adc_range_amperes: 1.0e-5}"
 SLOW_PARTS = ("substrate.neurons.time_constant_spread=0.2", "substrate.neurons.amplifier_bandwidth_hz=5000")
 
 
@@ -33,8 +36,11 @@ def exported(source: str, folder: Path, sample: int, overrides: tuple[str, ...])
         ("xor", 1, ("nudge.periods=1", "network.feedback=shared", "homeostasis.strength=0", *FAST)),
         ("iris", 3, (*EXACT_READING, *FAST, *SLOW_PARTS)),
         ("iris", 0, (*EXACT_READING, *FAST, "substrate.cells.law=sinh", "homeostasis.strength=0")),
+        ("iris", 3, (*EXACT_READING, *FAST, *HARD_WIRES, TILES)),
+        ("xor", 1, ("nudge.periods=1", "network.feedback=shared", "homeostasis.strength=0", *HARD_WIRES, TILES)),
+        ("xor", 2, ("nudge.periods=1", *HARD_WIRES, DIGITAL)),
     ],
-    ids=["ideal", "shared", "chip", "curved"],
+    ids=["ideal", "shared", "chip", "curved", "tiles", "tiles, shared", "digitised tiles"],
 )
 def test_ngspice_finds_what_the_device_reads(
     source: str, sample: int, overrides: tuple[str, ...], tmp_path: Path
@@ -70,8 +76,13 @@ def test_ngspice_finds_what_the_device_reads(
         ("network.amplifier_gain=2.0", "substrate.diodes.law=shockley"),
         ("substrate.wires.segment_ohms=1.0", "substrate.cells.window_siemens=[1.0e-6,1.0e-4]"),
         ("network.amplifier_gain=2.0", "substrate.diodes.law=shockley", "substrate.neurons.node_farads=1.0e-7"),
+        (
+            "substrate.wires.segment_ohms=20.0",
+            "substrate.cells.window_siemens=[1.0e-6,1.0e-4]",
+            "substrate.tiles={rows: 24, columns: 3}",
+        ),
     ],
-    ids=["ideal", "shockley, amplifiers", "wires", "capacitance"],
+    ids=["ideal", "shockley, amplifiers", "wires", "capacitance", "tiles"],
 )
 def test_ngspice_finds_what_a_resistive_device_reads(overrides: tuple[str, ...], tmp_path: Path) -> None:
     small = ("network.layers=[64, 4, 10]", *overrides)
@@ -116,8 +127,6 @@ def test_a_run_gives_its_trained_cells(tmp_path: Path) -> None:
         (["xor", "--sample", "4"], r"--sample: expected 0\.\.3"),
         (["xor", "--sample", "-1"], r"--sample: expected 0\.\.3"),
         (["nowhere"], "nowhere: no such file"),
-        (["xor", "--set", "substrate.tiles={rows: 2, columns: 2}"], "tiles"),
-        (["digits-resistive", "--set", "substrate.tiles={rows: 64, columns: 64}"], "tiles"),
     ],
 )
 def test_bad_input_ends_with_exit_code_2(

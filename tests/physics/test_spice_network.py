@@ -29,7 +29,8 @@ from emulators.networks.periodic import nudged_period
 from emulators.networks.small_signal import susceptibility
 from emulators.networks.time_constants import TimeConstants
 from emulators.neurons import Neurons
-from emulators.spice import Netlist, Stimulus, cell_elements, deck
+from emulators.spice import Netlist, Stimulus, deck
+from emulators.spice_arrays import cell_elements
 from emulators.substrate import EmulatedSubstrate
 from substrate.capabilities import WriteRequest
 from substrate.demodulation import harmonics
