@@ -123,6 +123,13 @@ class DifferentialArray:
         """Change of currents with voltages, (batch, driven, sensed) siemens, at the states that a read left."""
         return self._circuit.small_signal(volts, direction, states)
 
+    def analytic(self, direction: Direction) -> tuple[tuple[float, float], FloatArray] | None:
+        """(a, b) in 1/V and siemens (driven, sensed) where currents are phi(volts) @ siemens, sums not rounded.
+
+        phi(v) = (exp(a v) - exp(-b v))/(a + b), or v for a = b = 0; None for any other circuit.
+        """
+        return self._circuit.analytic(direction)
+
     def rounding_amperes(self, direction: Direction) -> float:
         """Largest rounding error of a read, by converters of tiles."""
         return self._circuit.rounding_amperes(direction)

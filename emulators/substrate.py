@@ -98,7 +98,7 @@ class EmulatedSubstrate(Substrate):
             pulses=update.pulsed,
             continuous_writing=not update.pulsed,
             simultaneous_sampling=True,
-            complex_nudges=isinstance(self._circuit, HolomorphicCircuit),
+            complex_nudges=isinstance(self._circuit, HolomorphicCircuit) and self._circuit.holomorphic,
             node_nudges=True,
             # The nodes of a resistive network are no virtual grounds that a product could be read at.
             forward_products=not network.resistive,
@@ -107,7 +107,7 @@ class EmulatedSubstrate(Substrate):
             resets=isinstance(update, PulsedLaw) and update.one_sided,
         )
         self._oracle = _ExactResponse(self)
-        if isinstance(self._circuit, HolomorphicCircuit):
+        if isinstance(self._circuit, HolomorphicCircuit) and self._circuit.holomorphic:
             self.continuation = _Continued(self._circuit)
         self._states = _Memory(self)
         self.export = SpiceExport(network, config, self._circuit)

@@ -40,7 +40,12 @@ class Period:
 
 
 class HolomorphicCircuit(ABC):
-    """What a circuit of complex-differentiable equations has besides those of ``Circuit``."""
+    """What a circuit whose equations may be complex-differentiable has besides what ``Circuit`` says."""
+
+    @property
+    @abstractmethod
+    def holomorphic(self) -> bool:
+        """Whether they are, with the cells, wires and tiles that it has."""
 
     @abstractmethod
     def continued(self, amperes: ComplexArray) -> ComplexStates:
@@ -48,6 +53,7 @@ class HolomorphicCircuit(ABC):
 
         Raises:
             InputError: nothing has settled, or another batch.
+            CapabilityError: the equations are not ``holomorphic``.
         """
 
 

@@ -1,23 +1,26 @@
 """States of a current-mode network under complex nudges, for the holomorphic reference (physics.md, 2.5).
 
-u = W f(u) + drive + nudge with a complex nudge has no dynamics to follow; its solution is the analytic continuation of
-the free state. Each is therefore tracked along the ray t nudge, t from 0 to 1: an Euler step along the tangent, then
-Newton's method (a predictor-corrector continuation: Allgower & Georg, Numerical Continuation Methods, 1990, chapter
-6). A step counts only if the corrections stay small beside it and shrink fast, so that no other sheet is jumped to;
-else it is halved. Everything here is complex-differentiable: no modulus, conjugate or clip enters the equations.
+u = I(f(u)) + drive + nudge with a complex nudge has no dynamics to follow; its solution is the analytic continuation of
+the free state. I is W s, or phi(s) W with the entire function phi of cells i = g phi(v) that no wires join. Each state
+is tracked along the ray t nudge, t from 0 to 1: an Euler step along the tangent, then Newton's method (a predictor-
+corrector continuation: Allgower & Georg, Numerical Continuation Methods, 1990, chapter 6). A step counts only if the
+corrections stay small beside it and shrink fast, so that no other sheet is jumped to; else it is halved. Everything
+here is complex-differentiable: no modulus, conjugate or clip enters the equations.
 
 Everything is in activity units. Solved for the pivot states alone, from which the others follow (``current_mode``).
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias, final
 
 import numpy as np
 
-from emulators.networks.current_mode import CurrentModeNetwork
 from emulators.neurons import SOFTNESS, Neurons
 from substrate.arrays import BoolArray, ComplexArray, FloatArray, IntArray
+from substrate.contract import ComplexStates, Scale
+from substrate.errors import InputError
 
 Transfer: TypeAlias = Callable[[ComplexArray], ComplexArray]
 
@@ -71,6 +74,59 @@ TRANSFER: Mapping[str, tuple[Transfer, Transfer]] = {
 
 @final
 @dataclass(frozen=True)
+class Passage:
+    """Currents phi(s) @ weights, phi(s) = (exp(a s) - exp(-b s))/(a + b), which for a = b = 0 is s.
+
+    Attributes:
+        weights: (source, target).
+        exponents: (a, b) in 1/activity unit.
+    """
+
+    weights: FloatArray
+    exponents: tuple[float, float] = (0.0, 0.0)
+
+    def currents(self, s: ComplexArray) -> ComplexArray:
+        """(lane, target) for activities (lane, source)."""
+        a, b = self.exponents
+        passed = (np.expm1(a * s) - np.expm1(-b * s)) / (a + b) if a + b else s
+        return np.asarray(passed @ self.weights)
+
+    def small_signal(self, s: ComplexArray) -> ComplexArray | FloatArray:
+        """Slope of the currents by each activity, (lane, source, target); without the lanes where it is the same."""
+        a, b = self.exponents
+        if not a + b:
+            return self.weights
+        slope = (a * np.exp(a * s) + b * np.exp(-b * s)) / (a + b)
+        return np.asarray(slope[:, :, None] * self.weights)
+
+
+class HolomorphicEquations(ABC):
+    """Complex-differentiable equations of a network whose layers alternate between two groups, the pivot and the other.
+
+    Attributes:
+        node_count: nodes.
+    """
+
+    node_count: int
+
+    @property
+    @abstractmethod
+    def groups(self) -> tuple[IntArray, IntArray]:
+        """Indices of the pivot nodes and of the others, in layer order; *solver order* is one behind the other."""
+
+    @property
+    @abstractmethod
+    def arranged_neurons(self) -> Neurons:
+        """Neurons of all nodes, in solver order."""
+
+    @property
+    @abstractmethod
+    def passages(self) -> tuple[tuple[Passage, ...], tuple[Passage, ...]]:
+        """From the pivot to the other nodes, and from these to the pivot; those of one direction add up."""
+
+
+@final
+@dataclass(frozen=True)
 class ContinuedStates:
     """Outputs s = f(u), (batch, point, node); residual and whether the ray was followed to its end, (batch, point)."""
 
@@ -80,9 +136,9 @@ class ContinuedStates:
 
 
 def continued_states(
-    network: CurrentModeNetwork, free: FloatArray, drive: FloatArray, nudge: ComplexArray, residual: float
+    network: HolomorphicEquations, free: FloatArray, drive: FloatArray, nudge: ComplexArray, residual: float
 ) -> ContinuedStates:
-    """Solve u = W f(u) + drive + nudge for every nudge, from the free states.
+    """Solve u = I(f(u)) + drive + nudge for every nudge, from the free states.
 
     Args:
         network: the equations.
@@ -96,10 +152,10 @@ def continued_states(
         is what they leave at its end.
     """
     batch, points, _ = nudge.shape
-    count = network.pivot_count
+    order, count = np.concatenate(network.groups), len(network.groups[0])
     sample = np.repeat(np.arange(batch), points)
-    start, held = network.arrange(free)[sample, :count], network.arrange(drive)[sample]
-    turn = np.ascontiguousarray(nudge[..., network.order]).reshape(batch * points, -1)
+    start, held = free[sample[:, None], order[:count]], drive[sample[:, None], order]
+    turn = np.ascontiguousarray(nudge[..., order]).reshape(batch * points, -1)
     system = _Pivot(network)
     pivot = start.astype(np.complex128)
     settled = np.zeros(len(pivot), dtype=np.bool_)
@@ -110,33 +166,55 @@ def continued_states(
         settled[part] = _track(system, pivot[part], held[part], turn[part], residual)
     outputs, left = system.outputs(pivot, held + turn)
     s = np.empty((batch * points, network.node_count), dtype=np.complex128)
-    s[:, network.order] = outputs
+    s[:, order] = outputs
     return ContinuedStates(s.reshape(batch, points, -1), left.reshape(batch, points), settled.reshape(batch, points))
+
+
+def continuation(
+    network: HolomorphicEquations,
+    free: FloatArray,
+    settled: BoolArray,
+    drive: FloatArray,
+    amperes: ComplexArray,
+    scale: Scale,
+    residual: float,
+) -> ComplexStates:
+    """The same in volts under ``amperes`` (batch, point, node); unsettled where the free state is (batch,).
+
+    Raises:
+        InputError: another batch.
+    """
+    if len(amperes) != len(free):
+        raise InputError(f"complex nudge: expected a batch of {len(free)}, got {len(amperes)}")
+    found = continued_states(network, free, drive, amperes / scale.unit_amperes, residual)
+    return ComplexStates(found.s * scale.volts_per_unit, found.settled & settled[:, None], found.residual)
 
 
 @final
 class _Pivot:
-    """The equations as those of the pivot: x = f_o(f_p(x) A + d_o) B + d_p, rows are states."""
+    """The equations as those of the pivot: x = I(f_o(I(f_p(x)) + d_o)) + d_p, rows are states."""
 
-    def __init__(self, network: CurrentModeNetwork) -> None:
-        self._count = network.pivot_count
-        self._to_other, self._to_pivot = network.couplings
+    def __init__(self, network: HolomorphicEquations) -> None:
+        self._count = len(network.groups[0])
+        self._to_other, self._to_pivot = network.passages
         self._pivot_neurons = network.arranged_neurons.part(slice(0, self._count))
         self._other_neurons = network.arranged_neurons.part(slice(self._count, network.node_count))
 
     def force(self, x: ComplexArray, drive: ComplexArray) -> ComplexArray:
         """What the states are drawn to, less themselves."""
-        other = _activity(self._pivot_neurons, x) @ self._to_other + drive[:, self._count :]
-        return np.asarray(_activity(self._other_neurons, other) @ self._to_pivot + drive[:, : self._count] - x)
+        other = _currents(self._to_other, _activity(self._pivot_neurons, x)) + drive[:, self._count :]
+        return _currents(self._to_pivot, _activity(self._other_neurons, other)) + drive[:, : self._count] - x
 
     def response(self, x: ComplexArray, drive: ComplexArray, push: ComplexArray) -> ComplexArray:
         """Changes of the pivot, to first order, by currents ``push`` (lane, node): of Newton's step and the tangent."""
         count = self._count
-        other = _activity(self._pivot_neurons, x) @ self._to_other + drive[:, count:]
+        pivot = _activity(self._pivot_neurons, x)
+        other = _currents(self._to_other, pivot) + drive[:, count:]
         here, there = _slope(self._pivot_neurons, x), _slope(self._other_neurons, other)
-        round_trip = (here[:, :, None] * self._to_other) @ (there[:, :, None] * self._to_pivot)
-        system = np.eye(count) - round_trip.transpose(0, 2, 1)
-        arriving = push[:, :count] + (push[:, count:] * there) @ self._to_pivot
+        to_other = here[:, :, None] * _small_signal(self._to_other, pivot)
+        to_pivot = there[:, :, None] * _small_signal(self._to_pivot, _activity(self._other_neurons, other))
+        system = np.eye(count) - (to_other @ to_pivot).transpose(0, 2, 1)
+        arriving = push[:, :count] + (push[:, None, count:] @ to_pivot)[:, 0]
         try:
             solved = np.linalg.solve(system, arriving[:, :, None])
         except np.linalg.LinAlgError:
@@ -148,9 +226,17 @@ class _Pivot:
     def outputs(self, x: ComplexArray, drive: ComplexArray) -> tuple[ComplexArray, FloatArray]:
         """Outputs of all nodes in solver order, and the residual of each state."""
         pivot = _activity(self._pivot_neurons, x)
-        other = _activity(self._other_neurons, pivot @ self._to_other + drive[:, self._count :])
-        residual = np.abs(other @ self._to_pivot + drive[:, : self._count] - x).max(axis=1)
+        other = _activity(self._other_neurons, _currents(self._to_other, pivot) + drive[:, self._count :])
+        residual = np.abs(_currents(self._to_pivot, other) + drive[:, : self._count] - x).max(axis=1)
         return np.concatenate([pivot, other], axis=1), residual
+
+
+def _currents(passages: tuple[Passage, ...], s: ComplexArray) -> ComplexArray:
+    return np.asarray(sum(passage.currents(s) for passage in passages))
+
+
+def _small_signal(passages: tuple[Passage, ...], s: ComplexArray) -> ComplexArray:
+    return np.asarray(sum(passage.small_signal(s) for passage in passages))
 
 
 def _activity(neurons: Neurons, u: ComplexArray) -> ComplexArray:

@@ -11,6 +11,7 @@ from typing import TypeAlias, final
 
 import numpy as np
 
+from emulators.networks.complex_states import HolomorphicEquations, Passage
 from emulators.networks.equations import Equations, alternate
 from emulators.neurons import KERNEL_KINDS, Neurons
 from substrate.arrays import FloatArray, IntArray
@@ -36,7 +37,7 @@ class Block:
 
 
 @final
-class CurrentModeNetwork(Equations):
+class CurrentModeNetwork(Equations, HolomorphicEquations):
     """The equations of a chain of layers at fixed weights.
 
     Layers alternate between two groups, and no block joins two layers of a group: with the states of one group given
@@ -88,9 +89,9 @@ class CurrentModeNetwork(Equations):
         return kind, neurons.gain, neurons.offset, neurons.saturation, self._to_other, self._to_pivot
 
     @property
-    def couplings(self) -> tuple[FloatArray, FloatArray]:
-        """Weights from the pivot to the other nodes, and from these to the pivot, (source, target), in solver order."""
-        return self._to_other, self._to_pivot
+    def passages(self) -> tuple[tuple[Passage, ...], tuple[Passage, ...]]:
+        """From the pivot to the other nodes, and from these to the pivot, in solver order."""
+        return (Passage(self._to_other),), (Passage(self._to_pivot),)
 
     @property
     def arranged_neurons(self) -> Neurons:
@@ -125,7 +126,7 @@ class CurrentModeNetwork(Equations):
     def couplings_at(self, s: FloatArray) -> tuple[FloatArray, FloatArray]:
         """The same everywhere."""
         del s
-        return self.couplings
+        return self._to_other, self._to_pivot
 
     def activity(self, u: FloatArray) -> FloatArray:
         """Neuron outputs for node states ``u`` (..., node)."""

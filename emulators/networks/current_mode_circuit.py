@@ -8,7 +8,7 @@ import numpy as np
 
 from emulators.arrays import DifferentialArray
 from emulators.networks.circuit import Circuit, HolomorphicCircuit, NeuronCircuit, Parts, Period, Settled
-from emulators.networks.complex_states import continued_states
+from emulators.networks.complex_states import continuation
 from emulators.networks.current_mode import Block, CurrentModeNetwork
 from emulators.networks.dynamics import Dynamics
 from emulators.networks.equilibrium import Tolerance, settle
@@ -87,16 +87,15 @@ class CurrentModeCircuit(Circuit, HolomorphicCircuit, NeuronCircuit):
         volts = found.s * self._scale.volts_per_unit
         return Period(volts, found.residual, found.unbroken & self._settled)
 
+    @property
+    def holomorphic(self) -> bool:
+        """Always."""
+        return True
+
     def continued(self, amperes: ComplexArray) -> ComplexStates:
         """The analytic continuation of the free state; unsettled where that is."""
-        free = self._settled_state("complex nudge")
-        if len(amperes) != len(free):
-            raise InputError(f"complex nudge: expected a batch of {len(free)}, got {len(amperes)}")
-        nudge = amperes / self._scale.unit_amperes
-        found = continued_states(self.equations(), free, self._held_drive(), nudge, self._tolerance.residual)
-        return ComplexStates(
-            found.s * self._scale.volts_per_unit, found.settled & self._settled[:, None], found.residual
-        )
+        free, residual = self._settled_state("complex nudge"), self._tolerance.residual
+        return continuation(self.equations(), free, self._settled, self._held_drive(), amperes, self._scale, residual)
 
     def adjoint(self, values: FloatArray) -> FloatArray:
         """u = W s + I and s = f(u): chi = ds/dI = D (1 - W D)^-1 with D = diag f'; chi^T y = (1 - D W^T)^-1 D y."""

@@ -19,6 +19,8 @@ import numpy as np
 
 from emulators.arrays import DifferentialArray
 from emulators.crossbar import CrossbarSolution
+from emulators.networks.complex_states import Passage
+from emulators.networks.curved_continuation import AnalyticCells
 from emulators.networks.equations import Equations, alternate
 from emulators.networks.equilibrium import (
     HANDOVER_RESIDUAL,
@@ -148,6 +150,21 @@ class CurvedNetwork(Equations):
         """Small-signal weights from pivot to other nodes, and from these to the pivot."""
         weights, (pivot, other) = self.weights_at(s), self._groups
         return weights[..., pivot[:, None], other], weights[..., other[:, None], pivot]
+
+    def analytic(self) -> AnalyticCells | None:
+        """What of ``currents`` depends on s, continued to complex activities; None if it is no entire function."""
+        arrays = []
+        for connection in self._inner:
+            found = connection.array.analytic(connection.direction)
+            if found is None or connection.source is None or self.rounding:
+                return None
+            exponents, siemens = found
+            source, target = connection.source, connection.target
+            weights = siemens[: source.stop - source.start, : target.stop - target.start] / self._scale.unit_siemens
+            rising, falling = (rate * self._scale.volts_per_unit for rate in exponents)
+            # i/(g volts_per_unit) is the same function of activities, by exponents in 1/activity unit.
+            arrays.append((source, target, Passage(weights, (rising, falling))))
+        return AnalyticCells(self._groups, self._neurons, arrays)
 
     def _parts(self, count: int) -> Iterator[slice]:
         """Instants that are taken together."""

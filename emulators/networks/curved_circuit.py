@@ -7,20 +7,21 @@ from typing import final
 import numpy as np
 
 from emulators.arrays import DifferentialArray
-from emulators.networks.circuit import Circuit, NeuronCircuit, Parts, Period, Settled
+from emulators.networks.circuit import Circuit, HolomorphicCircuit, NeuronCircuit, Parts, Period, Settled
+from emulators.networks.complex_states import continuation
 from emulators.networks.curved import CurvedNetwork, nudged_period, settle
 from emulators.networks.dynamics import Dynamics
 from emulators.networks.equilibrium import Tolerance
 from emulators.neurons import Neurons
-from substrate.arrays import BoolArray, FloatArray
-from substrate.contract import Scale
-from substrate.errors import InputError
+from substrate.arrays import BoolArray, ComplexArray, FloatArray
+from substrate.contract import ComplexStates, Scale
+from substrate.errors import CapabilityError, InputError
 from substrate.network import Network
 from substrate.tones import SamplingPlan
 
 
 @final
-class CurvedCircuit(Circuit, NeuronCircuit):
+class CurvedCircuit(Circuit, HolomorphicCircuit, NeuronCircuit):
     """Layers of amplifier neurons at virtual grounds, joined by arrays of curved cells or digitised tiles.
 
     For cells i = g phi(v) the derivative of a current with respect to a conductance is phi(v_j), where learning rules
@@ -87,6 +88,21 @@ class CurvedCircuit(Circuit, NeuronCircuit):
         found = self._dynamics.outputs(network, walk, free, drive, peak, plan, self._tolerance)
         volts = found.s * self._scale.volts_per_unit
         return Period(volts, found.residual, found.unbroken & self._settled)
+
+    @property
+    def holomorphic(self) -> bool:
+        """Whether the cells are sinh or rectifying ones that neither wires nor access devices nor rounding follow."""
+        return self.equations().analytic() is not None
+
+    def continued(self, amperes: ComplexArray) -> ComplexStates:
+        """The analytic continuation of the free state; unsettled where that is."""
+        network, free = self.equations(), self._settled_state("complex nudge")
+        analytic = network.analytic()
+        if analytic is None:
+            raise CapabilityError("complex_nudges: expected cells sinh or rectifying, without wires or rounded sums")
+        # At rest only bias lines drive currents: of a held line they are no function of s.
+        held = self._held_drive() + network.currents(np.zeros((1, self._network.node_count)))
+        return continuation(analytic, free, self._settled, held, amperes, self._scale, self._tolerance.residual)
 
     def adjoint(self, values: FloatArray) -> FloatArray:
         """chi^T y = (1 - D W^T)^-1 D y with D = diag f' and W = dI/ds, of the small-signal conductances."""

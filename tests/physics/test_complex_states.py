@@ -250,6 +250,35 @@ def test_the_device_gives_volts_of_its_own_circuit(feedback: Any) -> None:
     np.testing.assert_allclose(states.volts[:, 1], states.volts[:, 3].conj(), atol=1e-12)
 
 
+ENTIRE: dict[str, dict[str, Any]] = {
+    "sinh": {"cells": {"law": "sinh", "alpha": 4.0}},
+    "rectifying": {"cells": {"law": "rectifying", "forward_alpha": 5.0, "reverse_alpha": 1.0}},
+    "tiles": {"cells": {"law": "sinh", "alpha": 4.0}, "tiles": {"rows": 2, "columns": 2}},
+    "ohmic": {"wires": WIRES["wires"], "tiles": {"rows": 2, "columns": 2, "summation": "digital"}},
+}
+
+
+@pytest.mark.parametrize("feedback", ["separate", "shared"])
+@pytest.mark.parametrize("law", ENTIRE)
+def test_cells_of_entire_laws_are_continued(law: str, feedback: Any) -> None:
+    """At real nudges the real solver's states; on a small circle, the Cauchy derivative is the exact adjoint's."""
+    with device({**ENTIRE[law], "neurons": WIRES["neurons"]}, feedback=feedback) as substrate:
+        free = substrate.settle().volts[:, 0]
+        states = _ask(substrate, 0.3)
+        assert states.settled.all()
+        assert states.residual.max() <= 1e-10
+        nudge = np.zeros((3, 8))
+        nudge[:, 5:] = substrate.scale.unit_amperes
+        record = substrate.nudge(Nudge(0.3 * nudge), SamplingPlan(1e3, 3, 8, 1))
+        points, ones = circle(0.01, 4), np.ones((3, 8))
+        slope = cauchy_derivative(points, np.moveaxis(_ask(substrate, 0.01).volts, 1, -1), free).sum(axis=1)
+        exact = (substrate.oracle.adjoint(ones) * nudge).sum(axis=1)
+    np.testing.assert_allclose(states.volts[:, 0], record.volts[:, 0], atol=1e-10)
+    np.testing.assert_allclose(states.volts[:, 2], record.volts[:, 4], atol=1e-10)
+    np.testing.assert_allclose(states.volts[:, 1], states.volts[:, 3].conj(), atol=1e-12)
+    np.testing.assert_allclose(slope, exact, rtol=1e-7)
+
+
 def test_complex_nudges_are_checked_like_others() -> None:
     with device({}) as substrate:
         with pytest.raises(InputError, match="settle"):
@@ -269,8 +298,13 @@ def test_complex_nudges_are_checked_like_others() -> None:
 
 @pytest.mark.parametrize(
     ("section", "network"),
-    [({}, {"family": "resistive", "activation": "rectified", "feedback": "shared"}), ({"cells": {"law": "sinh"}}, {})],
-    ids=["resistive", "curved cells"],
+    [
+        ({}, {"family": "resistive", "activation": "rectified", "feedback": "shared"}),
+        ({"cells": {"law": "sinh"}, "wires": {"segment_ohms": 5.0}}, {}),
+        ({"cells": {"law": "transistor"}}, {}),
+        ({"tiles": {"rows": 2, "columns": 2, "summation": "digital", "adc_bits": 10}}, {}),
+    ],
+    ids=["resistive", "curved cells behind wires", "1T1R", "rounded sums"],
 )
 def test_circuits_without_continuation_refuse_and_name_the_capability(section: Any, network: Any) -> None:
     with device(section, **network) as substrate:
