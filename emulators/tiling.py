@@ -67,8 +67,8 @@ class TiledPair:
         _, rows, columns = siemens.shape
         tiles = tiles or TilesConfig(rows=rows, columns=columns)
         self._tiles, self._wires, self._cell = tiles, wires, cell
-        self._row_cuts = _cuts(rows, tiles.rows)
-        self._column_cuts = _cuts(columns, tiles.columns)
+        self._row_cuts = line_cuts(rows, tiles.rows)
+        self._column_cuts = line_cuts(columns, tiles.columns)
         self.ideal_wires = not (wires.segment_ohms or wires.source_ohms or wires.sense_ohms)
         self._adc = Adc(tiles.adc_bits, tiles.adc_range_amperes, 0.0)
         self._matrices: dict[Direction, FloatArray] = {}
@@ -276,7 +276,8 @@ def leaking(siemens: FloatArray) -> FloatArray:
     return siemens if siemens.all() else np.maximum(siemens, OPEN_SIEMENS)
 
 
-def _cuts(length: int, tile: int) -> tuple[slice, ...]:
+def line_cuts(length: int, tile: int) -> tuple[slice, ...]:
+    """The lines of each tile along an axis of ``length`` lines; the last one may not be full."""
     return tuple(slice(start, min(start + tile, length)) for start in range(0, length, tile))
 
 
