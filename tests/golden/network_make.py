@@ -87,8 +87,13 @@ def deck_of(case: dict) -> str:
     return deck(netlist, stimulus, [one_period(stimulus.frequency_hz)], options=TRANSIENT)
 
 
-def main() -> None:
+def program() -> str:
+    """Name and version of the ngspice that answers."""
     version = subprocess.run(["ngspice", "--version"], capture_output=True, text=True, check=True).stdout
+    return next(line for line in version.splitlines() if "ngspice-" in line).strip("* ")
+
+
+def main() -> None:
     cases = {}
     for name in CASES:
         case = described(name)
@@ -97,8 +102,7 @@ def main() -> None:
             answer = run_network(deck_of(case), Path(folder))
         cosine, sine = output_harmonics(built(case)[0].network, answer, case["frequency_hz"], case["volts_per_unit"])
         cases[name] = case | {"harmonics": HARMONICS, "cosine": cosine.tolist(), "sine": sine.tolist()}
-    program = next(line for line in version.splitlines() if "ngspice-" in line).strip("* ")
-    (FOLDER / "network.json").write_text(json.dumps({"program": program, "cases": cases}, indent=1) + "\n")
+    (FOLDER / "network.json").write_text(json.dumps({"program": program(), "cases": cases}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
