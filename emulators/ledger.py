@@ -257,10 +257,10 @@ def line_drives(network: Network, held: FloatArray, nodes: FloatArray, volts_per
     """
     times = nodes.shape[1]
     flat = nodes.reshape(-1, nodes.shape[2])
-    for coupling in network.arrays:
+    for coupling in network.settling:
         first = coupling.source.start < 0
         rows = held if first else _row_volts(coupling, flat[:, coupling.source.nodes], volts_per_unit)
-        columns = flat[:, coupling.target.nodes]
+        columns = coupling.columns(flat[:, coupling.target.nodes])
         if network.resistive:
             if first and times > 1:
                 rows = np.repeat(rows, times, axis=0)
@@ -275,12 +275,10 @@ def line_drives(network: Network, held: FloatArray, nodes: FloatArray, volts_per
 
 def _row_volts(coupling: Coupling, source: FloatArray, volts_per_unit: float) -> FloatArray:
     """``Coupling.lines`` in volts."""
-    rows = np.empty((len(source), coupling.shape[0]))
-    size = coupling.source.size
-    for index, sign in enumerate(coupling.line_signs):
-        np.multiply(source, sign * coupling.gain, out=rows[:, index * size : (index + 1) * size])
-    for index, activity in enumerate(coupling.bias_lines):
-        rows[:, coupling.source_lines + index] = activity * volts_per_unit
+    held = np.array(coupling.bias_lines) * volts_per_unit
+    driven = coupling.driven(source)
+    rows = np.empty((len(driven), coupling.shape[0]))
+    rows[:, : coupling.source_lines], rows[:, coupling.source_lines :] = driven, held
     return rows
 
 

@@ -108,7 +108,7 @@ class Readout:
         network = self._network
         batch, times, _ = volts.shape
         out = np.zeros(volts.shape)
-        couplings = {coupling.name: coupling for coupling in network.arrays}
+        couplings = {coupling.name: coupling for coupling in network.settling}
         held = input_rows(network, inputs, self._volts_per_unit)
         for drive in line_drives(network, held, volts, self._volts_per_unit):
             coupling = couplings[drive.array]
@@ -119,10 +119,10 @@ class Readout:
                 out[:, :, coupling.target.nodes] += into.reshape(batch, times, -1)
                 continue
             if drive.rows is not None:
-                into = (np.abs(drive.rows) @ total).reshape(batch, -1, coupling.target.size)
-                out[:, :, coupling.target.nodes] += into
+                into = coupling.into_target(np.abs(drive.rows) @ total)
+                out[:, :, coupling.target.nodes] += into.reshape(batch, -1, coupling.target.size)
             elif drive.columns is not None:
-                into = (np.abs(drive.columns) @ total.T)[:, : coupling.source.size]
+                into = coupling.into_source(np.abs(drive.columns) @ total.T)
                 out[:, :, coupling.source.nodes] += into.reshape(batch, times, -1)
         return out
 
@@ -145,9 +145,10 @@ class Readout:
 def node_conductances(network: Network, arrays: Mapping[str, MeteredArray]) -> list[tuple[slice, FloatArray]]:
     """Conductances of all cells at the nodes: the nodes of a layer and what one array adds to them, siemens."""
     found = []
-    for coupling in network.arrays:
+    for coupling in network.settling:
         total = arrays[coupling.name].seen_siemens.sum(axis=0)
-        found.append((coupling.target.nodes, total.sum(axis=0)))
+        found.append((coupling.target.nodes, coupling.into_target(coupling.per_place(total.sum(axis=0)[None]))[0]))
         if network.feedback == "shared" and coupling.source.start >= 0:
-            found.append((coupling.source.nodes, total[: coupling.source.size].sum(axis=1)))
+            lines = coupling.per_place(total.sum(axis=1)[None])
+            found.append((coupling.source.nodes, coupling.into_source(lines)[0]))
     return found

@@ -200,7 +200,8 @@ def _neurons(netlist: Netlist) -> Iterator[str]:
         z = f"{number(neurons.gain[k])}*(V(u{k})/{number(unit)}+({number(neurons.offset[k])}))"
         swing = number(neurons.saturation[k] * unit)
         ideal = f"s{k}" if lag == 0 else f"f{k}"
-        yield f"B{ideal} {ideal} 0 V={swing}*({TRANSFER[neurons.activation].format(z=z)})"
+        linear = neurons.linear is not None and neurons.linear[k]
+        yield f"B{ideal} {ideal} 0 V={swing}*({z if linear else TRANSFER[neurons.activation].format(z=z)})"
         if lag:
             yield f"Rd{k} f{k} d{k} {number(DELAY_OHMS)}"
             yield f"Cd{k} d{k} 0 {number(lag / DELAY_OHMS)}"

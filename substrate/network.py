@@ -17,7 +17,7 @@ import numpy as np
 
 from substrate.activations import ACTIVATIONS, SMOOTH
 from substrate.arrays import FloatArray, IntArray
-from substrate.convolution import Window, gathered, scattered
+from substrate.convolution import Window, expanded, gathered, scattered
 from substrate.errors import InputError
 
 Family = Literal["current_mode", "resistive", "feedforward"]
@@ -159,6 +159,12 @@ class Coupling:
             return rows[:, : self.source.size]
         return scattered(rows[:, : self.source_index.shape[1]], self.source_index, self.source.size)
 
+    def block(self, weights: FloatArray) -> FloatArray:
+        """The matrix (source, target) that weights (source's line, bit line) come to at all places together."""
+        if self.source_index is None or self.target_index is None:
+            return weights
+        return expanded(weights, self.source_index, self.target_index, (self.source.size, self.target.size))
+
     def per_place(self, samples: FloatArray) -> FloatArray:
         """Values (batch, ...) of samples, repeated for their places, (batch * place, ...)."""
         return samples if self.window is None else np.repeat(samples, self.positions, axis=0)
@@ -263,6 +269,11 @@ class Network:
     def feedforward(self) -> bool:
         """Whether nothing feeds back while the network settles."""
         return self.family == "feedforward"
+
+    @property
+    def alternating(self) -> bool:
+        """Whether the free layers can be split in two groups such that no two of a group are joined."""
+        return self.feedback != "loop" or len(self.sizes) % 2 == 1
 
     @property
     def linear_outputs(self) -> bool:

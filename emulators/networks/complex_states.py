@@ -17,9 +17,10 @@ from typing import TypeAlias, final
 
 import numpy as np
 
+from emulators.networks.circuit import NudgedStates
 from emulators.neurons import SOFTNESS, Neurons
 from substrate.arrays import BoolArray, ComplexArray, FloatArray, IntArray
-from substrate.contract import ComplexStates, Scale
+from substrate.contract import Scale
 from substrate.errors import InputError
 
 Transfer: TypeAlias = Callable[[ComplexArray], ComplexArray]
@@ -178,7 +179,7 @@ def continuation(
     amperes: ComplexArray,
     scale: Scale,
     residual: float,
-) -> ComplexStates:
+) -> NudgedStates:
     """The same in volts under ``amperes`` (batch, point, node); unsettled where the free state is (batch,).
 
     Raises:
@@ -187,7 +188,7 @@ def continuation(
     if len(amperes) != len(free):
         raise InputError(f"complex nudge: expected a batch of {len(free)}, got {len(amperes)}")
     found = continued_states(network, free, drive, amperes / scale.unit_amperes, residual)
-    return ComplexStates(found.s * scale.volts_per_unit, found.settled & settled[:, None], found.residual)
+    return NudgedStates(found.s * scale.volts_per_unit, found.residual, found.settled & settled[:, None])
 
 
 @final
@@ -202,17 +203,17 @@ class _Pivot:
 
     def force(self, x: ComplexArray, drive: ComplexArray) -> ComplexArray:
         """What the states are drawn to, less themselves."""
-        other = _currents(self._to_other, _activity(self._pivot_neurons, x)) + drive[:, self._count :]
-        return _currents(self._to_pivot, _activity(self._other_neurons, other)) + drive[:, : self._count] - x
+        other = _currents(self._to_other, complex_activity(self._pivot_neurons, x)) + drive[:, self._count :]
+        return _currents(self._to_pivot, complex_activity(self._other_neurons, other)) + drive[:, : self._count] - x
 
     def response(self, x: ComplexArray, drive: ComplexArray, push: ComplexArray) -> ComplexArray:
         """Changes of the pivot, to first order, by currents ``push`` (lane, node): of Newton's step and the tangent."""
         count = self._count
-        pivot = _activity(self._pivot_neurons, x)
+        pivot = complex_activity(self._pivot_neurons, x)
         other = _currents(self._to_other, pivot) + drive[:, count:]
         here, there = _slope(self._pivot_neurons, x), _slope(self._other_neurons, other)
         to_other = here[:, :, None] * _small_signal(self._to_other, pivot)
-        to_pivot = there[:, :, None] * _small_signal(self._to_pivot, _activity(self._other_neurons, other))
+        to_pivot = there[:, :, None] * _small_signal(self._to_pivot, complex_activity(self._other_neurons, other))
         system = np.eye(count) - (to_other @ to_pivot).transpose(0, 2, 1)
         arriving = push[:, :count] + (push[:, None, count:] @ to_pivot)[:, 0]
         try:
@@ -225,8 +226,8 @@ class _Pivot:
 
     def outputs(self, x: ComplexArray, drive: ComplexArray) -> tuple[ComplexArray, FloatArray]:
         """Outputs of all nodes in solver order, and the residual of each state."""
-        pivot = _activity(self._pivot_neurons, x)
-        other = _activity(self._other_neurons, _currents(self._to_other, pivot) + drive[:, self._count :])
+        pivot = complex_activity(self._pivot_neurons, x)
+        other = complex_activity(self._other_neurons, _currents(self._to_other, pivot) + drive[:, self._count :])
         residual = np.abs(_currents(self._to_pivot, other) + drive[:, : self._count] - x).max(axis=1)
         return np.concatenate([pivot, other], axis=1), residual
 
@@ -239,13 +240,20 @@ def _small_signal(passages: tuple[Passage, ...], s: ComplexArray) -> ComplexArra
     return np.asarray(sum(passage.small_signal(s) for passage in passages))
 
 
-def _activity(neurons: Neurons, u: ComplexArray) -> ComplexArray:
-    return np.asarray(neurons.saturation * TRANSFER[neurons.activation][0](neurons.gain * (u + neurons.offset)))
+def complex_activity(neurons: Neurons, u: ComplexArray) -> ComplexArray:
+    z = neurons.gain * (u + neurons.offset)
+    value = TRANSFER[neurons.activation][0](z)
+    if neurons.linear is not None:
+        value = np.where(neurons.linear, z, value)
+    return np.asarray(neurons.saturation * value)
 
 
 def _slope(neurons: Neurons, u: ComplexArray) -> ComplexArray:
     gain = neurons.saturation * neurons.gain
-    return np.asarray(gain * TRANSFER[neurons.activation][1](neurons.gain * (u + neurons.offset)))
+    slope = TRANSFER[neurons.activation][1](neurons.gain * (u + neurons.offset))
+    if neurons.linear is not None:
+        slope = np.where(neurons.linear, 1.0, slope)
+    return np.asarray(gain * slope)
 
 
 def _track(system: _Pivot, pivot: ComplexArray, held: FloatArray, nudge: ComplexArray, residual: float) -> BoolArray:

@@ -49,12 +49,16 @@ class CurrentModeNetwork(Equations, HolomorphicEquations):
         layers: the layers' places on the node axis, in order.
         blocks: the weights between neighbouring layers, both directions.
         neurons: transfer functions of all nodes.
+
+    Attributes:
+        layers, blocks, neurons: the arguments.
     """
 
     def __init__(self, layers: Sequence[slice], blocks: Sequence[Block], neurons: Neurons) -> None:
         self.node_count = layers[-1].stop
-        self._blocks = tuple(blocks)
-        self._neurons = neurons
+        self.layers = tuple(layers)
+        self.blocks = tuple(blocks)
+        self.neurons = neurons
         groups = alternate(layers)
         places: dict[int, int] = {}
         order: list[IntArray] = []
@@ -81,10 +85,13 @@ class CurrentModeNetwork(Equations, HolomorphicEquations):
 
     @cached_property
     def kernel(self) -> KernelNet | None:
-        """What the compiled kernels take, in solver order; None where the network is too large for them to pay."""
-        if self.pivot_count > KERNEL_PIVOT or self._to_other.size > KERNEL_WEIGHTS:
-            return None
+        """What the compiled kernels take, in solver order; None where the network is too large for them to pay.
+
+        Or where its neurons are not all of one kind.
+        """
         neurons = self._arranged
+        if self.pivot_count > KERNEL_PIVOT or self._to_other.size > KERNEL_WEIGHTS or neurons.linear is not None:
+            return None
         kind = KERNEL_KINDS[neurons.activation]
         return kind, neurons.gain, neurons.offset, neurons.saturation, self._to_other, self._to_pivot
 
@@ -114,7 +121,7 @@ class CurrentModeNetwork(Equations, HolomorphicEquations):
     def weights(self) -> FloatArray:
         """All weights as one matrix, (source node, target node)."""
         full = np.zeros((self.node_count, self.node_count))
-        for block in self._blocks:
+        for block in self.blocks:
             full[block.source, block.target] += block.weights
         return full
 
@@ -130,17 +137,17 @@ class CurrentModeNetwork(Equations, HolomorphicEquations):
 
     def activity(self, u: FloatArray) -> FloatArray:
         """Neuron outputs for node states ``u`` (..., node)."""
-        return self._neurons.activity(u)
+        return self.neurons.activity(u)
 
     def slope(self, u: FloatArray) -> FloatArray:
         """d(activity)/du (..., node)."""
-        return self._neurons.slope(u)
+        return self.neurons.slope(u)
 
     def image(self, u: FloatArray, drive: FloatArray) -> FloatArray:
         """W f(u) + drive, for (batch, node): the state that ``u`` is drawn to."""
-        s = self._neurons.activity(u)
+        s = self.neurons.activity(u)
         out = drive.copy()
-        for block in self._blocks:
+        for block in self.blocks:
             out[:, block.target] += s[:, block.source] @ block.weights
         return out
 

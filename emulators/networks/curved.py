@@ -104,6 +104,7 @@ class CurvedNetwork(Equations):
         for layer in alternate(layers)[0]:
             in_pivot[layer] = True
         self._groups = np.flatnonzero(in_pivot), np.flatnonzero(~in_pivot)
+        self._alternating = network.alternating
         self.rounding = sum(c.array.rounding_amperes(c.direction) for c in self._inner) / scale.unit_amperes
         """Largest error of a node's current by digitised sums, activity units."""
 
@@ -156,7 +157,7 @@ class CurvedNetwork(Equations):
         arrays = []
         for connection in self._inner:
             found = connection.array.analytic(connection.direction)
-            if found is None or connection.source is None or self.rounding:
+            if found is None or connection.source is None or self.rounding or not self._alternating:
                 return None
             exponents, siemens = found
             source, target = connection.source, connection.target
