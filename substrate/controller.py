@@ -12,7 +12,7 @@ from substrate.conjugates import exact_mean
 from substrate.contract import Record, Substrate
 from substrate.costs import Cost
 from substrate.network import Network
-from substrate.optimiser import Momentum
+from substrate.optimisers import Optimiser
 from substrate.rules.base import Estimate, FreePhase, Rule
 from substrate.rules.homeostasis import Homeostasis, symmetry
 from substrate.writing import Writer, Written
@@ -109,13 +109,13 @@ class Controller:
         rule: Rule,
         cost: Cost,
         writer: Writer,
-        optimiser: Momentum,
+        optimiser: Optimiser,
         homeostasis: Homeostasis,
         frozen: Sequence[str] = (),
         relative_rates: Mapping[str, float] | None = None,
     ) -> None:
         for capability in rule.requirements(substrate.network):
-            substrate.capabilities.require(capability, f"rule {type(rule).__name__}")
+            substrate.capabilities.require(capability, f"rule {rule.name}")
         if homeostasis.active:
             substrate.capabilities.require("forward_products", "homeostasis")
         for name in frozen:
@@ -153,7 +153,9 @@ class Controller:
         phase, _ = self._free_phase(inputs, labels)
         return phase, self._rule.measure(self._substrate, phase)
 
-    def step(self, inputs: FloatArray, labels: IntArray, rate: float, judge: bool = False) -> Step:
+    def step(
+        self, inputs: FloatArray, labels: IntArray, rate: float, judge: bool = False, weight_decay: float = 0.0
+    ) -> Step:
         """One update from a batch.
 
         Args:
@@ -161,14 +163,23 @@ class Controller:
             labels: (batch,).
             rate: learning rate.
             judge: also compare the gradient with the device's exact adjoint, where it has one.
+            weight_decay: times the weight in a cell, off its direction.
         """
         phase, free = self._free_phase(inputs, labels)
-        estimate = self._rule.measure(self._substrate, phase)
-        quality = self._judge(phase, estimate) if judge and self._substrate.oracle is not None else None
+        judged = judge and self._substrate.oracle is not None
+        # Before the rule: one that learns while the network moves leaves other cells behind.
+        adjoint = self.exact_adjoint(phase.error) if judged else None
+        written: list[Written] = []
+
+        def update(increments: Mapping[str, FloatArray]) -> None:
+            written.extend(self._write(increments, rate, weight_decay=0.0))
+
+        estimate = self._rule.measure(self._substrate, phase, update)
+        quality = self._judge(phase, estimate, adjoint) if adjoint is not None else None
         outputs = phase.activity[:, self.network.output.nodes]
         loss = float(self._cost.loss(outputs, labels).mean())
         accuracy = float((self._cost.predict(outputs) == labels).mean())
-        written = self._update(estimate, rate)
+        written += self._update(estimate, rate, weight_decay)
         if estimate.keep.any():
             self._cost.learn(outputs[estimate.keep], labels[estimate.keep], rate)
         norm = float(np.sqrt(sum(np.sum(d**2) for d in estimate.directions.values())))
@@ -196,28 +207,34 @@ class Controller:
         )
         return Step(report, quality, phase, estimate)
 
-    def _update(self, estimate: Estimate, rate: float) -> list[Written]:
+    def _update(self, estimate: Estimate, rate: float, weight_decay: float) -> list[Written]:
         """Write the changes that an estimate asks for; nothing where no sample is left."""
         if not estimate.keep.any():
             return []
-        penalty = self._homeostasis.directions(self._substrate) if self._homeostasis.active else {}
+        directions = {} if estimate.applied else dict(estimate.directions)
+        if self._homeostasis.active:
+            for name, pull in self._homeostasis.directions(self._substrate).items():
+                directions[name] = directions[name] + pull if name in directions else pull
+        return self._write(directions, rate, weight_decay)
+
+    def _write(self, directions: Mapping[str, FloatArray], rate: float, weight_decay: float) -> list[Written]:
+        """Write the changes that directions ask for, array by array; those without one stay as they are."""
         written = []
         for coupling in self.network.arrays:
-            if coupling.name in self._frozen:
+            if coupling.name in self._frozen or coupling.name not in directions:
                 continue
-            direction = estimate.directions[coupling.name]
-            if coupling.name in penalty:
-                direction = direction + penalty[coupling.name]
+            direction = directions[coupling.name]
+            if weight_decay:
+                direction = direction - weight_decay * self._writer.weights(coupling)
             own_rate = rate * self._relative_rates.get(coupling.name, 1.0)
             written.append(self._writer.change(coupling, self._optimiser.step(coupling.name, direction, own_rate)))
         return written
 
-    def _judge(self, phase: FreePhase, estimate: Estimate) -> Quality:
-        adjoint = self.exact_adjoint(phase.error)
+    def _judge(self, phase: FreePhase, estimate: Estimate, adjoint: FloatArray) -> Quality:
         keep = estimate.keep
         share = keep / max(int(keep.sum()), 1)
         dot = own = other = 0.0
-        for coupling in self.network.arrays:
+        for coupling in self.network.settling:
             exact = exact_mean(self.network, phase.inputs, phase.activity, adjoint, share, coupling)
             measured = estimate.directions[coupling.name]
             dot += float(np.sum(exact * measured))
@@ -266,8 +283,10 @@ class Controller:
         for back in network.backward:
             mirror = network.mirror(back)
             if mirror is not None:
-                forward.append(self._writer.weights(mirror)[: mirror.source.size].ravel())
+                forward.append(self._writer.weights(mirror)[: mirror.source_lines].ravel())
                 backward.append(self._writer.weights(back).T.ravel())
+        if not forward:
+            return 1.0
         return symmetry(np.concatenate(forward)[:, None], np.concatenate(backward)[None])
 
     def snapshot(self) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Validation errors in a sentence: the key path, what stands there, and what was expected."""
 
 import re
+from collections.abc import Container
 
 from pydantic import ValidationError
 
@@ -8,12 +9,17 @@ from pydantic import ValidationError
 _ALTERNATIVE = re.compile(r"(constrained-)?(float|int|str|list|dict|tuple|model)(\[.*\])?$|literal\[.*\]$")
 
 
-def describe(error: ValidationError, path: str = "") -> str:
-    """One line for each problem that pydantic found, under the key path ``path``."""
+def describe(error: ValidationError, path: str = "", tags: Container[str] = ()) -> str:
+    """One line for each problem that pydantic found, under the key path ``path``.
+
+    ``tags``: what pydantic puts second in a place to tell the alternatives of a section apart, which is no key.
+    """
     lines: list[str] = []
     alternatives: dict[str, list[str]] = {}
     for problem in error.errors(include_url=False):
         parts = [str(part) for part in problem["loc"]]
+        if len(parts) > 2 and parts[1] in tags:
+            del parts[1]
         in_union = len(parts) > 1 and isinstance(problem["loc"][-1], str) and _ALTERNATIVE.match(parts[-1]) is not None
         where = ".".join([*([path] if path else []), *(parts[:-1] if in_union else parts)])
         if problem["type"] == "extra_forbidden":

@@ -6,22 +6,21 @@ from typing import final
 
 import numpy as np
 
-from substrate.amplitude import Amplitude
 from substrate.arrays import FloatArray
 from substrate.contract import Substrate
 from substrate.controller import Controller
-from substrate.costs import Cost, SoftmaxReadout, SquaredError
+from substrate.costs import Cost, Softmax, SoftmaxReadout, SquaredError
 from substrate.datasets import Dataset, load_dataset
 from substrate.errors import InputError
 from substrate.experiment.config import Experiment
 from substrate.network import Coupling, Network
-from substrate.optimiser import Momentum
+from substrate.optimisers import SGD, Adam
 from substrate.registry import load_backend
 from substrate.rules.homeostasis import Homeostasis
-from substrate.rules.oscillating import OscillatingEP
+from substrate.rules.sections import RuleContext
 from substrate.writing import Writer, WritingPlan
 
-CONCERNS = ("data", "order", "initial", "device", "writing", "homeostasis", "readout")
+CONCERNS = ("data", "order", "initial", "device", "writing", "homeostasis", "readout", "rule")
 """What draws random numbers; the place in this list fixes the stream, so new ones go to the end."""
 
 
@@ -43,30 +42,32 @@ class Assembly:
     def controller(self) -> Controller:
         """The controller for the opened substrate."""
         experiment = self.experiment
-        nudge = experiment.nudge
-        capabilities, scale = self.substrate.capabilities, self.substrate.scale
-        fixed = None if nudge.amplitude == "auto" else float(nudge.amplitude)
-        amplitude = Amplitude(fixed, nudge.harmonics, capabilities.limits.current_amperes / scale.unit_amperes)
+        training = experiment.training
+        context = RuleContext(
+            nudge=experiment.nudge,
+            network=self.substrate.network,
+            capabilities=self.substrate.capabilities,
+            scale=self.substrate.scale,
+            cost_name=experiment.cost.name,
+            rng=self.rngs["rule"],
+        )
         return Controller(
             substrate=self.substrate,
-            rule=OscillatingEP(
-                nudge.plan(), amplitude, experiment.rule.conjugate, nudge.richardson, nudge.settle_tolerance
-            ),
+            rule=experiment.rule.build(context),
             cost=_cost(experiment, self.dataset, self.rngs["readout"]),
             writer=Writer(
                 self.substrate,
                 WritingPlan(experiment.writing.mode, experiment.writing.largest_burst, experiment.writing.rounds),
                 self.rngs["writing"],
             ),
-            optimiser=Momentum(experiment.training.momentum),
+            optimiser=SGD(training.momentum)
+            if training.optimiser == "sgd"
+            else Adam(*training.adam_decays, training.adam_epsilon),
             homeostasis=Homeostasis(
                 experiment.homeostasis.strength, experiment.homeostasis.probes, self.rngs["homeostasis"]
             ),
-            frozen=experiment.training.frozen,
-            relative_rates={
-                name: rate / experiment.training.learning_rate
-                for name, rate in experiment.training.learning_rates.items()
-            },
+            frozen=training.frozen,
+            relative_rates={name: rate / training.learning_rate for name, rate in training.learning_rates.items()},
         )
 
     def initial_weights(self) -> dict[str, FloatArray]:
@@ -116,10 +117,10 @@ def assemble(experiment: Experiment) -> Assembly:
         rng=rngs["data"],
     )
     dataset = dataset.rescaled(*data.activity_range)
-    layers = experiment.network.layers
+    layers = experiment.topology().sizes
     if layers[0] != dataset.feature_count:
         raise InputError(f"network.layers: {data.name} has {dataset.feature_count} inputs, the first layer {layers[0]}")
-    if experiment.cost.name == "squared_error" and layers[-1] != dataset.class_count:
+    if experiment.cost.name != "softmax_cross_entropy" and layers[-1] != dataset.class_count:
         raise InputError(f"network.layers: {data.name} has {dataset.class_count} classes, the last layer {layers[-1]}")
     if len(dataset.train_labels) < experiment.training.batch_size:
         raise InputError(
@@ -132,15 +133,23 @@ def assemble(experiment: Experiment) -> Assembly:
 
 
 def initial_weights(
-    network: Network, scale: float, input_scale: float, angle_radians: float, rng: np.random.Generator
+    network: Network,
+    scale: float,
+    input_scale: float,
+    angle_radians: float,
+    rng: np.random.Generator,
+    orthogonal: bool = False,
 ) -> dict[str, FloatArray]:
     """Normal weights, no biases, feedback mirrored at an angle.
 
     From held inputs: standard deviation input_scale/sqrt(fan-in). Between free layers: the largest singular value is
     about ``scale``. A coupling and its mirror form a loop whose gain is that singular value, so it, and not the
     variance at one end, decides whether the network settles: a Gaussian m x n matrix of standard deviation d has its
-    largest singular value near d (sqrt(m) + sqrt(n)) (Marchenko & Pastur 1967). Feedback is sin(a) R + cos(a) F^T with
-    R drawn like F^T (arXiv 2309.02214, section 4). Conductances of resistive networks: see ``_conductances``.
+    largest singular value near d (sqrt(m) + sqrt(n)) (Marchenko & Pastur 1967). In a feedforward network there is no
+    loop, and the deviation is scale/sqrt(fan-in) behind the first layer. The fan-in of a convolution is its window.
+    Feedback is sin(a) R + cos(a) F^T with R drawn like F^T (arXiv 2309.02214, section 4); without a mirror it is R, in
+    a feedforward network of deviation scale/sqrt(sources). The first array of a product has rows of length 1 (arXiv
+    2405.20594), or orthogonal ones. Conductances of resistive networks: see ``_conductances``.
     """
     weights: dict[str, FloatArray] = {}
     if network.resistive:
@@ -150,23 +159,38 @@ def initial_weights(
         return weights
     for coupling in network.forward:
         values = np.zeros(coupling.shape)
-        size = coupling.source.size
-        deviation = input_scale / math.sqrt(size) if coupling.source.start < 0 else _deviation(scale, coupling)
-        values[:size] = rng.standard_normal((size, coupling.target.size)) * deviation
+        size = coupling.source_lines
+        if coupling.source.start < 0:
+            deviation = input_scale / math.sqrt(size)
+        else:
+            deviation = _deviation(network, scale, coupling)
+        values[:size] = rng.standard_normal((size, coupling.shape[1])) * deviation
         weights[coupling.name] = values
-    if network.feedback == "separate":
-        for coupling in network.backward:
-            mirror = network.mirror(coupling)
-            if mirror is None:
-                raise InputError(f"coupling {coupling.name} has no mirror")
-            transpose = weights[mirror.name][: mirror.source.size].T
-            unrelated = rng.standard_normal(transpose.shape) * _deviation(scale, mirror)
+    for coupling in network.backward if network.feedback != "shared" else ():
+        mirror = network.mirror(coupling) if network.feedback == "separate" else None
+        if mirror is not None:
+            transpose = weights[mirror.name][: mirror.source_lines].T
+            unrelated = rng.standard_normal(transpose.shape) * _deviation(network, scale, mirror)
             weights[coupling.name] = np.sin(angle_radians) * unrelated + np.cos(angle_radians) * transpose
+        elif coupling.target.start < 0:
+            weights[coupling.name] = _product_rows(coupling.shape, orthogonal, rng)
+        else:
+            weights[coupling.name] = rng.standard_normal(coupling.shape) * _deviation(network, scale, coupling)
     return weights
 
 
-def _deviation(scale: float, coupling: Coupling) -> float:
-    return scale / (math.sqrt(coupling.source.size) + math.sqrt(coupling.target.size))
+def _deviation(network: Network, scale: float, coupling: Coupling) -> float:
+    if network.feedforward:
+        return scale / math.sqrt(coupling.source_lines)
+    return scale / (math.sqrt(coupling.source_lines) + math.sqrt(coupling.shape[1]))
+
+
+def _product_rows(shape: tuple[int, int], orthogonal: bool, rng: np.random.Generator) -> FloatArray:
+    """Random rows of length 1; ``orthogonal``: of a square matrix, rows that are orthogonal as well."""
+    values = rng.standard_normal(shape)
+    if orthogonal:
+        return np.linalg.qr(values)[0]
+    return np.asarray(values / np.linalg.norm(values, axis=1, keepdims=True))
 
 
 def _conductances(coupling: Coupling, scale: float, rng: np.random.Generator) -> FloatArray:
@@ -182,4 +206,6 @@ def _conductances(coupling: Coupling, scale: float, rng: np.random.Generator) ->
 def _cost(experiment: Experiment, dataset: Dataset, rng: np.random.Generator) -> Cost:
     if experiment.cost.name == "squared_error":
         return SquaredError(experiment.cost.targets)
-    return SoftmaxReadout(experiment.network.layers[-1], dataset.class_count, rng)
+    if experiment.cost.name == "softmax":
+        return Softmax()
+    return SoftmaxReadout(experiment.topology().output.size, dataset.class_count, rng)

@@ -6,27 +6,21 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, final
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from substrate.conjugates import conjugate_of
+from substrate.convolution import unrolled_layers
 from substrate.errors import InputError
 from substrate.network import RECTIFIED, Network
 from substrate.registry import load_backend
-from substrate.tones import SamplingPlan
+from substrate.rules.catalogue import RULE_NAMES, RuleConfig
+from substrate.rules.oscillating import OscillatingSection
+from substrate.rules.sections import NudgeConfig
+from substrate.sections import Count, Finite, NonNegative, Positive, Section
 from substrate.validation import describe
-
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1)]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 @final
-class DataConfig(_Section):
+class DataConfig(Section):
     """Which data set, how much of it, and the activities that its lowest and highest values become."""
 
     name: str
@@ -45,12 +39,15 @@ class DataConfig(_Section):
 
 
 @final
-class InitialConfig(_Section):
+class InitialConfig(Section):
     """Weights at the start: normal, ``scale`` the largest singular value of a coupling between free layers.
 
-    ``input_scale`` is the standard deviation of the summed input of a first-layer neuron for inputs of unit rms.
+    ``input_scale`` is the standard deviation of the summed input of a first-layer neuron for inputs of unit rms; in a
+    feedforward network ``scale`` is the same of the layers behind it.
 
-    The feedback is sin(a) R + cos(a) F^T with R drawn like F: 0 degrees is the transpose, 90 unrelated.
+    The feedback is sin(a) R + cos(a) F^T with R drawn like F: 0 degrees is the transpose, 90 unrelated. Feedback that
+    has no F to mirror is R: arrays from the outputs straight to hidden layers, and the second array R of a product. Its
+    first one, B, has diag(B B^T) = 1 and is orthogonal where the rule says so.
 
     In a resistive network conductances are max(0, x) with x uniform within scale/sqrt(word lines of the source), and
     ``input_scale`` is the same of the first array (Scellier 2024: 1 and 1).
@@ -62,13 +59,20 @@ class InitialConfig(_Section):
 
 
 @final
-class NetworkConfig(_Section):
-    """Topology. A resistive network is not asked for its activation and feedback: there is one of each."""
+class NetworkConfig(Section):
+    """Topology (``network.Network``).
 
-    family: Literal["current_mode", "resistive"] = "current_mode"
-    layers: Annotated[list[int], Field(min_length=2)]
+    ``layers`` are sizes; where convolutions {channels, kernel, stride} follow, without padding, the first is an image
+    [channels, height, width]. A resistive network is not asked for its activation and feedback: there is one of each. A
+    feedforward one has no feedback by default.
+    """
+
+    family: Literal["current_mode", "resistive", "feedforward"] = "current_mode"
+    layers: list[int | list[int] | dict[str, int]]
     activation: str = "tanh"
-    feedback: Literal["separate", "shared"] = "separate"
+    output_activation: Literal["same", "linear"] = "same"
+    feedback: Literal["separate", "shared", "loop", "none", "direct", "product"] = "separate"
+    product_ratio: Count = 1
     amplifier_gain: Positive = 1.0
     rail: Positive = 1.0
     initial: InitialConfig = InitialConfig()
@@ -78,14 +82,38 @@ class NetworkConfig(_Section):
     def _of_family(cls, given: Any) -> Any:
         if isinstance(given, dict) and given.get("family") == "resistive":
             return {"activation": RECTIFIED, "feedback": "shared"} | given
+        if isinstance(given, dict) and given.get("family") == "feedforward":
+            return {"feedback": "none"} | given
         return given
+
+    def topology(self) -> Network:
+        """The network.
+
+        Raises:
+            InputError: names the key.
+        """
+        sizes, windows = unrolled_layers(self.layers)
+        return Network(
+            sizes,
+            self.activation,
+            self.feedback,
+            self.family,
+            self.amplifier_gain,
+            self.rail,
+            self.output_activation,
+            self.product_ratio,
+            windows if any(windows) else (),
+        )
 
 
 @final
-class CostConfig(_Section):
-    """Cost at the outputs; ``targets`` belong to the squared error."""
+class CostConfig(Section):
+    """Cost at the outputs; ``targets`` belong to the squared error.
 
-    name: Literal["squared_error", "softmax_cross_entropy"] = "squared_error"
+    ``softmax_cross_entropy`` has a trained digital read-out before the softmax, ``softmax`` takes outputs as logits.
+    """
+
+    name: Literal["squared_error", "softmax_cross_entropy", "softmax"] = "squared_error"
     targets: tuple[Finite, Finite] = (-0.8, 0.8)
 
     @model_validator(mode="after")
@@ -96,43 +124,7 @@ class CostConfig(_Section):
 
 
 @final
-class RuleConfig(_Section):
-    """The learning rule."""
-
-    name: Literal["oscillating_ep"] = "oscillating_ep"
-    conjugate: Literal["auto", "product", "postsynaptic"] = "auto"
-
-
-@final
-class NudgeConfig(_Section):
-    """The sinusoidal nudge; ``amplitude`` is beta in activity units, or ``auto``.
-
-    ``richardson`` frequencies are measured, ``frequency_hz`` and its halves in turn, and extrapolated to zero
-    frequency: each takes a power of (omega tau)^2 off the error. With ``settle_tolerance`` samples whose
-    periods differ by more, relative to the swing of their record and beyond the noise, count as unsettled.
-    """
-
-    amplitude: Positive | Literal["auto"] = 0.5
-    frequency_hz: Positive = 1000.0
-    harmonics: Count = 3
-    periods: Count = 2
-    samples_per_period: Count = 16
-    richardson: Annotated[int, Field(ge=1, le=8)] = 1
-    settle_tolerance: Positive | None = None
-
-    @model_validator(mode="after")
-    def _comparable(self) -> "NudgeConfig":
-        if self.settle_tolerance is not None and self.periods < 2:
-            raise ValueError(f"settle_tolerance: needs a second period to compare with; got periods {self.periods}")
-        return self
-
-    def plan(self) -> SamplingPlan:
-        """The tone and its sampling."""
-        return SamplingPlan(self.frequency_hz, self.harmonics, self.samples_per_period, self.periods)
-
-
-@final
-class HomeostasisConfig(_Section):
+class HomeostasisConfig(Section):
     """The penalty against asymmetry; ``probes`` a block and step, 0 for as many as the block has lines."""
 
     strength: NonNegative = 0.0
@@ -140,7 +132,7 @@ class HomeostasisConfig(_Section):
 
 
 @final
-class WritingConfig(_Section):
+class WritingConfig(Section):
     """How changes of weights reach the cells."""
 
     mode: Literal["outright", "blind", "accumulate", "verify"] = "accumulate"
@@ -149,20 +141,34 @@ class WritingConfig(_Section):
 
 
 @final
-class TrainingConfig(_Section):
-    """Stochastic gradient descent; ``learning_rates`` replaces the rate of single couplings."""
+class TrainingConfig(Section):
+    """Gradient descent; ``learning_rates`` replaces the rate of single couplings.
+
+    ``momentum`` belongs to ``sgd``, ``adam_decays`` and ``adam_epsilon`` to ``adam``. ``weight_decay`` times the weight
+    that stands in a cell is taken off its descent direction; of several numbers each is for one epoch, the last for all
+    that follow.
+    """
 
     epochs: Count = 20
     batch_size: Count = 32
     learning_rate: Positive = 0.01
     learning_rates: dict[str, Positive] = Field(default_factory=dict)
     learning_rate_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    optimiser: Literal["sgd", "adam"] = "sgd"
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    adam_decays: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.999)
+    adam_epsilon: Positive = 1e-8
+    weight_decay: NonNegative | Annotated[list[NonNegative], Field(min_length=1)] = 0.0
     frozen: list[str] = Field(default_factory=list)
+
+    def decay_at(self, epoch: int) -> float:
+        """The weight decay of an epoch, from 0."""
+        decays = self.weight_decay if isinstance(self.weight_decay, list) else [self.weight_decay]
+        return decays[min(epoch, len(decays) - 1)]
 
 
 @final
-class LoggingConfig(_Section):
+class LoggingConfig(Section):
     """What is logged beside the scalars of every step.
 
     ``records`` keeps the raw waveforms of the first batch of every epoch; ``quality_every`` steps the gradient is
@@ -175,7 +181,7 @@ class LoggingConfig(_Section):
 
 
 @final
-class Experiment(_Section):
+class Experiment(Section):
     """A whole experiment file."""
 
     # The name of a run file by default, so no folder.
@@ -186,7 +192,7 @@ class Experiment(_Section):
     network: NetworkConfig
     cost: CostConfig = CostConfig()
     substrate: dict[str, Any]
-    rule: RuleConfig = RuleConfig()
+    rule: RuleConfig = OscillatingSection()
     nudge: NudgeConfig = NudgeConfig()
     homeostasis: HomeostasisConfig = HomeostasisConfig()
     writing: WritingConfig = WritingConfig()
@@ -195,8 +201,7 @@ class Experiment(_Section):
 
     def topology(self) -> Network:
         """The network."""
-        net = self.network
-        return Network(tuple(net.layers), net.activation, net.feedback, net.family, net.amplifier_gain, net.rail)
+        return self.network.topology()
 
     def to_yaml(self) -> str:
         """The resolved text: every key with its value."""
@@ -241,7 +246,7 @@ def load_experiment(
     try:
         experiment = Experiment.model_validate(tree)
     except ValidationError as error:
-        raise InputError(f"{path}: {describe(error)}") from error
+        raise InputError(f"{path}: {describe(error, tags=RULE_NAMES)}") from error
     try:
         return _resolved(experiment)
     except InputError as error:
@@ -251,13 +256,10 @@ def load_experiment(
 def _resolved(experiment: Experiment) -> Experiment:
     """Checks that need more than one key, and the backend's own section filled in."""
     network = experiment.topology()
-    conjugate_of(network, experiment.rule.conjugate)
-    plan = experiment.nudge.plan()
-    if experiment.nudge.amplitude == "auto" and plan.highest_harmonic < plan.harmonics + 2:
-        raise InputError(
-            f"nudge.samples_per_period: amplitude auto also measures harmonic {plan.harmonics + 2}; "
-            f"expected more than {2 * (plan.harmonics + 2)}, got {plan.samples_per_period}"
-        )
+    experiment.nudge.plan()
+    experiment.rule.check(network, experiment.nudge, experiment.cost.name)
+    if experiment.logging.records and not experiment.rule.periodic:
+        raise InputError(f"logging.records: rule {experiment.rule.name} records no periods of a tone; expected false")
     training = experiment.training
     for key, names in (("frozen", training.frozen), ("learning_rates", training.learning_rates)):
         for name in names:
@@ -265,8 +267,10 @@ def _resolved(experiment: Experiment) -> Experiment:
                 network.array(name)
             except InputError as error:
                 raise InputError(f"training.{key}: {error}") from error
-    if experiment.homeostasis.strength > 0 and experiment.network.feedback == "shared":
-        raise InputError("homeostasis.strength: a shared array is symmetric by itself; expected 0")
+    if experiment.homeostasis.strength > 0 and network.feedback != "separate":
+        raise InputError(f"homeostasis.strength: feedback {network.feedback} has no mirrored arrays; expected 0")
+    if experiment.homeostasis.strength > 0 and network.convolutional:
+        raise InputError("homeostasis.strength: cells shared over positions are not probed; expected 0")
     section = experiment.substrate
     if "backend" not in section:
         raise InputError("substrate.backend: missing; hardware is never a default, and neither is an emulator")

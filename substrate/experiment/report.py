@@ -104,7 +104,8 @@ def _page(run: RunFile) -> str:
 def _sections(run: RunFile, config: Mapping[str, Any]) -> Iterator[_Section]:
     epochs, steps = header.table(run, "epochs"), header.table(run, "train")
     yield _learning(run, epochs, steps)
-    yield _nudge(run, config)
+    if "nudge" in run.lengths:
+        yield _nudge(run, config)
     yield _gradient(config, epochs, steps)
     yield _writing(config, epochs, steps)
     yield from _devices(run, config)
@@ -147,7 +148,10 @@ def _nudge(run: RunFile, config: Mapping[str, Any]) -> _Section:
     introduction += "Shown is the sample with the largest error of the last batch."
     row = {name: values[-1] for name, values in table.items()}
     phase = np.arange(row["output_volts"].shape[0]) * 360.0 / row["output_volts"].shape[0]
-    pictures = [figures.waveform(row, phase), figures.harmonic_decay(row, int(settings.get("harmonics", 1)))]
+    pictures = [
+        figures.waveform(row, phase),
+        figures.harmonic_decay(row, int(row.get("harmonics", settings.get("harmonics", 1)))),
+    ]
     return _Section("The nudge", introduction, _drawn(pictures))
 
 

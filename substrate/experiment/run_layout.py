@@ -32,7 +32,6 @@ def series_of(assembly: Assembly) -> dict[str, Series]:
     layers = [layer.name for layer in network.layers[1:]]
     plan = experiment.nudge.plan()
     outputs, classes = network.output.size, assembly.dataset.class_count
-    phases = np.degrees(plan.phases())
     steps = [Column(field.name, "i8" if field.name in _COUNTS else "f8", "1") for field in fields(StepReport)]
     steps += [Column("learning_rate")]
     steps += [
@@ -73,32 +72,9 @@ def series_of(assembly: Assembly) -> dict[str, Series]:
         "evaluation": Series(
             (Column("confusion", "i8", shape=(classes, classes), dims=("label", "prediction")),), index="epoch"
         ),
-        "nudge": Series(
-            (
-                Column(
-                    "output_volts",
-                    units="volts",
-                    shape=(plan.samples_per_period, outputs),
-                    dims=("phase", "output"),
-                    coordinates={"phase": phases},
-                ),
-                Column(
-                    "cosine_volts",
-                    units="volts",
-                    shape=(plan.highest_harmonic + 1, outputs),
-                    dims=("harmonic", "output"),
-                ),
-                Column(
-                    "sine_volts",
-                    units="volts",
-                    shape=(plan.highest_harmonic + 1, outputs),
-                    dims=("harmonic", "output"),
-                ),
-                Column("nudge_amperes", units="amperes", shape=(outputs,), dims=("output",)),
-            ),
-            index="epoch",
-        ),
     }
+    if experiment.rule.periodic:
+        series["nudge"] = _nudge_series(plan, outputs)
     if experiment.logging.records:
         samples = plan.sample_count * experiment.nudge.richardson
         shape = (experiment.training.batch_size, samples, network.node_count)
@@ -117,6 +93,27 @@ def series_of(assembly: Assembly) -> dict[str, Series]:
     if assembly.substrate.ledger is not None:
         series["ledger"] = _ledger_series(assembly.substrate.ledger)
     return series
+
+
+def _nudge_series(plan: SamplingPlan, outputs: int) -> Series:
+    """One period of the tone at the outputs, and its harmonics, at the end of every epoch."""
+    spectrum, dims = (plan.highest_harmonic + 1, outputs), ("harmonic", "output")
+    return Series(
+        (
+            Column(
+                "output_volts",
+                units="volts",
+                shape=(plan.samples_per_period, outputs),
+                dims=("phase", "output"),
+                coordinates={"phase": np.degrees(plan.phases())},
+            ),
+            Column("cosine_volts", units="volts", shape=spectrum, dims=dims),
+            Column("sine_volts", units="volts", shape=spectrum, dims=dims),
+            Column("nudge_amperes", units="amperes", shape=(outputs,), dims=("output",)),
+            Column("harmonics", "i8", description="the highest that the derivative was taken from"),
+        ),
+        index="epoch",
+    )
 
 
 def _ledger_series(ledger: Ledger) -> Series:

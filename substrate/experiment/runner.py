@@ -32,6 +32,7 @@ from substrate.experiment.progress import Progress, Silent
 from substrate.experiment.recorder import Recorder, RunHeader
 from substrate.experiment.run_layout import series_of
 from substrate.experiment.runfile import open_run
+from substrate.tones import SamplingPlan
 
 PACKAGES = ("numpy", "scipy", "numba", "h5py", "pydantic", "pyyaml", "scikit-learn")
 """Packages whose versions a run file keeps."""
@@ -217,13 +218,15 @@ class _Training:
             judge = bool(logging.quality_every) and self._step % logging.quality_every == 0
             last = self._batch == self._batches - 1
             inputs = dataset.train_inputs[chosen].astype(np.float64)
-            step = self._controller.step(inputs, dataset.train_labels[chosen], rate, judge=judge)
+            step = self._controller.step(
+                inputs, dataset.train_labels[chosen], rate, judge, training.decay_at(self._epoch)
+            )
             recorder.append("train", self._row(step, rate))
             if logging.records and not self._batch:
                 volts = step.estimate.signals.waveform * self._assembly.substrate.scale.volts_per_unit
                 recorder.append("records", {"nodes": volts})
-            if last:
-                recorder.append("nudge", self._period(step), index=self._epoch + 1)
+            if last and step.estimate.plan is not None:
+                recorder.append("nudge", self._period(step, step.estimate.plan), index=self._epoch + 1)
             self._count(step)
             self._batch += 1
             self._step += 1
@@ -313,9 +316,8 @@ class _Training:
         np.add.at(table, (self._assembly.dataset.test_labels, evaluation.predictions), 1)
         return table
 
-    def _period(self, step: Step) -> dict[str, Any]:
+    def _period(self, step: Step, plan: SamplingPlan) -> dict[str, Any]:
         """One nudge period at the outputs, with its harmonics: of the batch's sample with the largest error."""
-        plan = self._assembly.experiment.nudge.plan()
         substrate = self._assembly.substrate
         sample = int(np.argmax(np.sum(step.phase.error**2, axis=1)))
         outputs = substrate.network.output.nodes
@@ -325,7 +327,13 @@ class _Training:
         cosines, sines = harmonics(volts.T, plan.samples_per_period, plan.highest_harmonic, step.estimate.phase_origin)
         period = volts.reshape(plan.periods, plan.samples_per_period, -1)[-1]
         peak = step.estimate.amplitude[sample] * step.phase.error[sample] * substrate.scale.unit_amperes
-        return {"output_volts": period, "cosine_volts": cosines.T, "sine_volts": sines.T, "nudge_amperes": peak}
+        return {
+            "output_volts": period,
+            "cosine_volts": cosines.T,
+            "sine_volts": sines.T,
+            "nudge_amperes": peak,
+            "harmonics": plan.harmonics,
+        }
 
 
 def _zero_sums() -> dict[str, float]:

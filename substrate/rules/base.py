@@ -1,8 +1,9 @@
 """What a learning rule is: it measures a held batch on a substrate and says in which direction the weights descend."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, TypeAlias, final
 
 import numpy as np
 
@@ -10,6 +11,11 @@ from substrate.arrays import BoolArray, FloatArray
 from substrate.conjugates import Conjugate, Signals
 from substrate.contract import Substrate
 from substrate.network import Network
+from substrate.tones import SamplingPlan
+
+Update: TypeAlias = Callable[[Mapping[str, FloatArray]], None]
+"""What a rule that learns while the network moves hands its increments to: descent directions by array, (rows,
+columns) in weight units, which are written at once, at the step's rate and with its optimiser."""
 
 
 @final
@@ -62,6 +68,8 @@ class Estimate:
         kinked: samples kept in whose record the device saw a kink (``Record.kinked``); their truncation tells how
             much it matters.
         phase_origin: phase of the nudge at the first sample of ``signals.waveform``, radians.
+        plan: the sampling of ``signals.waveform``, where it is a record of whole periods of a tone.
+        applied: the directions were written already, by an ``Update``.
     """
 
     signals: Signals
@@ -74,18 +82,32 @@ class Estimate:
     truncation: FloatArray
     kinked: int = 0
     phase_origin: float = 0.0
+    plan: SamplingPlan | None = None
+    applied: bool = False
 
 
 class Rule(ABC):
     """A learning rule."""
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """What it is called in experiment files."""
 
     @abstractmethod
     def requirements(self, network: Network) -> tuple[str, ...]:
         """Names of the capabilities that the rule needs on this network."""
 
     @abstractmethod
-    def measure(self, substrate: Substrate, phase: FreePhase) -> Estimate:
-        """Nudge the held batch and find the descent directions."""
+    def measure(self, substrate: Substrate, phase: FreePhase, update: Update | None = None) -> Estimate:
+        """Nudge the held batch and find the descent directions.
+
+        Args:
+            substrate: holds the batch in its free state.
+            phase: what was read of it.
+            update: takes the increments of a rule that learns while the network moves; without it nothing is written.
+                Other rules leave it alone.
+        """
 
     @abstractmethod
     def prepare(self, substrate: Substrate, phase: FreePhase) -> None:

@@ -6,7 +6,7 @@ nudge), whole periods of the steady state are recorded, and the odd harmonics gi
 than the nudge, several frequencies are extrapolated to zero (``tone_response``).
 """
 
-from typing import Any, final
+from typing import Any, ClassVar, Literal, final
 
 import numpy as np
 
@@ -15,8 +15,10 @@ from substrate.arrays import FloatArray
 from substrate.conjugates import Signals, conjugate_of, mean_directions, standard_errors
 from substrate.contract import Substrate
 from substrate.demodulation import truncation_ratio
+from substrate.errors import InputError
 from substrate.network import Network
-from substrate.rules.base import Estimate, Excluded, FreePhase, Rule, relative_noise
+from substrate.rules.base import Estimate, Excluded, FreePhase, Rule, Update, relative_noise
+from substrate.rules.sections import NudgeConfig, RuleContext, RuleSection
 from substrate.tone_response import ToneResponse, measure_tone, merged
 from substrate.tones import SamplingPlan
 
@@ -39,6 +41,34 @@ trained network."""
 
 PREPARATION_ROUNDS = 8
 """Nudges of the first batch in which an automatic amplitude finds its drive."""
+
+
+@final
+class OscillatingSection(RuleSection):
+    """Section of ``oscillating_ep``; its tone is that of the section ``nudge``."""
+
+    periodic: ClassVar[bool] = True
+
+    name: Literal["oscillating_ep"] = "oscillating_ep"
+    conjugate: Literal["auto", "product", "postsynaptic"] = "auto"
+
+    def check(self, network: Network, nudge: NudgeConfig, cost_name: str) -> None:
+        """An automatic amplitude measures one odd harmonic more than it uses."""
+        conjugate_of(network, self.conjugate)
+        plan = nudge.plan()
+        if nudge.amplitude == "auto" and plan.highest_harmonic < plan.harmonics + 2:
+            raise InputError(
+                f"nudge.samples_per_period: amplitude auto also measures harmonic {plan.harmonics + 2}; "
+                f"expected more than {2 * (plan.harmonics + 2)}, got {plan.samples_per_period}"
+            )
+
+    def build(self, context: RuleContext) -> Rule:
+        """The rule."""
+        nudge = context.nudge
+        fixed = None if nudge.amplitude == "auto" else float(nudge.amplitude)
+        largest = context.capabilities.limits.current_amperes / context.scale.unit_amperes
+        amplitude = Amplitude(fixed, nudge.harmonics, largest)
+        return OscillatingEP(nudge.plan(), amplitude, self.conjugate, nudge.richardson, nudge.settle_tolerance)
 
 
 @final
@@ -69,9 +99,9 @@ class OscillatingEP(Rule):
         self._settle_tolerance = settle_tolerance
 
     @property
-    def plan(self) -> SamplingPlan:
-        """The tone and its sampling."""
-        return self._plan
+    def name(self) -> str:
+        """What it is called in experiment files."""
+        return "oscillating_ep"
 
     def requirements(self, network: Network) -> tuple[str, ...]:
         """Products of two nodes' waveforms need them at the same instants."""
@@ -84,7 +114,7 @@ class OscillatingEP(Rule):
             for _ in range(PREPARATION_ROUNDS):
                 self.measure(substrate, phase)
 
-    def measure(self, substrate: Substrate, phase: FreePhase) -> Estimate:
+    def measure(self, substrate: Substrate, phase: FreePhase, update: Update | None = None) -> Estimate:
         """Nudge, record, demodulate. Samples that lost their branch, saturated or did not settle are left out."""
         network, plan, scale = substrate.network, self._plan, substrate.scale
         beta = self._amplitude.choose(phase.error)
@@ -121,6 +151,7 @@ class OscillatingEP(Rule):
             truncation=truncation,
             kinked=0 if found.kinked is None else int(np.count_nonzero(found.kinked & keep)),
             phase_origin=found.phase_origin,
+            plan=plan,
         )
 
     def snapshot(self) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from substrate.controller import Controller
 from substrate.costs import SquaredError
 from substrate.experiment.gradient_check import multiplexed_adjoint
 from substrate.network import Network
-from substrate.optimiser import Momentum
+from substrate.optimisers import SGD
 from substrate.rules.homeostasis import Homeostasis
 from substrate.rules.oscillating import OscillatingEP
 from substrate.tones import SamplingPlan
@@ -45,7 +45,7 @@ def _device(
                 OscillatingEP(plan, Amplitude(beta, harmonics, 1e3), conjugate),
                 SquaredError((-0.8, 0.8)),
                 Writer(substrate, WritingPlan("outright"), np.random.default_rng(0)),
-                Momentum(0.0),
+                SGD(0.0),
                 Homeostasis(0.0, 0, np.random.default_rng(0)),
             ),
         )

@@ -30,7 +30,7 @@ from substrate.experiment.config import load_experiment
 from substrate.experiment.gradient_check import check_gradient
 from substrate.experiment.runner import run
 from substrate.network import Network
-from substrate.optimiser import Momentum
+from substrate.optimisers import SGD
 from substrate.rules.homeostasis import Homeostasis
 from substrate.rules.oscillating import OscillatingEP
 from substrate.tones import SamplingPlan
@@ -69,7 +69,7 @@ def controller_of(device: EmulatedSubstrate, beta: float, harmonics: int = 3, sa
         OscillatingEP(SamplingPlan(1e3, harmonics, samples, 1), Amplitude(beta, harmonics, 1e3)),
         SquaredError((0.0, 1.0)),
         Writer(device, WritingPlan("outright"), np.random.default_rng(0)),
-        Momentum(0.0),
+        SGD(0.0),
         Homeostasis(0.0, 0, np.random.default_rng(0)),
     )
 

@@ -1,0 +1,89 @@
+"""What an experiment file says about learning rules: the nudge that they share, and what each rule's section offers."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal, final
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from substrate.capabilities import Capabilities
+from substrate.contract import Scale
+from substrate.errors import InputError
+from substrate.network import Network
+from substrate.rules.base import Rule
+from substrate.sections import Count, Positive, Section
+from substrate.tones import SamplingPlan
+
+
+@final
+class NudgeConfig(Section):
+    """The nudge; ``amplitude`` is beta in activity units, or ``auto``. The other keys belong to sinusoidal nudges.
+
+    ``richardson`` frequencies are measured, ``frequency_hz`` and its halves in turn, and extrapolated to zero
+    frequency: each takes a power of (omega tau)^2 off the error. With ``settle_tolerance`` samples whose
+    periods differ by more, relative to the swing of their record and beyond the noise, count as unsettled.
+    """
+
+    amplitude: Positive | Literal["auto"] = 0.5
+    frequency_hz: Positive = 1000.0
+    harmonics: Count = 3
+    periods: Count = 2
+    samples_per_period: Count = 16
+    richardson: Annotated[int, Field(ge=1, le=8)] = 1
+    settle_tolerance: Positive | None = None
+
+    @model_validator(mode="after")
+    def _comparable(self) -> "NudgeConfig":
+        if self.settle_tolerance is not None and self.periods < 2:
+            raise ValueError(f"settle_tolerance: needs a second period to compare with; got periods {self.periods}")
+        return self
+
+    def plan(self) -> SamplingPlan:
+        """The tone and its sampling."""
+        return SamplingPlan(self.frequency_hz, self.harmonics, self.samples_per_period, self.periods)
+
+    def fixed_amplitude(self, rule: str) -> float:
+        """The amplitude, of a rule that is given one.
+
+        Raises:
+            InputError: the amplitude is to be found automatically.
+        """
+        if self.amplitude == "auto":
+            raise InputError(f"nudge.amplitude: rule {rule} is given its amplitude; expected a number, got 'auto'")
+        return float(self.amplitude)
+
+
+@final
+@dataclass(frozen=True)
+class RuleContext:
+    """What a rule is built from beside its own section; ``rng`` is the rules' own random generator."""
+
+    nudge: NudgeConfig
+    network: Network
+    capabilities: Capabilities
+    scale: Scale
+    cost_name: str
+    rng: np.random.Generator
+
+
+class RuleSection(Section, ABC):
+    """The ``rule`` section of one rule: its keys beside ``name``, which every rule declares as the literal of its own.
+
+    Attributes:
+        periodic: the rule's waveforms are records of the nudge's tone, whole periods of it.
+    """
+
+    periodic: ClassVar[bool] = False
+
+    @abstractmethod
+    def check(self, network: Network, nudge: NudgeConfig, cost_name: str) -> None:
+        """Refuse keys that do not go together.
+
+        Raises:
+            InputError: names the key and what was expected.
+        """
+
+    @abstractmethod
+    def build(self, context: RuleContext) -> Rule:
+        """The rule."""
