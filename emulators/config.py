@@ -124,6 +124,9 @@ class NeuronsConfig(_Section):
     that end in it, ``line_farads``, beside the resistance 1/``cells.unit_siemens``; an amplifier by its bandwidth
     (-3 dB), None for no delay. ``time_constant_spread`` is the standard deviation of the logarithm of each of these
     time constants from neuron to neuron.
+
+    ``noise`` is the standard deviation, in activity units, of white noise on the summed input, drawn anew at every step
+    of a network that moves in steps (``solver.relaxation: sweeps``).
     """
 
     volts_per_unit: Positive = 0.2
@@ -135,6 +138,7 @@ class NeuronsConfig(_Section):
     line_farads: NonNegative = 0.0
     amplifier_bandwidth_hz: Positive | None = None
     time_constant_spread: NonNegative = 0.0
+    noise: NonNegative = 0.0
 
     @model_validator(mode="after")
     def _one_time_constant(self) -> "NeuronsConfig":
@@ -317,19 +321,51 @@ class OperationConfig(_Section):
     neuron_watts: NonNegative = 0.0
 
 
+class SweepsConfig(_Section):
+    """Relaxation by so many explicit steps, as published networks are trained.
+
+    Attributes:
+        free: of the free phase, which begins at rest.
+        nudged: of a phase under a held nudge, which begins in the free state.
+        time_constants: length of a step; 1 is the discrete map u <- W s + drive.
+        tolerance: residual after the last step, activity units, up to which a state is called settled.
+    """
+
+    free: Annotated[int, Field(ge=1)] = 15
+    nudged: Annotated[int, Field(ge=1)] = 15
+    time_constants: Annotated[float, Field(gt=0, le=1)] = 1.0
+    tolerance: Positive = 0.5
+
+
 class SolverConfig(_Section):
     """How the emulator solves its equations.
 
     Attributes:
+        relaxation: how the free phase and held nudges are followed. ``equilibrium``: to the state that the dynamics
+            reach. ``sweeps``: for so many steps, whether they get there or not; a sinusoidal nudge still has its
+            equilibria.
+        sweeps: those steps.
+        precision: of the arithmetic of steps.
         residual: of equilibria and periodic states, in activity units; of a transient, the error of a step.
         steady_state: of a nudge. ``exact``: the periodic state itself. ``transient``: the nudge is switched on at its
             crest, in the free state, and the record begins ``settle_periods`` later, settled or not.
         settle_periods: periods that a transient is given to die out.
     """
 
+    relaxation: Literal["equilibrium", "sweeps"] = "equilibrium"
+    sweeps: SweepsConfig = SweepsConfig()
+    precision: Literal["float64", "float32"] = "float64"
     residual: Positive = 1.0e-10
     steady_state: Literal["exact", "transient"] = "exact"
     settle_periods: Annotated[int, Field(ge=0)] = 2
+
+    @model_validator(mode="after")
+    def _precision_of_sweeps(self) -> "SolverConfig":
+        if self.precision != "float64" and self.relaxation != "sweeps":
+            raise ValueError(
+                f"precision: {self.precision} is that of sweeps; expected float64 with relaxation: equilibrium"
+            )
+        return self
 
 
 class EmulatorConfig(_Section):
@@ -348,6 +384,12 @@ class EmulatorConfig(_Section):
     noise: NoiseConfig = NoiseConfig()
     temperature: TemperatureConfig = TemperatureConfig()
     operation: OperationConfig = OperationConfig()
+
+    @model_validator(mode="after")
+    def _noise_of_steps(self) -> "EmulatorConfig":
+        if self.neurons.noise and self.solver.relaxation != "sweeps":
+            raise ValueError("neurons.noise: is drawn at every step; expected 0 but with solver.relaxation: sweeps")
+        return self
 
     @model_validator(mode="before")
     @classmethod

@@ -12,7 +12,7 @@ from emulators.noise import shot_variance, thermal_variance
 from emulators.readout import Readout, Timing
 from substrate.arrays import FloatArray
 from substrate.capabilities import WriteRequest
-from substrate.contract import Scale, Snapshot, WriteReport
+from substrate.contract import Direction, Scale, Snapshot, WriteReport
 from substrate.errors import InputError
 from substrate.network import Network
 from substrate.tones import SamplingPlan
@@ -66,14 +66,11 @@ class Operations:
         return stale
 
     def settled(self, inputs: FloatArray, volts: FloatArray) -> FloatArray:
-        """Settling and one reading: the volts (batch, 1, node) that a converter meets."""
-        operation = self._operation
-        timing = Timing(
-            self.ledger.device_seconds + operation.settle_seconds,
-            0.0,
-            operation.settle_seconds + operation.reading_seconds,
-        )
-        self._pass(self._meter.settled(inputs, volts), len(volts))
+        """Readings, each after a settling of its own: the volts (batch, reading, node) that a converter meets."""
+        operation, count = self._operation, volts.shape[1]
+        each = operation.settle_seconds + operation.reading_seconds
+        timing = Timing(self.ledger.device_seconds + operation.settle_seconds, each, count * each)
+        self._pass(self._meter.settled(inputs, volts), len(volts) * count)
         return self._readout.add(volts, inputs, self._arrays, timing)
 
     def recorded(self, inputs: FloatArray, volts: FloatArray, plan: SamplingPlan) -> FloatArray:
@@ -88,13 +85,16 @@ class Operations:
         record = np.tile(volts, (1, plan.sample_count // volts.shape[1], 1))
         return self._readout.add(record, inputs, self._arrays, timing)
 
-    def products(self, name: str, volts: FloatArray, amperes: FloatArray) -> FloatArray:
-        """Readings of one array alone: currents (batch, column) at volts (batch, row), with their noise."""
-        self._pass(self._meter.products(name, volts), len(volts), name)
+    def products(
+        self, name: str, volts: FloatArray, amperes: FloatArray, direction: Direction = "forward"
+    ) -> FloatArray:
+        """Readings of one array alone: currents (batch, sensed) at volts (batch, driven), with their noise."""
+        self._pass(self._meter.products(name, volts, direction), len(volts), name)
         white = self._white
         if not (white.thermal_bandwidth_hz or white.shot_bandwidth_hz):
             return amperes
         total = self._arrays[name].seen_siemens.sum(axis=0)
+        total = total if direction == "forward" else total.T
         variance = thermal_variance(total.sum(axis=0), self._kelvin, white.thermal_bandwidth_hz)
         variance = variance + shot_variance(np.abs(volts) @ total, white.shot_fano, white.shot_bandwidth_hz)
         return np.asarray(amperes + np.sqrt(variance) * self._rng.standard_normal(amperes.shape))

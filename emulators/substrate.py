@@ -12,26 +12,28 @@ from emulators.config import DiodesConfig, EmulatorConfig
 from emulators.converters import Adc, Dac
 from emulators.memristors.catalogue import PresetCatalogue
 from emulators.memristors.updates import PulsedLaw, update_from_config
-from emulators.networks.circuit import Circuit, HolomorphicCircuit
+from emulators.networks.circuit import Circuit, HolomorphicCircuit, NudgedStates
 from emulators.networks.current_mode_circuit import CurrentModeCircuit
 from emulators.networks.curved_circuit import CurvedCircuit
 from emulators.networks.dynamics import Dynamics
 from emulators.networks.equilibrium import Tolerance
+from emulators.networks.feedforward_circuit import FeedforwardCircuit
+from emulators.networks.motion import Mover
 from emulators.networks.resistive_circuit import ResistiveCircuit, make_diodes, refuse_foreign
 from emulators.neurons import Neurons
 from emulators.operations import Operations
 from emulators.spice_export import SpiceExport
-from substrate.arrays import FloatArray
-from substrate.capabilities import Capabilities, ComplexNudge, Limits, Nudge, WriteRequest
+from substrate.arrays import BoolArray, FloatArray
+from substrate.capabilities import Capabilities, HeldNudge, Limits, Nudge, WriteRequest
 from substrate.contract import (
-    ComplexStates,
-    Continuation,
     Direction,
+    HeldStates,
     Oracle,
     Record,
     Scale,
     Snapshot,
     StateStore,
+    Stepper,
     Substrate,
     WriteReport,
 )
@@ -59,6 +61,7 @@ class EmulatedSubstrate(Substrate):
         array_rngs = rng.spawn(len(network.arrays))
         neuron_rng, self._noise_rng = rng.spawn(2)
         operations_rng, *aging_rngs = rng.spawn(1 + len(network.arrays))
+        (step_rng,) = rng.spawn(1)
         self._arrays = {
             coupling.name: DifferentialArray(
                 coupling.shape,
@@ -77,7 +80,13 @@ class EmulatedSubstrate(Substrate):
         self._dac = Dac(converters.dac_bits, converters.dac_range_volts)
         self._adc = Adc(converters.adc_bits, converters.adc_range_volts, converters.adc_noise_volts)
         self._scale = Scale(neurons.volts_per_unit, config.cells.unit_siemens)
+        self._mover = Mover(config.solver, neurons.noise, self._scale, step_rng)
         self._circuit, highest_frequency_hz = self._make_circuit(neuron_rng)
+        if self._mover.sweeping and not isinstance(self._circuit, CurrentModeCircuit):
+            raise InputError(
+                "substrate.solver.relaxation: sweeps are steps of amplifier neurons on arrays whose currents are "
+                "proportional to voltages, in layers that alternate; expected equilibrium"
+            )
         self._held = np.zeros((0, network.input_size))
         self._has_settled = False
         self._operations = Operations(network, self._arrays, config, self._scale, operations_rng)
@@ -105,10 +114,12 @@ class EmulatedSubstrate(Substrate):
             exact_adjoint=True,
             state_snapshots=True,
             resets=isinstance(update, PulsedLaw) and update.one_sided,
+            stepping=isinstance(self._circuit, CurrentModeCircuit),
+            transposed_products=not network.resistive,
         )
         self._oracle = _ExactResponse(self)
-        if isinstance(self._circuit, HolomorphicCircuit) and self._circuit.holomorphic:
-            self.continuation = _Continued(self._circuit)
+        if isinstance(self._circuit, CurrentModeCircuit):
+            self.stepper = _Steps(self, self._circuit)
         self._states = _Memory(self)
         self.export = SpiceExport(network, config, self._circuit)
 
@@ -134,18 +145,35 @@ class EmulatedSubstrate(Substrate):
             neurons.gain_spread,
             neurons.offset_spread,
             neurons.saturation_spread,
+            _linear_nodes(network),
         )
+        if network.feedforward:
+            dynamics = self._dynamics(rng)
+            dynamics.refuse_fast("feedforward networks")
+            return FeedforwardCircuit(network, self._arrays, mismatched, self._scale), dynamics.quasi_static_hz
         directions: tuple[Direction, ...] = ("forward", "backward") if network.feedback == "shared" else ("forward",)
         matrices = all(array.is_matrix(direction) for array in self._arrays.values() for direction in directions)
         tolerance = Tolerance(residual=residual)
         dynamics = self._dynamics(rng)
-        if matrices:
-            circuit = CurrentModeCircuit(network, self._arrays, mismatched, self._scale, tolerance, dynamics)
+        if matrices and network.alternating:
+            circuit = CurrentModeCircuit(
+                network, self._arrays, mismatched, self._scale, tolerance, dynamics, self._mover
+            )
             return circuit, dynamics.highest_frequency_hz
+        if network.convolutional:
+            raise InputError(
+                "network.layers: convolutions that layers feed back to need cells whose currents are proportional to "
+                "voltages, tiles whose sums are not digitised and layers that alternate; expected family feedforward"
+            )
         curved = CurvedCircuit(network, self._arrays, mismatched, self._scale, tolerance, dynamics)
-        if not any(array.rounding_amperes(way) for array in self._arrays.values() for way in directions):
+        rounded = any(array.rounding_amperes(way) for array in self._arrays.values() for way in directions)
+        if not rounded and network.alternating:
             return curved, dynamics.highest_frequency_hz
-        dynamics.refuse_fast("tiles with converters (their steps have no slope; tiles.summation: analog has dynamics)")
+        dynamics.refuse_fast(
+            "tiles with converters (their steps have no slope; tiles.summation: analog has dynamics)"
+            if rounded
+            else "loops of an odd number of layers"
+        )
         return curved, dynamics.quasi_static_hz
 
     def _dynamics(self, rng: np.random.Generator) -> Dynamics:
@@ -227,11 +255,27 @@ class EmulatedSubstrate(Substrate):
         readings, saturated = self._adc.convert(volts, self._noise_rng)
         return Record(readings, plan.rate_hz, 0.0, saturated, period.settled, period.residual, period.kinked)
 
-    def _products(self, coupling: str, volts: FloatArray) -> FloatArray:
+    def _settle_nudged(self, nudge: HeldNudge) -> HeldStates:
+        if self._age() and self._has_settled:
+            # The cells moved since the free phase: the state that the nudge starts from moved with them.
+            self._circuit.settle()
+        return self._read(self._circuit.settle_nudged(nudge))
+
+    def _read(self, found: NudgedStates) -> HeldStates:
+        """Readings of real states, one after another; complex ones take no time and cost nothing: no device has any."""
+        if np.iscomplexobj(found.volts):
+            return HeldStates(found.volts, np.zeros_like(found.settled), found.settled, found.residual)
+        volts = self._operations.settled(self._held, np.asarray(found.volts, dtype=np.float64))
+        readings, saturated = self._adc.convert(volts.reshape(-1, 1, volts.shape[2]), self._noise_rng)
+        return HeldStates(
+            readings.reshape(volts.shape), saturated.reshape(found.settled.shape), found.settled, found.residual
+        )
+
+    def _products(self, coupling: str, volts: FloatArray, direction: Direction) -> FloatArray:
         held = self._dac.convert(volts)
         self._operations.age((coupling,))
-        amperes = self._arrays[coupling].read(held).amperes
-        return self._operations.products(coupling, held, amperes)
+        amperes = self._arrays[coupling].read(held, direction).amperes
+        return self._operations.products(coupling, held, amperes, direction)
 
     def _read_cells(self, coupling: str) -> FloatArray:
         return self._operations.cells(coupling)
@@ -243,24 +287,36 @@ class EmulatedSubstrate(Substrate):
         return report
 
 
+def _linear_nodes(network: Network) -> BoolArray | None:
+    """The outputs, where they are linear and the others are not."""
+    if not network.linear_outputs:
+        return None
+    linear = np.zeros(network.node_count, dtype=np.bool_)
+    linear[network.output.nodes] = True
+    return linear
+
+
 @final
 class _ExactResponse(Oracle):
     def __init__(self, device: EmulatedSubstrate) -> None:
         self._device = device
 
-    def adjoint(self, values: FloatArray) -> FloatArray:
-        return self._device._circuit.adjoint(values)
+    def adjoint(self, values: FloatArray, steps: int | None = None) -> FloatArray:
+        return self._device._circuit.adjoint(values, steps)
 
 
 @final
-class _Continued(Continuation):
-    """Takes no time on the device's clock and costs nothing, like the exact response: no device can do it."""
-
-    def __init__(self, circuit: HolomorphicCircuit) -> None:
+class _Steps(Stepper):
+    def __init__(self, device: EmulatedSubstrate, circuit: CurrentModeCircuit) -> None:
+        self._device = device
         self._circuit = circuit
 
-    def settle(self, nudge: ComplexNudge) -> ComplexStates:
-        return self._circuit.continued(nudge.amperes)
+    def evolve(self, nudge: HeldNudge | None, steps: int, time_constants: float, every: int) -> HeldStates:
+        self._device._age()
+        return self._device._read(self._circuit.evolve(nudge, steps, time_constants, every))
+
+    def rest(self) -> None:
+        self._circuit.rest()
 
 
 @final
@@ -274,6 +330,7 @@ class _Memory(StateStore):
             "arrays": {name: array.snapshot() for name, array in device._arrays.items()},
             "noise": device._noise_rng.bit_generator.state,
             "operations": device._operations.snapshot(),
+            "mover": device._mover.snapshot(),
         }
 
     def restore(self, snapshot: Snapshot) -> None:
@@ -282,6 +339,7 @@ class _Memory(StateStore):
             array.restore(snapshot["arrays"][name])
         device._noise_rng.bit_generator.state = snapshot["noise"]
         device._operations.restore(snapshot["operations"])
+        device._mover.restore(snapshot["mover"])
         device._circuit.cells_changed()
         device._safe_state()
 

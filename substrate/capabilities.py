@@ -41,12 +41,17 @@ class Capabilities:
         pulses: cells move by programming pulses.
         continuous_writing: cells take any conductance inside the window in one write.
         simultaneous_sampling: all nodes of a record are sampled at the same instants.
-        complex_nudges: states under held complex nudges can be computed (emulators only).
+        complex_nudges: held nudges may be complex (emulators only).
         node_nudges: currents can be injected into every node, not only into the outputs.
         forward_products: one array at a time can be read at given voltages.
         exact_adjoint: the device's own linear response can be computed without measuring (emulators only).
         state_snapshots: the whole physical state can be saved and put back (emulators only).
         resets: cells whose pulses only move them up can be reset, all the way down (networks only).
+        feedback_nudges: nodes can be joined by a conductance to a source, so that a held current falls with the node's
+            own voltage.
+        cross_feedback: held currents can depend on the voltages of other nodes (emulators only).
+        stepping: the network can be moved step by step, with writes in between (emulators only).
+        transposed_products: one array at a time can be read the other way as well.
     """
 
     limits: Limits
@@ -62,6 +67,10 @@ class Capabilities:
     exact_adjoint: bool
     state_snapshots: bool
     resets: bool = False
+    feedback_nudges: bool = False
+    cross_feedback: bool = False
+    stepping: bool = False
+    transposed_products: bool = False
 
     def require(self, capability: str, purpose: str) -> None:
         """Refuse a purpose that needs a capability that the device lacks.
@@ -96,14 +105,26 @@ class Nudge:
 
 @final
 @dataclass(frozen=True)
-class ComplexNudge:
-    """Held complex currents into the free nodes, any number of them for each sample.
+class HeldNudge:
+    """Held currents into the free nodes, I = amperes - siemens v - cross_siemens @ v, any number for each sample.
+
+    The feedback nudge beta (y - s) of the papers is a conductance to a source: amperes g y, siemens g.
 
     Attributes:
-        amperes: (batch, point, node).
+        amperes: (batch, point, node), real or complex.
+        siemens: broadcastable to the same shape, real or complex; None is 0. Takes ``feedback_nudges``.
+        cross_siemens: (node, node), row i the current into node i by the voltages of all nodes; None is 0. Takes
+            ``cross_feedback``.
     """
 
-    amperes: "ComplexArray"
+    amperes: "FloatArray | ComplexArray"
+    siemens: "FloatArray | ComplexArray | None" = None
+    cross_siemens: "FloatArray | None" = None
+
+    @property
+    def complex(self) -> bool:
+        """Whether it is one that no wire carries."""
+        return np.iscomplexobj(self.amperes) or (self.siemens is not None and np.iscomplexobj(self.siemens))
 
 
 @final
@@ -154,9 +175,19 @@ def _(request: Nudge, capabilities: Capabilities) -> None:
 
 
 @check.register
-def _(request: ComplexNudge, capabilities: Capabilities) -> None:
-    capabilities.require("complex_nudges", "a complex nudge")
-    _within("complex nudge", request.amperes, capabilities.limits.current_amperes, "A", "limits.current_amperes")
+def _(request: HeldNudge, capabilities: Capabilities) -> None:
+    if request.complex:
+        capabilities.require("complex_nudges", "a complex nudge")
+    largest = np.abs(request.amperes)
+    # Nodes drive lines, so that none is beyond what lines bear.
+    volts = capabilities.limits.read_volts
+    if request.siemens is not None:
+        capabilities.require("feedback_nudges", "a nudge that falls with the node's voltage")
+        largest = largest + volts * np.abs(request.siemens)
+    if request.cross_siemens is not None:
+        capabilities.require("cross_feedback", "a nudge that depends on other nodes")
+        largest = largest + volts * np.abs(request.cross_siemens).sum(axis=1)
+    _within("held nudge", largest, capabilities.limits.current_amperes, "A", "limits.current_amperes")
 
 
 @check.register

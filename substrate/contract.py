@@ -12,7 +12,7 @@ from typing import Any, Literal, Self, final
 import numpy as np
 
 from substrate.arrays import BoolArray, ComplexArray, FloatArray, IntArray, finite, finite_complex
-from substrate.capabilities import Capabilities, ComplexNudge, HeldVoltages, Nudge, WriteRequest, check
+from substrate.capabilities import Capabilities, HeldNudge, HeldVoltages, Nudge, WriteRequest, check
 from substrate.errors import CapabilityError, InputError
 from substrate.ledger import Ledger
 from substrate.network import Network
@@ -71,16 +71,20 @@ class Record:
 
 @final
 @dataclass(frozen=True)
-class ComplexStates:
-    """States under held complex nudges: the analytic continuation of the free state along each nudge's ray.
+class HeldStates:
+    """States under held nudges, or on the way of a network that is moved step by step.
 
     Attributes:
-        volts: (batch, point, node), exact: no converter stands between.
-        settled: (batch, point), whether the state was reached from the free one without a singularity on the way.
-        residual: (batch, point), modulus of the largest remaining imbalance in activity units.
+        volts: (batch, point, node). Real ones are readings; complex ones, which no converter stands before, are exact.
+        saturated: (batch, point), whether a converter clipped a reading.
+        settled: (batch, point), whether the device reports a steady state that was reached from the free one without a
+            singularity on the way; of steps, whether the residual is small.
+        residual: (batch, point), (modulus of the) largest remaining imbalance in activity units; NaN where a device
+            cannot tell.
     """
 
-    volts: ComplexArray
+    volts: FloatArray | ComplexArray
+    saturated: BoolArray
     settled: BoolArray
     residual: FloatArray
 
@@ -103,27 +107,38 @@ class Oracle(ABC):
     """What only an emulator knows: the exact linear response at the held operating point."""
 
     @abstractmethod
-    def adjoint(self, values: FloatArray) -> FloatArray:
+    def adjoint(self, values: FloatArray, steps: int | None = None) -> FloatArray:
         """Transposed susceptibility applied to ``values``: chi^T v with chi = dV_node/dI_node in ohms.
 
         Args:
             values: (batch, node), at the inputs now held and in their free state.
+            steps: None: of the steady state. A number: chi is of the state so many steps of ``Substrate.evolve`` (one
+                time constant each) after currents are switched on in the free state, which is backpropagation through
+                time, truncated.
 
         Returns:
             (batch, node), ohms times the unit of ``values``.
-        """
-
-
-class Continuation(ABC):
-    """What only an emulator can show: states under complex nudges."""
-
-    @abstractmethod
-    def settle(self, nudge: ComplexNudge) -> ComplexStates:
-        """States under each nudge of a checked request, at the inputs now held and from the free state.
 
         Raises:
-            InputError: nothing has settled, or another batch.
+            InputError: nothing has settled; fewer than one step.
+            CapabilityError: steps of a circuit that has none.
         """
+
+
+class Stepper(ABC):
+    """What only an emulator can show: the network on its way, step by step."""
+
+    @abstractmethod
+    def evolve(self, nudge: HeldNudge | None, steps: int, time_constants: float, every: int) -> HeldStates:
+        """The states of a checked request, see ``Substrate.evolve``.
+
+        Raises:
+            InputError: a nudge of another batch.
+        """
+
+    @abstractmethod
+    def rest(self) -> None:
+        """Back to rest."""
 
 
 class CircuitExport(ABC):
@@ -301,12 +316,12 @@ class Substrate(Device):
 
     Attributes:
         ledger: what the use of the device has cost in energy and time; None where it cannot tell.
-        continuation: states under complex nudges; None where the device lacks ``complex_nudges``.
+        stepper: moves the network step by step; None where the device lacks ``stepping``.
         export: decks of the circuit; None where the device has no circuit to show.
     """
 
     ledger: Ledger | None = None
-    continuation: Continuation | None = None
+    stepper: Stepper | None = None
     export: CircuitExport | None = None
 
     @property
@@ -342,8 +357,12 @@ class Substrate(Device):
         """Apply a sinusoidal nudge to the settled network and record its steady state."""
 
     @abstractmethod
-    def _products(self, coupling: str, volts: FloatArray) -> FloatArray:
-        """Differential currents (batch, columns) of one array at given row voltages (batch, rows)."""
+    def _settle_nudged(self, nudge: HeldNudge) -> HeldStates:
+        """States under a held nudge that was checked, from the free state."""
+
+    @abstractmethod
+    def _products(self, coupling: str, volts: FloatArray, direction: Direction) -> FloatArray:
+        """Differential currents (batch, sensed lines) of one array at given voltages (batch, driven lines)."""
 
     @abstractmethod
     def _read_cells(self, coupling: str) -> FloatArray:
@@ -387,7 +406,7 @@ class Substrate(Device):
         self._require_open()
         if np.iscomplexobj(nudge.amperes):
             self.capabilities.require("complex_nudges", "a nudge of complex amplitude")
-            raise InputError("nudge: a sinusoid's amplitude is real; held complex currents go to settle_complex()")
+            raise InputError("nudge: a sinusoid's amplitude is real; held complex currents go to settle_nudged()")
         amperes = finite("nudge", nudge.amperes, (None, self.network.node_count))
         check(Nudge(amperes), self.capabilities)
         if plan.frequency_hz > self.capabilities.highest_frequency_hz:
@@ -400,43 +419,124 @@ class Substrate(Device):
         return self._nudge(Nudge(amperes), plan)
 
     @final
-    def settle_complex(self, nudge: ComplexNudge) -> ComplexStates:
-        """States of the settled network under held complex nudges, for the holomorphic reference (arXiv 2209.00530).
+    def settle_nudged(self, nudge: HeldNudge) -> HeldStates:
+        """States of the settled network under held nudges, one point after another, each from the free state.
+
+        Real currents that do not depend on the nodes every device can hold.
 
         Raises:
-            InputError: not open, wrong shape, currents that are not finite.
-            CapabilityError: the device lacks ``complex_nudges``, or ``node_nudges`` for a nudge of hidden nodes; a
-                current whose modulus is beyond the safe limit.
+            InputError: not open, wrong shape, numbers that are not finite.
+            CapabilityError: the device lacks ``feedback_nudges``, ``cross_feedback``, ``complex_nudges``, or
+                ``node_nudges`` for a nudge of hidden nodes; a current beyond the safe limit, with nodes taken at the
+                largest voltage that lines bear.
         """
         self._require_open()
-        self.capabilities.require("complex_nudges", "a complex nudge")
-        amperes = finite_complex("complex nudge", nudge.amperes, (None, None, self.network.node_count))
-        check(ComplexNudge(amperes), self.capabilities)
-        if np.any(amperes[..., : self.network.output.start]):
-            self.capabilities.require("node_nudges", "a nudge of hidden nodes")
-        assert self.continuation is not None  # what the capability promises
-        return self.continuation.settle(ComplexNudge(amperes))
+        return self._settle_nudged(self._checked(nudge))
 
     @final
-    def products(self, coupling: str, volts: Any) -> FloatArray:
+    def evolve(
+        self, nudge: HeldNudge | None = None, steps: int = 1, time_constants: float = 1.0, every: int = 0
+    ) -> HeldStates:
+        """Move the network by explicit steps u += time_constants (-u + W s + drive + nudge), activity units.
+
+        It begins where the last settle() or evolve() ended, and after hold() at rest, u = 0. With a step of one time
+        constant this is the discrete map u <- W s + drive of arXiv 2005.04168. Writes in between act at once, and do
+        not move the state. Under complex nudges the state becomes complex, and stays so until it is put to rest or
+        settles.
+
+        Args:
+            nudge: of a single point; None is none.
+            steps: how many, at least 1.
+            time_constants: length of a step, in (0, 1].
+            every: 0: only the last state is read; otherwise the states after so many steps, twice as many, ...
+
+        Returns:
+            States (batch, reading, node); ``residual`` is |-u + W s + drive + nudge| in the last step.
+
+        Raises:
+            InputError: not open, wrong shape, numbers that are not finite or out of range.
+            CapabilityError: the device lacks ``stepping``, or as ``settle_nudged``.
+        """
+        self._require_open()
+        self.capabilities.require("stepping", "moving the network step by step")
+        for name, count, least in (("steps", steps, 1), ("every", every, 0)):
+            if count != int(count) or count < least:
+                raise InputError(f"{name}: expected a whole number >= {least}, got {count}")
+        if every > steps:
+            raise InputError(f"every: expected at most the {steps} steps, got {every}")
+        if not 0.0 < time_constants <= 1.0:
+            raise InputError(f"time_constants: expected a number in (0, 1], got {time_constants}")
+        checked = None if nudge is None else self._checked(nudge)
+        if checked is not None and checked.amperes.shape[1] != 1:
+            raise InputError(f"held nudge: expected a single point for steps, got {checked.amperes.shape[1]}")
+        assert self.stepper is not None  # what the capability promises
+        return self.stepper.evolve(checked, int(steps), float(time_constants), int(every))
+
+    @final
+    def rest(self) -> None:
+        """Put the state that ``evolve`` moves back to rest, u = 0; what is held stays held.
+
+        Raises:
+            InputError: not open.
+            CapabilityError: the device lacks ``stepping``.
+        """
+        self._require_open()
+        self.capabilities.require("stepping", "putting the network to rest")
+        assert self.stepper is not None  # what the capability promises
+        self.stepper.rest()
+
+    @final
+    def _checked(self, nudge: HeldNudge) -> HeldNudge:
+        """The nudge with arrays of full shape, once it has passed all checks."""
+        count = self.network.node_count
+        amperes = _numbers("held nudge", nudge.amperes, (None, None, count))
+        siemens = cross = None
+        if nudge.siemens is not None:
+            try:
+                full = np.broadcast_to(nudge.siemens, amperes.shape)
+            except ValueError as error:
+                raise InputError(
+                    f"held nudge: expected siemens broadcastable to {amperes.shape}, got {np.shape(nudge.siemens)}"
+                ) from error
+            siemens = _numbers("held nudge: siemens", full, amperes.shape)
+        if nudge.cross_siemens is not None:
+            cross = finite("held nudge: cross_siemens", nudge.cross_siemens, (count, count))
+        checked = HeldNudge(amperes, siemens, cross)
+        check(checked, self.capabilities)
+        hidden = slice(0, self.network.output.start)
+        currents = [amperes[..., hidden]]
+        currents += [siemens[..., hidden]] if siemens is not None else []
+        currents += [cross[hidden]] if cross is not None else []
+        if any(np.any(current) for current in currents):
+            self.capabilities.require("node_nudges", "a nudge of hidden nodes")
+        return checked
+
+    @final
+    def products(self, coupling: str, volts: Any, direction: Direction = "forward") -> FloatArray:
         """Read one array alone, the rest of the network silent.
 
         Args:
             coupling: name of the array.
-            volts: (batch, rows) volts on its word lines.
+            volts: (batch, rows) volts on its word lines; ``backward``: (batch, columns) on its bit lines.
+            direction: which side is driven.
 
         Returns:
-            Currents (batch, columns) in amperes, differential (I+ - I-) where weights are pairs of cells.
+            Currents (batch, columns), or (batch, rows), in amperes, differential (I+ - I-) where weights are pairs of
+            cells.
 
         Raises:
-            InputError: not open, unknown coupling, wrong shape.
+            InputError: not open, unknown coupling or direction, wrong shape.
             CapabilityError: the device can't, or a voltage beyond the safe limit.
         """
         self._require_open()
+        if direction not in ("forward", "backward"):
+            raise InputError(f"direction: expected 'forward' or 'backward', got {direction!r}")
         self.capabilities.require("forward_products", f"reading {coupling} alone")
-        batch = finite("volts", volts, (None, self.network.array(coupling).shape[0]))
+        if direction == "backward":
+            self.capabilities.require("transposed_products", f"reading {coupling} backward")
+        batch = finite("volts", volts, (None, self.network.array(coupling).shape[int(direction == "backward")]))
         check(HeldVoltages(batch, f"reading {coupling}"), self.capabilities)
-        return self._products(coupling, batch)
+        return self._products(coupling, batch, direction)
 
     @final
     def read_cells(self, coupling: str) -> FloatArray:
@@ -472,6 +572,10 @@ class Substrate(Device):
             return self._write_cells(WriteRequest(request.coupling, reset=mask))
         targets = finite("target_siemens", request.target_siemens, shape)
         return self._write_cells(WriteRequest(request.coupling, target_siemens=targets))
+
+
+def _numbers(name: str, values: Any, shape: tuple[int | None, ...]) -> FloatArray | ComplexArray:
+    return finite_complex(name, values, shape) if np.iscomplexobj(values) else finite(name, values, shape)
 
 
 def _whole_numbers(name: str, values: Any, shape: tuple[int, ...]) -> IntArray:

@@ -9,7 +9,8 @@ from emulators.networks.equations import Equations
 from emulators.networks.time_constants import TimeConstants
 from emulators.neurons import Neurons
 from substrate.arrays import BoolArray, ComplexArray, FloatArray
-from substrate.contract import ComplexStates, Scale
+from substrate.capabilities import HeldNudge
+from substrate.contract import Scale
 from substrate.tones import SamplingPlan
 
 
@@ -19,6 +20,19 @@ class Settled:
     """Free states: node voltages (batch, node), residual (batch,) in activity units, settled (batch,)."""
 
     volts: FloatArray
+    residual: FloatArray
+    settled: BoolArray
+
+
+@final
+@dataclass(frozen=True)
+class NudgedStates:
+    """States under held nudges, or on the way: volts (batch, point, node), real or complex; the rest (batch, point).
+
+    ``residual`` in activity units.
+    """
+
+    volts: FloatArray | ComplexArray
     residual: FloatArray
     settled: BoolArray
 
@@ -48,7 +62,7 @@ class HolomorphicCircuit(ABC):
         """Whether they are, with the cells, wires and tiles that it has."""
 
     @abstractmethod
-    def continued(self, amperes: ComplexArray) -> ComplexStates:
+    def continued(self, amperes: ComplexArray) -> NudgedStates:
         """The states under held complex currents (batch, point, node), from the free state.
 
         Raises:
@@ -124,9 +138,20 @@ class Circuit(ABC):
         """
 
     @abstractmethod
-    def adjoint(self, values: FloatArray) -> FloatArray:
+    def settle_nudged(self, nudge: HeldNudge) -> NudgedStates:
+        """The states under held currents of a checked request, from the free state.
+
+        Raises:
+            InputError: nothing has settled, or another batch.
+        """
+
+    @abstractmethod
+    def adjoint(self, values: FloatArray, steps: int | None = None) -> FloatArray:
         """chi^T values in ohms at the settled state, chi = dV_node/dI_node; (batch, node).
+
+        ``steps``: of the state so many steps after currents are switched on; None of the steady state.
 
         Raises:
             InputError: nothing has settled.
+            CapabilityError: steps, of a circuit that is no map from step to step.
         """

@@ -241,6 +241,7 @@ def _small_signal(passages: tuple[Passage, ...], s: ComplexArray) -> ComplexArra
 
 
 def complex_activity(neurons: Neurons, u: ComplexArray) -> ComplexArray:
+    """Outputs for complex summed inputs (..., node)."""
     z = neurons.gain * (u + neurons.offset)
     value = TRANSFER[neurons.activation][0](z)
     if neurons.linear is not None:

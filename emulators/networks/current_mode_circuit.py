@@ -7,15 +7,18 @@ from typing import final
 import numpy as np
 
 from emulators.arrays import DifferentialArray
-from emulators.networks.circuit import Circuit, HolomorphicCircuit, NeuronCircuit, Parts, Period, Settled
+from emulators.networks.circuit import Circuit, HolomorphicCircuit, NeuronCircuit, NudgedStates, Parts, Period, Settled
 from emulators.networks.complex_states import continuation
 from emulators.networks.current_mode import Block, CurrentModeNetwork
 from emulators.networks.dynamics import Dynamics
 from emulators.networks.equilibrium import Tolerance, settle
-from emulators.networks.quasi_static import nudged_period
+from emulators.networks.linear_response import adjoint
+from emulators.networks.motion import Moved, Mover
+from emulators.networks.quasi_static import followed, nudged_period
 from emulators.neurons import Neurons
 from substrate.arrays import BoolArray, ComplexArray, FloatArray
-from substrate.contract import ComplexStates, Scale
+from substrate.capabilities import HeldNudge
+from substrate.contract import Scale
 from substrate.errors import InputError
 from substrate.network import Network
 from substrate.tones import SamplingPlan
@@ -32,6 +35,7 @@ class CurrentModeCircuit(Circuit, HolomorphicCircuit, NeuronCircuit):
         scale: volts and siemens of a unit.
         tolerance: of every state.
         dynamics: how slow the nodes are.
+        mover: of steps.
     """
 
     def __init__(
@@ -42,6 +46,7 @@ class CurrentModeCircuit(Circuit, HolomorphicCircuit, NeuronCircuit):
         scale: Scale,
         tolerance: Tolerance,
         dynamics: Dynamics,
+        mover: Mover,
     ) -> None:
         self._network = network
         self._arrays = arrays
@@ -49,6 +54,7 @@ class CurrentModeCircuit(Circuit, HolomorphicCircuit, NeuronCircuit):
         self._scale = scale
         self._tolerance = tolerance
         self._dynamics = dynamics
+        self._mover = mover
         self._equations: CurrentModeNetwork | None = None
         self._inputs = np.zeros((0, network.input_size))
         self._drive: FloatArray | None = None
@@ -63,6 +69,7 @@ class CurrentModeCircuit(Circuit, HolomorphicCircuit, NeuronCircuit):
         """Hold inputs."""
         self._inputs = volts
         self._drive = self._free = None
+        self._mover.rest()
 
     def release(self) -> None:
         """Hold nothing."""
@@ -71,8 +78,13 @@ class CurrentModeCircuit(Circuit, HolomorphicCircuit, NeuronCircuit):
     def settle(self) -> Settled:
         """The free state from rest, u = 0."""
         drive = self._held_drive()
+        if self._mover.sweeping:
+            self._free, s, residual = self._mover.settle(self.equations(), drive)
+            self._settled = residual <= self._mover.tolerance
+            return Settled(s * self._scale.volts_per_unit, residual, self._settled)
         found = settle(self.equations(), np.zeros_like(drive), drive, self._tolerance)
         self._free, self._settled = found.u, found.settled
+        self._mover.begin_at(found.u)
         return Settled(self._volts(found.u), found.residual, found.settled)
 
     def nudge(self, amperes: FloatArray, plan: SamplingPlan) -> Period:
@@ -92,20 +104,52 @@ class CurrentModeCircuit(Circuit, HolomorphicCircuit, NeuronCircuit):
         """Always."""
         return True
 
-    def continued(self, amperes: ComplexArray) -> ComplexStates:
+    def continued(self, amperes: ComplexArray) -> NudgedStates:
         """The analytic continuation of the free state; unsettled where that is."""
         free, residual = self._settled_state("complex nudge"), self._tolerance.residual
         return continuation(self.equations(), free, self._settled, self._held_drive(), amperes, self._scale, residual)
 
-    def adjoint(self, values: FloatArray) -> FloatArray:
-        """u = W s + I and s = f(u): chi = ds/dI = D (1 - W D)^-1 with D = diag f'; chi^T y = (1 - D W^T)^-1 D y."""
+    def settle_nudged(self, nudge: HeldNudge) -> NudgedStates:
+        """Real currents by the solvers of the free state, complex ones by continuation, or either by sweeps."""
+        free = self._settled_state("held nudge")
+        batch, points, _ = nudge.amperes.shape
+        if batch != len(free):
+            raise InputError(f"held nudge: expected a batch of {len(free)}, got {batch}")
+        network, drive = self.equations(), self._held_drive()
+        if self._mover.sweeping:
+            return self._states(self._mover.nudged(network, drive, nudge), self._settled)
+        if nudge.complex:
+            return self.continued(nudge.amperes)
+        peak = (nudge.amperes / self._scale.unit_amperes).reshape(batch * points, -1)
+        start, held = np.repeat(free, points, axis=0), np.repeat(drive, points, axis=0)
+        states, residual, unbroken = followed(network, start, held, peak, np.array([1.0, 0.0]), self._tolerance)
+        volts = self._volts(states[0]).reshape(batch, points, -1)
+        settled = unbroken.reshape(batch, points) & self._settled[:, None]
+        return NudgedStates(volts, residual.reshape(batch, points), settled)
+
+    def evolve(self, nudge: HeldNudge | None, steps: int, time_constants: float, every: int) -> NudgedStates:
+        """Steps from where the network is.
+
+        Raises:
+            InputError: a nudge of another batch.
+        """
+        moved = self._mover.evolve(self.equations(), self._held_drive(), nudge, steps, time_constants, every)
+        return self._states(moved, np.ones(len(moved.s), dtype=np.bool_))
+
+    def rest(self) -> None:
+        """The next steps begin at u = 0."""
+        self._mover.rest()
+        self._free = None
+
+    def _states(self, moved: Moved, settled: BoolArray) -> NudgedStates:
+        near = moved.residual <= self._mover.tolerance
+        return NudgedStates(moved.s * self._scale.volts_per_unit, moved.residual, near & settled[:, None])
+
+    def adjoint(self, values: FloatArray, steps: int | None = None) -> FloatArray:
+        """chi^T values, see ``linear_response``."""
         free = self._settled_state("adjoint")
         network = self.equations()
-        slope = network.slope(free)
-        # Weights are stored as (source, target), the transpose of W.
-        system = np.eye(network.node_count) - slope[:, :, None] * network.weights()[None]
-        solved = np.linalg.solve(system, (slope * values)[:, :, None])[:, :, 0]
-        return np.asarray(solved / self._scale.unit_siemens)
+        return adjoint(network.slope(free), network.weights(), values, steps) / self._scale.unit_siemens
 
     def parts(self) -> Parts:
         """What the circuit is made of."""
@@ -118,16 +162,21 @@ class CurrentModeCircuit(Circuit, HolomorphicCircuit, NeuronCircuit):
         if self._equations is None:
             inner = [coupling for coupling in self._network.forward if coupling.source.start >= 0]
             blocks = [
-                Block(c.source.nodes, c.target.nodes, self._arrays[c.name].weights()[: c.source.size]) for c in inner
+                Block(c.source.nodes, c.target.nodes, c.block(self._arrays[c.name].weights()[: c.source_lines]))
+                for c in inner
             ]
             if self._network.feedback == "shared":
                 blocks += [
-                    Block(c.target.nodes, c.source.nodes, self._arrays[c.name].weights("backward")[:, : c.source.size])
+                    Block(
+                        c.target.nodes,
+                        c.source.nodes,
+                        c.block(self._arrays[c.name].weights("backward")[:, : c.source_lines].T).T,
+                    )
                     for c in inner
                 ]
             else:
                 blocks += [
-                    Block(c.source.nodes, c.target.nodes, self._arrays[c.name].weights())
+                    Block(c.source.nodes, c.target.nodes, c.block(self._arrays[c.name].weights()))
                     for c in self._network.backward
                 ]
             layers = [layer.nodes for layer in self._network.layers[1:]]
@@ -150,8 +199,9 @@ class CurrentModeCircuit(Circuit, HolomorphicCircuit, NeuronCircuit):
             for coupling in self._network.forward:
                 weights = self._arrays[coupling.name].weights()
                 nodes = coupling.target.nodes
-                drive[:, nodes] += weights[coupling.source.size]
+                lines = coupling.source_lines
+                drive[:, nodes] += coupling.into_target(coupling.per_place(weights[lines:]))
                 if coupling.source.start < 0:
-                    drive[:, nodes] += activities @ weights[: coupling.source.size]
+                    drive[:, nodes] += coupling.into_target(coupling.driven(activities) @ weights[:lines])
             self._drive = drive
         return self._drive

@@ -7,14 +7,16 @@ from typing import final
 import numpy as np
 
 from emulators.arrays import DifferentialArray
-from emulators.networks.circuit import Circuit, HolomorphicCircuit, NeuronCircuit, Parts, Period, Settled
+from emulators.networks.circuit import Circuit, HolomorphicCircuit, NeuronCircuit, NudgedStates, Parts, Period, Settled
 from emulators.networks.complex_states import continuation
 from emulators.networks.curved import CurvedNetwork, nudged_period, settle
 from emulators.networks.dynamics import Dynamics
 from emulators.networks.equilibrium import Tolerance
+from emulators.networks.linear_response import adjoint
 from emulators.neurons import Neurons
 from substrate.arrays import BoolArray, ComplexArray, FloatArray
-from substrate.contract import ComplexStates, Scale
+from substrate.capabilities import HeldNudge
+from substrate.contract import Scale
 from substrate.errors import CapabilityError, InputError
 from substrate.network import Network
 from substrate.tones import SamplingPlan
@@ -94,7 +96,7 @@ class CurvedCircuit(Circuit, HolomorphicCircuit, NeuronCircuit):
         """Whether the cells are sinh or rectifying ones that neither wires nor access devices nor rounding follow."""
         return self.equations().analytic() is not None
 
-    def continued(self, amperes: ComplexArray) -> ComplexStates:
+    def continued(self, amperes: ComplexArray) -> NudgedStates:
         """The analytic continuation of the free state; unsettled where that is."""
         network, free = self.equations(), self._settled_state("complex nudge")
         analytic = network.analytic()
@@ -104,14 +106,26 @@ class CurvedCircuit(Circuit, HolomorphicCircuit, NeuronCircuit):
         held = self._held_drive() + network.currents(np.zeros((1, self._network.node_count)))
         return continuation(analytic, free, self._settled, held, amperes, self._scale, self._tolerance.residual)
 
-    def adjoint(self, values: FloatArray) -> FloatArray:
-        """chi^T y = (1 - D W^T)^-1 D y with D = diag f' and W = dI/ds, of the small-signal conductances."""
+    def settle_nudged(self, nudge: HeldNudge) -> NudgedStates:
+        """Real currents by the dynamics from the free state, complex ones by continuation."""
+        free = self._settled_state("held nudge")
+        batch, points, _ = nudge.amperes.shape
+        if batch != len(free):
+            raise InputError(f"held nudge: expected a batch of {len(free)}, got {batch}")
+        if nudge.complex:
+            return self.continued(nudge.amperes)
+        peak = (nudge.amperes / self._scale.unit_amperes).reshape(batch * points, -1)
+        drive = np.repeat(self._held_drive(), points, axis=0) + peak
+        found = settle(self.equations(), np.repeat(free, points, axis=0), drive, self._tolerance)
+        volts, residual = self._volts(found.u), found.residual.reshape(batch, points)
+        settled = found.settled.reshape(batch, points) & self._settled[:, None]
+        return NudgedStates(volts.reshape(batch, points, -1), residual, settled)
+
+    def adjoint(self, values: FloatArray, steps: int | None = None) -> FloatArray:
+        """chi^T values with the small-signal conductances, see ``linear_response``."""
         free = self._settled_state("adjoint")
-        slope = self._neurons.slope(free)
         weights = self.equations().weights_at(self._neurons.activity(free))
-        system = np.eye(self._network.node_count) - slope[:, :, None] * weights
-        solved = np.linalg.solve(system, (slope * values)[:, :, None])[:, :, 0]
-        return np.asarray(solved / self._scale.unit_siemens)
+        return adjoint(self._neurons.slope(free), weights, values, steps) / self._scale.unit_siemens
 
     def parts(self) -> Parts:
         """What the circuit is made of."""

@@ -54,13 +54,29 @@ def nudged_period(
         tolerance: of every state.
     """
     values, index = plan.distinct()
+    states, residual, unbroken = followed(network, free, drive, nudge, values, tolerance)
+    return PeriodicStates(states[index].transpose(1, 0, 2), residual, unbroken)
+
+
+def followed(
+    network: CurrentModeNetwork,
+    free: FloatArray,
+    drive: FloatArray,
+    nudge: FloatArray,
+    values: FloatArray,
+    tolerance: Tolerance,
+) -> tuple[FloatArray, FloatArray, BoolArray]:
+    """States (value, batch, node) under ``drive + value nudge``, the largest residual, and whether the branch held.
+
+    ``values``: (value,), each once, 0 among them.
+    """
     order = visits(tuple(values))
     batch = len(free)
     states = np.empty((len(values), batch, network.node_count))
     if network.kernel is None:
         states[values == 0.0] = free
         residual, unbroken = _walk_batched(network, free, drive, nudge, values, order, states, tolerance)
-        return PeriodicStates(states[index].transpose(1, 0, 2), residual, unbroken)
+        return states, residual, unbroken
     # Imported on first use: compiling and loading kernels takes a while.
     from emulators.networks.settling_kernels import walk_batch
 
@@ -82,9 +98,7 @@ def nudged_period(
         residual,
         unbroken,
     )
-    u = np.empty((batch, len(index), network.node_count))
-    u[:, :, network.order] = states[index].transpose(1, 0, 2)
-    return PeriodicStates(u, residual, unbroken)
+    return network.restore(states), residual, unbroken
 
 
 @lru_cache(maxsize=32)

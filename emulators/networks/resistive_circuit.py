@@ -17,15 +17,16 @@ import numpy as np
 from emulators.arrays import DifferentialArray
 from emulators.config import DiodesConfig, EmulatorConfig, SolverConfig
 from emulators.diodes import Diodes, IdealDiodes, ShockleyDiodes, rectified_rails
-from emulators.networks.circuit import Circuit, Period, Settled
+from emulators.networks.circuit import Circuit, NudgedStates, Period, Settled
 from emulators.networks.dynamics import QUASI_STATIC
 from emulators.networks.resistive import ResistiveCoupling, ResistiveNetwork
 from emulators.networks.resistive_dynamics import periodic_state, slowest_seconds, switched_on
 from emulators.networks.resistive_response import adjoint, nudged_period
 from emulators.networks.resistive_steady import SteadyState, SteadyTolerance, settle
 from substrate.arrays import FloatArray
+from substrate.capabilities import HeldNudge
 from substrate.contract import Scale
-from substrate.errors import InputError
+from substrate.errors import CapabilityError, InputError
 from substrate.network import Coupling, Network
 from substrate.tones import SamplingPlan
 
@@ -120,8 +121,22 @@ class ResistiveCircuit(Circuit):
         residual = period.residual_volts / self._scale.volts_per_unit
         return Period(period.volts, residual, period.settled & free.settled, period.switched)
 
-    def adjoint(self, values: FloatArray) -> FloatArray:
+    def settle_nudged(self, nudge: HeldNudge) -> NudgedStates:
+        """Real currents; the steady state is unique."""
+        free = self._settled_state("held nudge")
+        batch, points, _ = nudge.amperes.shape
+        if batch != len(free.volts):
+            raise InputError(f"held nudge: expected a batch of {len(free.volts)}, got {batch}")
+        drive = np.repeat(self._held_drive(), points, axis=0) + nudge.amperes.reshape(batch * points, -1)
+        found = settle(self.equations(), drive, self._tolerance, np.repeat(free.volts, points, axis=0))
+        residual = found.residual_volts.reshape(batch, points) / self._scale.volts_per_unit
+        settled = found.settled.reshape(batch, points) & free.settled[:, None]
+        return NudgedStates(found.volts.reshape(batch, points, -1), residual, settled)
+
+    def adjoint(self, values: FloatArray, steps: int | None = None) -> FloatArray:
         """chi^T values; nodes that an ideal diode holds do not respond."""
+        if steps is not None:
+            raise CapabilityError("an adjoint of steps needs the capability 'stepping', which this device lacks")
         return adjoint(self.equations(), self._settled_state("adjoint"), values)
 
     def parts(self) -> ResistiveParts:

@@ -31,7 +31,7 @@ def capabilities_are_sound(bench: Bench[Any]) -> None:
         for flag, offered in (
             ("exact_adjoint", device.oracle),
             ("state_snapshots", device.states),
-            ("complex_nudges", device.continuation),
+            ("stepping", device.stepper),
         ):
             declared = getattr(found, flag)
             expect(

@@ -7,13 +7,13 @@ from functools import partial
 import numpy as np
 
 from substrate.arrays import FloatArray
-from substrate.capabilities import ComplexNudge, Nudge, WriteRequest
+from substrate.capabilities import HeldNudge, Nudge, WriteRequest
 from substrate.contract import Substrate
 from substrate.errors import CapabilityError, InputError
 from substrate.testing.checks import REFUSAL, Bench, ConformanceError, closed_refuses, expect, refused, untouched
 from substrate.testing.preparing import inputs, no_nudge, output_nudges, sampling_plan
 
-HOOKS = ("_hold", "_settle", "_nudge", "_products", "_read_cells", "_write_cells")
+HOOKS = ("_hold", "_settle", "_nudge", "_settle_nudged", "_products", "_read_cells", "_write_cells")
 
 
 def limits_are_kept(bench: Bench[Substrate]) -> None:
@@ -73,8 +73,7 @@ def capabilities_are_honest(bench: Bench[Substrate]) -> None:
             )
         turned = np.zeros((2, 1, network.node_count), dtype=complex)
         turned[:, 0, -1] = 1j * output_nudges(device, bench.rng, 2, bench.tolerance)[:, -1]
-        if not capabilities.complex_nudges or device.continuation is not None:
-            _declared(device, "complex_nudges", lambda: _expect_continued(device, ComplexNudge(turned)))
+        _declared(device, "complex_nudges", lambda: _expect_continued(device, HeldNudge(turned)))
         _declared(device, "forward_products", lambda: device.products(name, np.zeros((1, shape[1]))))
         oracle, states = device.oracle, device.states
         if capabilities.exact_adjoint and oracle is not None:
@@ -104,10 +103,10 @@ def _declared(device: Substrate, capability: str, use: Callable[[], object]) -> 
         raise ConformanceError(message) from error
 
 
-def _expect_continued(device: Substrate, nudge: ComplexNudge) -> None:
+def _expect_continued(device: Substrate, nudge: HeldNudge) -> None:
     """Held complex currents give the conjugate states under their conjugates, and no real ones."""
-    states = device.settle_complex(nudge)
-    mirrored = device.settle_complex(ComplexNudge(nudge.amperes.conj()))
+    states = device.settle_nudged(nudge)
+    mirrored = device.settle_nudged(HeldNudge(nudge.amperes.conj()))
     expect(bool(states.settled.all()), "complex_nudges is declared, but small ones do not settle")
     volts = states.volts
     expect(bool(np.any(volts.imag)), "complex_nudges is declared, but a complex nudge leaves the states real")
@@ -242,9 +241,9 @@ def closed_is_refused(bench: Bench[Substrate]) -> None:
         "hold()": lambda: device.hold(volts),
         "settle()": device.settle,
         "nudge()": lambda: device.nudge(no_nudge(device, 1), plan),
-        "settle_complex()": lambda: device.settle_complex(
-            ComplexNudge(np.zeros((1, 1, network.node_count), dtype=np.complex128))
-        ),
+        "settle_nudged()": lambda: device.settle_nudged(HeldNudge(np.zeros((1, 1, network.node_count)))),
+        "evolve()": device.evolve,
+        "rest()": device.rest,
         "products()": lambda: device.products(coupling.name, np.zeros((1, coupling.shape[0]))),
         "read_cells()": lambda: device.read_cells(coupling.name),
         "write_cells()": lambda: device.write_cells(request),

@@ -11,8 +11,8 @@ from configurations import NOISY, failures, substrate_of, tolerance_of
 from emulators.config import CellsConfig, WiresConfig
 from emulators.crossbar_array import EmulatedCrossbar
 from substrate.arrays import finite
-from substrate.capabilities import ComplexNudge, HeldVoltages, Limits, Nudge, WriteRequest, check
-from substrate.contract import Continuation, CrossbarArray, Oracle, StateStore, Substrate, WriteReport
+from substrate.capabilities import HeldNudge, HeldVoltages, Limits, Nudge, WriteRequest, check
+from substrate.contract import CrossbarArray, Oracle, StateStore, Stepper, Substrate, WriteReport
 from substrate.errors import CapabilityError
 from substrate.testing import (
     ConformanceError,
@@ -58,8 +58,8 @@ class Whole(Substrate):
         return self.inner.states
 
     @property
-    def continuation(self):
-        return self.inner.continuation
+    def stepper(self):
+        return self.inner.stepper
 
     def _open(self):
         self.inner._open()
@@ -79,8 +79,11 @@ class Whole(Substrate):
     def _nudge(self, nudge, plan):
         return self.inner._nudge(nudge, plan)
 
-    def _products(self, coupling, volts):
-        return self.inner._products(coupling, volts)
+    def _settle_nudged(self, nudge):
+        return self.inner._settle_nudged(nudge)
+
+    def _products(self, coupling, volts, direction):
+        return self.inner._products(coupling, volts, direction)
 
     def _read_cells(self, coupling):
         return self.inner._read_cells(coupling)
@@ -356,8 +359,8 @@ class SwapsDirections(Whole):
         return self.twin.oracle
 
     @property
-    def continuation(self):
-        return self.twin.continuation
+    def stepper(self):
+        return self.twin.stepper
 
     def _safe_state(self):
         super()._safe_state()
@@ -371,6 +374,9 @@ class SwapsDirections(Whole):
 
     def _nudge(self, nudge, plan):
         return self.twin._nudge(nudge, plan)
+
+    def _settle_nudged(self, nudge):
+        return self.twin._settle_nudged(nudge)
 
     def _write_cells(self, request):
         report = self.inner._write_cells(request)
@@ -387,8 +393,8 @@ class SwapsDirections(Whole):
 class SwapsPolarities(Whole):
     """Products have the devices of each pair crossed."""
 
-    def _products(self, coupling, volts):
-        return -self.inner._products(coupling, volts)
+    def _products(self, coupling, volts, direction):
+        return -self.inner._products(coupling, volts, direction)
 
 
 class WrongSignOracle(Oracle):
@@ -471,28 +477,19 @@ class PromisesNodeNudges(Whole):
         return self.inner._nudge(Nudge(amperes), plan)
 
 
-class NoContinuation(Whole):
-    """Declares complex nudges and offers nothing that carries them out."""
+class NoStepper(Whole):
+    """Declares steps and offers nothing that takes them."""
 
     @property
-    def continuation(self):
+    def stepper(self):
         return None
 
 
-class RealPart(Continuation):
+class PromisesComplexNudges(Whole):
     """Drops what is imaginary."""
 
-    def __init__(self, inner):
-        self.inner = inner
-
-    def settle(self, nudge):
-        return self.inner.settle(ComplexNudge(nudge.amperes.real.astype(complex)))
-
-
-class PromisesComplexNudges(Whole):
-    @property
-    def continuation(self):
-        return RealPart(self.inner.continuation)
+    def _settle_nudged(self, nudge):
+        return self.inner._settle_nudged(HeldNudge(nudge.amperes.real.astype(complex)))
 
 
 class RefusesWithoutName(Whole):
@@ -573,7 +570,7 @@ CAUGHT_BY = {
     PromisesSnapshots: "capabilities_are_sound",
     PromisesNodeNudges: "capabilities_are_honest",
     PromisesComplexNudges: "capabilities_are_honest",
-    NoContinuation: "capabilities_are_sound",
+    NoStepper: "capabilities_are_sound",
     RefusesWithoutName: "capabilities_are_honest",
     ChangingCapabilities: "capabilities_are_sound",
     ActsWhileClosed: "closed_is_refused",
@@ -610,7 +607,7 @@ def test_all_failures_are_listed_in_one_error():
 
 def test_an_exception_of_a_backend_is_its_failure_and_no_crash():
     class Raises(Whole):
-        def _products(self, coupling, volts):
+        def _products(self, coupling, volts, direction):
             raise ZeroDivisionError("gain is zero")
 
     found = failures(substrate_checks(), substrate_bench(Raises, tolerance_of(NOISY)))

@@ -16,8 +16,8 @@ from emulators.networks.equilibrium import Tolerance, settle
 from emulators.neurons import TRANSFER as REAL_TRANSFER
 from emulators.substrate import EmulatedSubstrate, backend
 from substrate.arrays import ComplexArray, FloatArray
-from substrate.capabilities import ComplexNudge, Nudge
-from substrate.contract import ComplexStates
+from substrate.capabilities import HeldNudge, Nudge
+from substrate.contract import HeldStates
 from substrate.demodulation import cauchy_derivative, chebyshev_derivative, harmonics
 from substrate.errors import CapabilityError, InputError
 from substrate.network import Network
@@ -225,10 +225,10 @@ def device(section: dict[str, Any], **network: Any) -> Iterator[EmulatedSubstrat
         yield substrate
 
 
-def _ask(substrate: EmulatedSubstrate, beta: float, batch: int = 3) -> ComplexStates:
+def _ask(substrate: EmulatedSubstrate, beta: float, batch: int = 3) -> HeldStates:
     amperes = np.zeros((batch, 4, 8), dtype=complex)
     amperes[:, :, 5:] = circle(beta, 4)[:, None] * substrate.scale.unit_amperes
-    return substrate.settle_complex(ComplexNudge(amperes))
+    return substrate.settle_nudged(HeldNudge(amperes))
 
 
 WIRES = {"wires": {"segment_ohms": 5.0, "source_ohms": 50.0}, "neurons": {"gain_spread": 0.1, "offset_spread": 0.05}}
@@ -289,10 +289,10 @@ def test_complex_nudges_are_checked_like_others() -> None:
         with pytest.raises(CapabilityError, match="current_amperes"):
             _ask(substrate, 1e3)
         with pytest.raises(InputError, match="shape"):
-            substrate.settle_complex(ComplexNudge(np.zeros((3, 8), dtype=complex)))
+            substrate.settle_nudged(HeldNudge(np.zeros((3, 8), dtype=complex)))
         with pytest.raises(InputError, match="finite"):
-            substrate.settle_complex(ComplexNudge(np.full((3, 1, 8), 1j * np.nan)))
-        with pytest.raises(InputError, match="settle_complex"):
+            substrate.settle_nudged(HeldNudge(np.full((3, 1, 8), 1j * np.nan)))
+        with pytest.raises(InputError, match="settle_nudged"):
             substrate.nudge(Nudge(np.zeros((3, 8), dtype=complex)), SamplingPlan(1e3, 3, 8, 1))
 
 
@@ -312,4 +312,4 @@ def test_circuits_without_continuation_refuse_and_name_the_capability(section: A
         assert not substrate.capabilities.complex_nudges
         nudge = np.zeros((3, 1, substrate.network.node_count), dtype=complex)
         with pytest.raises(CapabilityError, match="complex_nudges"):
-            substrate.settle_complex(ComplexNudge(nudge))
+            substrate.settle_nudged(HeldNudge(nudge))

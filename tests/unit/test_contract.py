@@ -4,8 +4,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from substrate.capabilities import Capabilities, ComplexNudge, Limits, Nudge, WriteRequest
-from substrate.contract import CrossbarArray, Device, Record, Scale, Substrate, WriteReport
+from substrate.capabilities import Capabilities, HeldNudge, Limits, Nudge, WriteRequest
+from substrate.contract import CrossbarArray, Device, HeldStates, Record, Scale, Substrate, WriteReport
 from substrate.errors import CapabilityError, InputError
 from substrate.network import Network
 from substrate.tones import SamplingPlan
@@ -76,8 +76,13 @@ class Net(Recording, Substrate):
         self.note("nudge", (nudge, plan))
         return self._settle()
 
-    def _products(self, coupling, volts):
-        self.note("products", (coupling, volts))
+    def _settle_nudged(self, nudge):
+        self.note("settle_nudged", nudge)
+        done = np.ones(nudge.amperes.shape[:2], dtype=bool)
+        return HeldStates(nudge.amperes, ~done, done, np.zeros(done.shape))
+
+    def _products(self, coupling, volts, direction):
+        self.note("products", (coupling, volts, direction))
         return volts[:, :2]
 
     def _read_cells(self, coupling):
@@ -192,7 +197,9 @@ CLOSED = {
     "hold": (Net, lambda d: d.hold([[0, 0, 0]])),
     "settle": (Net, lambda d: d.settle()),
     "nudge": (Net, lambda d: d.nudge(nudge(0, 0), PLAN)),
-    "settle_complex": (Net, lambda d: d.settle_complex(ComplexNudge(np.zeros((1, 1, 4))))),
+    "settle_nudged": (Net, lambda d: d.settle_nudged(HeldNudge(np.zeros((1, 1, 4))))),
+    "evolve": (Net, lambda d: d.evolve()),
+    "rest": (Net, lambda d: d.rest()),
     "products": (Net, lambda d: d.products("input-hidden1", np.zeros((1, 4)))),
     "read_cells of a network": (Net, lambda d: d.read_cells("input-hidden1")),
     "write_cells of a network": (Net, lambda d: d.write_cells(pulses(1))),

@@ -157,7 +157,9 @@ def test_probes_stay_inside_narrow_limits():
     seen = []
     with substrate:
         whole = substrate._products
-        substrate._products = lambda coupling, volts: seen.append(np.abs(volts).max()) or whole(coupling, volts)
+        substrate._products = lambda coupling, volts, way: (
+            seen.append(np.abs(volts).max()) or whole(coupling, volts, way)
+        )
         found = Homeostasis(1.0, 0, np.random.default_rng(1)).directions(substrate)
         ((name, _, f, b),) = blocks(substrate, writer)
     assert max(seen) <= 0.05 * (1 + 1e-12)

@@ -1,0 +1,161 @@
+"""Where a current-mode network is, and how steps move it: phases of so many sweeps, and free running."""
+
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+
+from emulators.config import SolverConfig
+from emulators.networks.current_mode import CurrentModeNetwork
+from emulators.networks.stepping import Motion, Push, Reals, SteppingMap
+from substrate.arrays import ComplexArray, FloatArray
+from substrate.capabilities import HeldNudge
+from substrate.contract import Scale, Snapshot
+from substrate.errors import InputError
+
+
+@final
+@dataclass(frozen=True)
+class Moved:
+    """Outputs (batch, reading, node) in activity units, and the residual of each, (batch, reading)."""
+
+    s: FloatArray | ComplexArray
+    residual: FloatArray
+
+
+@final
+class Mover:
+    """Keeps the state that steps move, and what they are computed with.
+
+    Args:
+        solver: number and length of sweeps, precision.
+        noise: standard deviation of white noise on the summed inputs, activity units, drawn at every step.
+        scale: volts and siemens of a unit.
+        rng: draws the noise.
+
+    Attributes:
+        sweeping: whether free and nudged phases are so many sweeps.
+        tolerance: residual up to which a state is called settled.
+    """
+
+    def __init__(self, solver: SolverConfig, noise: float, scale: Scale, rng: np.random.Generator) -> None:
+        self.sweeping = solver.relaxation == "sweeps"
+        self.tolerance = solver.sweeps.tolerance if self.sweeping else solver.residual
+        self._sweeps = solver.sweeps
+        self._dtype = np.dtype(solver.precision)
+        self._noise = noise
+        self._scale = scale
+        self._rng = rng
+        self._network: CurrentModeNetwork | None = None
+        self._map: SteppingMap | None = None
+        self._drive: FloatArray | None = None
+        self._held: Reals = np.zeros((1, 0, 0), dtype=self._dtype)
+        self._free: Motion | None = None
+        self._motion: Motion | None = None
+        self._start: FloatArray | None = None
+
+    def rest(self) -> None:
+        """The next steps begin at u = 0."""
+        self._motion = self._free = self._start = None
+
+    def begin_at(self, u: FloatArray) -> None:
+        """The next steps begin at summed inputs (batch, node)."""
+        self._motion, self._start = None, u
+
+    def settle(self, network: CurrentModeNetwork, drive: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """The free phase from rest: summed inputs and outputs (batch, node), residual (batch,)."""
+        mapped = self._mapped(network, drive)
+        self._free = mapped.at(np.zeros_like(drive), self._rng)
+        push = Push(self._held)
+        residual = mapped.advance(self._free, push, self._sweeps.free, self._sweeps.time_constants, self._rng)
+        self._motion = None
+        u = np.asarray(mapped.restore(self._free.u).real)
+        return u, np.asarray(mapped.restore(self._free.s).real), residual
+
+    def nudged(self, network: CurrentModeNetwork, drive: FloatArray, nudge: HeldNudge) -> Moved:
+        """The nudged phases of all points side by side, from the free state that ``settle`` left."""
+        assert self._free is not None
+        mapped = self._mapped(network, drive)
+        batch, points, _ = nudge.amperes.shape
+        _expect_batch(batch, len(drive))
+        motion, push = self._acted(mapped, nudge, self._free.repeated(points))
+        residual = mapped.advance(motion, push, self._sweeps.nudged, self._sweeps.time_constants, self._rng)
+        s = mapped.restore(motion.s).reshape(points, batch, -1)
+        return Moved(s.transpose(1, 0, 2), residual.reshape(points, batch).T)
+
+    def evolve(
+        self,
+        network: CurrentModeNetwork,
+        drive: FloatArray,
+        nudge: HeldNudge | None,
+        steps: int,
+        time_constants: float,
+        every: int,
+    ) -> Moved:
+        """Steps from where the network is, read as ``Substrate.evolve`` says."""
+        mapped = self._mapped(network, drive)
+        if self._motion is None:
+            if self._start is not None:
+                self._motion = mapped.at(self._start, self._rng)
+            else:
+                # The free state of sweeps goes on living: nudges begin there.
+                free = self._free
+                self._motion = mapped.at(np.zeros_like(drive), self._rng) if free is None else free.repeated(1)
+        push = Push(self._held)
+        if nudge is not None:
+            _expect_batch(len(nudge.amperes), len(drive))
+            self._motion, push = self._acted(mapped, nudge, self._motion)
+        elif self._motion.complex:
+            push = Push(_padded(self._held))
+        lengths = [steps] if not every else [every] * (steps // every)
+        outputs, residuals = [], []
+        for length in lengths:
+            residuals.append(mapped.advance(self._motion, push, length, time_constants, self._rng))
+            outputs.append(mapped.restore(self._motion.s))
+        if sum(lengths) < steps:
+            mapped.advance(self._motion, push, steps - sum(lengths), time_constants, self._rng)
+        return Moved(np.stack(outputs, axis=1), np.stack(residuals, axis=1))
+
+    def _mapped(self, network: CurrentModeNetwork, drive: FloatArray) -> SteppingMap:
+        if self._map is None or self._network is not network:
+            self._network = network
+            self._map = SteppingMap(network.layers, network.blocks, network.neurons, self._dtype, self._noise)
+        if self._drive is not drive:
+            self._drive, self._held = drive, self._map.arrange(drive)
+        return self._map
+
+    def _acted(self, mapped: SteppingMap, nudge: HeldNudge, motion: Motion) -> tuple[Motion, Push]:
+        """The state, complex if it has to be, and what acts on it, points one after another along the rows."""
+        batch, points, nodes = nudge.amperes.shape
+        flat = (nudge.amperes / self._scale.unit_amperes).transpose(1, 0, 2).reshape(points * batch, nodes)
+        currents = mapped.arrange(flat)
+        if nudge.complex or motion.complex:
+            currents = currents if len(currents) == 2 else _padded(currents)
+            motion = motion if motion.complex else Motion(_padded(motion.u), _padded(motion.s))
+        currents[0].reshape(points, batch, nodes)[...] += self._held[0]
+        load = None
+        if nudge.siemens is not None:
+            load = (nudge.siemens / self._scale.unit_siemens).transpose(1, 0, 2).reshape(points * batch, nodes)
+            load = load[:, mapped.order]
+        # Row i of the request is the current into node i; weights are (source, target).
+        cross = () if nudge.cross_siemens is None else mapped.cross(-nudge.cross_siemens.T / self._scale.unit_siemens)
+        return motion, Push(currents, load, cross)
+
+    def snapshot(self) -> Snapshot:
+        """The generator; no state outlives what is held."""
+        return {"generator": self._rng.bit_generator.state}
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Put a snapshot back, at rest."""
+        self._rng.bit_generator.state = snapshot["generator"]
+        self.rest()
+
+
+def _padded(values: Reals) -> Reals:
+    """With an imaginary part of zero."""
+    return np.concatenate([values, np.zeros_like(values)])
+
+
+def _expect_batch(found: int, wanted: int) -> None:
+    if found != wanted:
+        raise InputError(f"held nudge: expected a batch of {wanted}, got {found}")

@@ -1,0 +1,314 @@
+"""A current-mode network moved by explicit steps, u += length (-u + W s + drive), s = f(u + noise).
+
+With steps of one time constant this is the discrete map u <- W s + drive that equilibrium propagation is published on
+(Ernoult et al. 2019, arXiv 1905.13633; arXiv 2005.04168): all layers at once, from the activities of the step before.
+
+A step is one matrix product for each layer, or for several that see the same layers; neurons stand in an order in which
+the layers that a layer sees are neighbours, so that nothing is copied. A complex state is two real ones, which pass the
+arrays side by side and meet in the neurons alone.
+"""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeAlias, final
+
+import numpy as np
+import numpy.typing as npt
+
+from emulators.networks.complex_states import complex_activity
+from emulators.networks.current_mode import Block
+from emulators.networks.equations import alternate
+from emulators.neurons import Neurons
+from substrate.arrays import ComplexArray, FloatArray, IntArray
+
+Reals: TypeAlias = npt.NDArray[np.floating[Any]]
+"""Of either precision."""
+
+
+@final
+@dataclass
+class Motion:
+    """Where a network is: summed inputs and activities (part, row, node), in stepping order, changed in place.
+
+    One part of a real state; real and imaginary parts of a complex one.
+    """
+
+    u: Reals
+    s: Reals
+
+    @property
+    def complex(self) -> bool:
+        """Whether it has an imaginary part."""
+        return len(self.u) == 2
+
+    def repeated(self, times: int) -> "Motion":
+        """So many copies, one after another along the rows."""
+        return Motion(np.tile(self.u, (1, times, 1)), np.tile(self.s, (1, times, 1)))
+
+
+@final
+@dataclass(frozen=True)
+class Push:
+    """What acts on a network, in stepping order, activity units.
+
+    Attributes:
+        currents: (part, row, node), held.
+        load: (row, node), current into a node by its own activity, with a minus; real or complex. None: none.
+        cross: blocks of weights that act beside the network's own.
+    """
+
+    currents: Reals
+    load: FloatArray | ComplexArray | None = None
+    cross: tuple[tuple[slice, slice, Reals], ...] = ()
+
+
+@final
+class SteppingMap:
+    """The map of a network at fixed weights.
+
+    Args:
+        layers: the layers' places on the node axis, in order.
+        blocks: the weights between them.
+        neurons: transfer functions of all nodes.
+        dtype: float64 or float32, of everything.
+        noise: standard deviation of white noise on the summed inputs, drawn at every step.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[slice],
+        blocks: Sequence[Block],
+        neurons: Neurons,
+        dtype: npt.DTypeLike = np.float64,
+        noise: float = 0.0,
+    ) -> None:
+        groups = alternate(layers)
+        placed: list[slice] = [layer for group in groups for layer in group]
+        self.order: IntArray = np.concatenate([np.arange(layer.start, layer.stop) for layer in placed])
+        self.dtype = np.dtype(dtype)
+        self._starts: dict[int, int] = {}
+        start = 0
+        for layer in placed:
+            self._starts[layer.start] = start
+            start += layer.stop - layer.start
+        self._layers = tuple(placed)
+        self._neurons = neurons.pick(self.order)
+        self._transfer = _Transfer(self._neurons, self.dtype)
+        self._noise = noise
+        self._products = _joined([self._place(block) for block in blocks], self.dtype)
+        reached = [target for target, _ in self._products]
+        self._unreached = tuple(
+            place for place in map(self._placed, placed) if not any(_within(place, target) for target in reached)
+        )
+
+    def _placed(self, layer: slice) -> slice:
+        start = self._starts[layer.start]
+        return slice(start, start + layer.stop - layer.start)
+
+    def _place(self, block: Block) -> tuple[slice, slice, FloatArray]:
+        return self._placed(block.source), self._placed(block.target), block.weights
+
+    def arrange(self, values: FloatArray | ComplexArray) -> Reals:
+        """Values (..., node) in stepping order and precision, (part, ..., node)."""
+        turned = values[..., self.order]
+        if np.iscomplexobj(turned):
+            return np.stack([turned.real, turned.imag]).astype(self.dtype)
+        return np.ascontiguousarray(turned[None], dtype=self.dtype)
+
+    def restore(self, values: Reals) -> FloatArray | ComplexArray:
+        """The reverse, in double precision."""
+        out = np.empty(values.shape[1:], dtype=np.complex128 if len(values) == 2 else np.float64)
+        out[..., self.order] = values[0] + 1j * values[1] if len(values) == 2 else values[0]
+        return out
+
+    def at(self, u: FloatArray | ComplexArray, rng: np.random.Generator) -> Motion:
+        """The state with summed inputs (row, node)."""
+        placed = self.arrange(u)
+        s = np.empty_like(placed)
+        self._activate(placed, s, rng)
+        return Motion(placed, s)
+
+    def cross(self, weights: FloatArray) -> tuple[tuple[slice, slice, Reals], ...]:
+        """Blocks of further weights (source node, target node), those between layers without any left out."""
+        blocks = [
+            (self._placed(source), self._placed(target), np.asarray(weights[source, target]))
+            for source in self._layers
+            for target in self._layers
+            if np.any(weights[source, target])
+        ]
+        return tuple((target, source, part) for target, parts in _joined(blocks, self.dtype) for source, part in parts)
+
+    def advance(
+        self, motion: Motion, push: Push, steps: int, length: float, rng: np.random.Generator
+    ) -> npt.NDArray[np.float64]:
+        """Take steps, in place; (row,) the largest |-u + W s + currents| in the last one.
+
+        Args:
+            motion: the state; with complex currents or loads it must have two parts.
+            push: what acts.
+            steps: at least one.
+            length: of a step, time constants.
+            rng: draws the noise.
+        """
+        u, s = motion.u, motion.s
+        parts, rows, nodes = u.shape
+        force = np.empty_like(u)
+        activities = s.reshape(parts * rows, nodes)
+        loaded = None if push.load is None else _Load(push.load, self.dtype)
+        residual = np.zeros(rows)
+        for step in range(steps):
+            out = force.reshape(parts * rows, nodes)
+            for nodes_of in self._unreached:
+                out[:, nodes_of] = 0.0
+            for target, ((source, weights), *others) in self._products:
+                np.matmul(activities[:, source], weights, out=out[:, target])
+                for source, weights in others:
+                    out[:, target] += activities[:, source] @ weights
+            for target, source, weights in push.cross:
+                out[:, target] += activities[:, source] @ weights
+            force += push.currents
+            if loaded is not None:
+                loaded.subtract(force, s)
+            if step == steps - 1:
+                change = force - u
+                residual[:] = (np.abs(change[0]) if parts == 1 else np.hypot(change[0], change[1])).max(axis=1)
+            if length == 1.0:
+                u, force = force, u
+            else:
+                force -= u
+                force *= length
+                u += force
+            self._activate(u, s, rng)
+        motion.u = u
+        return residual
+
+    def _activate(self, u: Reals, s: Reals, rng: np.random.Generator) -> None:
+        if self._noise:
+            noise = rng.standard_normal(u.shape[1:], dtype=self.dtype.type)
+            noise *= self._noise
+            u = u.copy()
+            u[0] += noise
+        if len(u) == 1:
+            self._transfer.apply(u[0], s[0])
+            return
+        outputs = complex_activity(self._neurons, u[0] + 1j * u[1])
+        s[0], s[1] = outputs.real, outputs.imag
+
+
+@final
+class _Transfer:
+    """Activities of all nodes with as few passes as the neurons allow."""
+
+    def __init__(self, neurons: Neurons, dtype: npt.DTypeLike) -> None:
+        self._dtype = dtype
+        self._runs: list[tuple[slice, Neurons, _Tanh | None]] = []
+        linear = np.zeros(len(neurons.gain), dtype=np.bool_) if neurons.linear is None else neurons.linear
+        edges = [0, *(int(place) for place in np.flatnonzero(np.diff(linear)) + 1), len(linear)]
+        for start, stop in itertools.pairwise(edges):
+            run = slice(start, stop)
+            own = neurons.part(run)
+            by_tanh = own.linear is None and own.activation in _Tanh.FORMS
+            self._runs.append((run, own, _Tanh(own, dtype) if by_tanh else None))
+
+    def apply(self, u: Reals, out: Reals) -> None:
+        """f(u) (row, node) into ``out``."""
+        for run, neurons, tanh in self._runs:
+            if tanh is None:
+                out[:, run] = neurons.activity(u[:, run].astype(np.float64))
+            else:
+                tanh.apply(u[:, run], out[:, run])
+
+
+@final
+class _Tanh:
+    """Neurons whose transfer function is raised + swing tanh(slope u + shift); what does nothing is left out."""
+
+    FORMS: ClassVar[Mapping[str, tuple[float, float, float, float]]] = {
+        "tanh": (1.0, 0.0, 1.0, 0.0),
+        # 1/(1 + exp(-4z + 2)) = (1 + tanh(2z - 1))/2.
+        "logistic": (2.0, -1.0, 0.5, 0.5),
+    }
+    """Slope, shift, swing and rise of nominal neurons."""
+
+    def __init__(self, neurons: Neurons, dtype: npt.DTypeLike) -> None:
+        slope, shift, swing, raised = self.FORMS[neurons.activation]
+        self._slope = _plain(slope * neurons.gain, 1.0, dtype)
+        self._shift = _plain(slope * neurons.gain * neurons.offset + shift, 0.0, dtype)
+        self._swing = _plain(swing * neurons.saturation, 1.0, dtype)
+        self._raised = _plain(raised * neurons.saturation, 0.0, dtype)
+
+    def apply(self, u: Reals, out: Reals) -> None:
+        """Of ``u`` (row, node) into ``out``."""
+        argument = u
+        if self._slope is not None:
+            argument = np.multiply(argument, self._slope, out=out)
+        if self._shift is not None:
+            argument = np.add(argument, self._shift, out=out)
+        np.tanh(argument, out=out)
+        if self._swing is not None:
+            out *= self._swing
+        if self._raised is not None:
+            out += self._raised
+
+
+def _plain(values: FloatArray, neutral: float, dtype: npt.DTypeLike) -> Reals | None:
+    """None where nothing is to be done; one number where all are equal."""
+    if np.all(values == neutral):
+        return None
+    return np.asarray(values[0] if np.all(values == values[0]) else values, dtype=dtype)
+
+
+@final
+class _Load:
+    """Currents out of nodes by their own activity; only the nodes that have any are looked at."""
+
+    def __init__(self, load: FloatArray | ComplexArray, dtype: npt.DTypeLike) -> None:
+        found = np.flatnonzero(np.any(load, axis=0))
+        self._nodes = slice(int(found[0]), int(found[-1]) + 1) if len(found) else slice(0, 0)
+        part = load[:, self._nodes]
+        self._real = np.ascontiguousarray(part.real, dtype=dtype)
+        self._imaginary = np.ascontiguousarray(part.imag, dtype=dtype) if np.iscomplexobj(load) else None
+
+    def subtract(self, force: Reals, s: Reals) -> None:
+        """From (part, row, node)."""
+        own = s[:, :, self._nodes]
+        force[:, :, self._nodes] -= self._real * own
+        if self._imaginary is not None:
+            force[0][:, self._nodes] += self._imaginary * own[1]
+            force[1][:, self._nodes] -= self._imaginary * own[0]
+
+
+def _within(inner: slice, outer: slice) -> bool:
+    return bool(outer.start <= inner.start and inner.stop <= outer.stop)
+
+
+def _joined(
+    blocks: Sequence[tuple[slice, slice, FloatArray]], dtype: npt.DTypeLike
+) -> list[tuple[slice, list[tuple[slice, Reals]]]]:
+    """Blocks (source, target, weights) as few products: by target, its sources and weights, contiguous.
+
+    Neighbouring sources of a target become one, and so do neighbouring targets with the same sources.
+    """
+    targets: dict[tuple[int, int], list[tuple[slice, FloatArray]]] = {}
+    for source, target, weights in sorted(blocks, key=lambda block: (block[1].start, block[0].start)):
+        known = targets.setdefault((target.start, target.stop), [])
+        if known and known[-1][0] == source:
+            known[-1] = source, known[-1][1] + weights
+        elif known and known[-1][0].stop == source.start:
+            known[-1] = slice(known[-1][0].start, source.stop), np.concatenate([known[-1][1], weights])
+        else:
+            known.append((source, weights))
+    joined: list[tuple[slice, list[tuple[slice, FloatArray]]]] = []
+    for (start, stop), parts in targets.items():
+        before = joined[-1] if joined else None
+        if before and before[0].stop == start and [p[0] for p in before[1]] == [p[0] for p in parts]:
+            both = zip(before[1], parts, strict=True)
+            merged = [(a[0], np.concatenate([a[1], b[1]], axis=1)) for a, b in both]
+            joined[-1] = slice(before[0].start, stop), merged
+        else:
+            joined.append((slice(start, stop), parts))
+    return [
+        (target, [(source, np.ascontiguousarray(weights, dtype=dtype)) for source, weights in parts])
+        for target, parts in joined
+    ]
