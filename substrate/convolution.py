@@ -114,7 +114,7 @@ def unrolled_layers(layers: Sequence[Any]) -> tuple[tuple[int, ...], tuple[Windo
     windows: list[Window | None] = []
     image: tuple[int, int, int] | None = None
     for place, layer in enumerate(layers):
-        where = f"network.layers[{place}]"
+        where = f"network.layers.{place}"
         if isinstance(layer, Mapping):
             if image is None:
                 raise InputError(
@@ -138,7 +138,7 @@ def unrolled_layers(layers: Sequence[Any]) -> tuple[tuple[int, ...], tuple[Windo
             sizes.append(math.prod(image))
         else:
             image = None
-            sizes.append(_positive(where, layer))
+            sizes.append(layer)
         if place:
             windows.append(None)
     return tuple(sizes), tuple(windows)

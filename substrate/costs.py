@@ -72,6 +72,51 @@ class SquaredError(Cost):
 
 
 @final
+class Softmax(Cost):
+    """Cross-entropy of p = softmax(s): the outputs are the logits, one a class; e = y - p."""
+
+    def error(self, outputs: FloatArray, labels: IntArray) -> FloatArray:
+        """Y - p."""
+        return _difference(softmax(outputs), labels)
+
+    def loss(self, outputs: FloatArray, labels: IntArray) -> FloatArray:
+        """-log p of the class."""
+        return _surprise(softmax(outputs), labels)
+
+    def predict(self, outputs: FloatArray) -> IntArray:
+        """The node of the largest activity."""
+        return np.asarray(np.argmax(outputs, axis=1))
+
+    def learn(self, outputs: FloatArray, labels: IntArray, rate: float) -> None:
+        """Nothing to learn."""
+
+    def snapshot(self) -> dict[str, Any]:
+        """Nothing changes."""
+        return {}
+
+    def restore(self, snapshot: dict[str, Any]) -> None:
+        """Nothing to put back."""
+
+
+def softmax(logits: FloatArray) -> FloatArray:
+    """exp(z)/sum exp(z), (batch, class)."""
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+
+
+def _difference(probabilities: FloatArray, labels: IntArray) -> FloatArray:
+    """Y - p."""
+    difference = -probabilities
+    difference[np.arange(len(labels)), labels] += 1.0
+    return difference
+
+
+def _surprise(probabilities: FloatArray, labels: IntArray) -> FloatArray:
+    own = probabilities[np.arange(len(labels)), labels]
+    return np.asarray(-np.log(np.maximum(own, np.finfo(float).tiny)))
+
+
+@final
 class SoftmaxReadout(Cost):
     """Cross-entropy of p = softmax(V s + c): a digital read-out V, c, trained along (arXiv 2209.00530, section 4).
 
@@ -83,23 +128,15 @@ class SoftmaxReadout(Cost):
         self._bias = np.zeros(class_count)
 
     def _probabilities(self, outputs: FloatArray) -> FloatArray:
-        z = outputs @ self._weights + self._bias
-        z = np.exp(z - z.max(axis=1, keepdims=True))
-        return np.asarray(z / z.sum(axis=1, keepdims=True))
-
-    def _difference(self, outputs: FloatArray, labels: IntArray) -> FloatArray:
-        difference = -self._probabilities(outputs)
-        difference[np.arange(len(labels)), labels] += 1.0
-        return difference
+        return softmax(outputs @ self._weights + self._bias)
 
     def error(self, outputs: FloatArray, labels: IntArray) -> FloatArray:
         """V^T (y - p)."""
-        return np.asarray(self._difference(outputs, labels) @ self._weights.T)
+        return np.asarray(_difference(self._probabilities(outputs), labels) @ self._weights.T)
 
     def loss(self, outputs: FloatArray, labels: IntArray) -> FloatArray:
         """-log p of the class."""
-        own = self._probabilities(outputs)[np.arange(len(labels)), labels]
-        return np.asarray(-np.log(np.maximum(own, np.finfo(float).tiny)))
+        return _surprise(self._probabilities(outputs), labels)
 
     def predict(self, outputs: FloatArray) -> IntArray:
         """The most probable class."""
@@ -107,7 +144,7 @@ class SoftmaxReadout(Cost):
 
     def learn(self, outputs: FloatArray, labels: IntArray, rate: float) -> None:
         """One step of gradient descent on the read-out, over the mean of the batch."""
-        difference = self._difference(outputs, labels)
+        difference = _difference(self._probabilities(outputs), labels)
         self._weights = self._weights + rate / len(labels) * (outputs.T @ difference)
         self._bias = self._bias + rate * difference.mean(axis=0)
 

@@ -17,6 +17,7 @@ from substrate.network import Coupling, Network
 from substrate.optimisers import SGD, Adam
 from substrate.registry import load_backend
 from substrate.rules.homeostasis import Homeostasis
+from substrate.rules.product_feedback import ProductFeedbackSection
 from substrate.rules.sections import RuleContext
 from substrate.writing import Writer, WritingPlan
 
@@ -84,6 +85,7 @@ class Assembly:
             initial.input_scale,
             np.deg2rad(initial.feedback_angle_degrees),
             self.rngs["initial"],
+            isinstance(self.experiment.rule, ProductFeedbackSection) and self.experiment.rule.orthogonal,
         )
         low, high = self.substrate.capabilities.conductance_window_siemens
         for name, values in weights.items():

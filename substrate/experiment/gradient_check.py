@@ -156,8 +156,8 @@ class _Collected:
 
     def __init__(self, substrate: Substrate) -> None:
         self._network = substrate.network
-        self._measured = {c.name: np.zeros(c.shape) for c in self._network.arrays}
-        self._exact = {c.name: np.zeros(c.shape) for c in self._network.arrays}
+        self._measured = {c.name: np.zeros(c.shape) for c in self._network.settling}
+        self._exact = {c.name: np.zeros(c.shape) for c in self._network.settling}
         self._noise = dict.fromkeys(self._measured, 0.0)
         self._errors: dict[str, list[FloatArray]] = {name: [] for name in self._measured}
         self._powers: dict[str, list[FloatArray]] = {name: [] for name in self._measured}
@@ -170,7 +170,7 @@ class _Collected:
             self._excluded[name] += count
         self._excluded["reference"] += int(np.count_nonzero(estimate.keep & ~sound))
         self._amplitudes.append(estimate.amplitude[keep])
-        for coupling in self._network.arrays:
+        for coupling in self._network.settling:
             name = coupling.name
             measured = sample_directions(estimate.signals, coupling, estimate.conjugate)[keep]
             exact = exact_directions(self._network, phase.inputs, phase.activity, adjoint, coupling)[keep]

@@ -13,7 +13,7 @@ import numpy as np
 
 from substrate.arrays import FloatArray
 from substrate.contract import Substrate
-from substrate.network import Coupling
+from substrate.products import weighted_sums
 
 
 @final
@@ -52,8 +52,8 @@ class Homeostasis:
             lower, upper = forward.source.size, forward.target.size
             below, above = self._probe(lower), self._probe(upper)
             # Means over probes of F e e^T and of B e e^T: unbiased estimates of the two matrices from products.
-            up = below.T @ self._product(substrate, forward, below) / len(below)
-            down = above.T @ self._product(substrate, backward, above) / len(above)
+            up = below.T @ weighted_sums(substrate, forward, below) / len(below)
+            down = above.T @ weighted_sums(substrate, backward, above) / len(above)
             # dL/dF = 2 (F - B^T) and dL/dB = 2 (B - F^T) in the mean.
             pull = -self._strength / network.node_count * 2.0 * (up - down.T)
             whole = np.zeros(forward.shape)
@@ -69,20 +69,6 @@ class Homeostasis:
             np.linalg.qr(self._rng.standard_normal((size, size)))[0] * np.sqrt(size) for _ in range(-(-count // size))
         ]
         return np.concatenate(sets)[:count]
-
-    def _product(self, substrate: Substrate, coupling: Coupling, probes: FloatArray) -> FloatArray:
-        """W e for every probe, (probe, target), weight units; the largest entry goes to its line as one activity unit.
-
-        The limit alone would be too much: what a line survives may lie beyond what its converter drives.
-        """
-        scale = substrate.scale
-        peak = np.abs(probes).max(axis=1, keepdims=True)
-        full = min(scale.volts_per_unit, substrate.capabilities.limits.read_volts)
-        volts = probes * (full / peak)
-        if coupling.bias:
-            volts = np.concatenate([volts, np.zeros((len(volts), 1))], axis=1)
-        amperes = substrate.products(coupling.name, volts)
-        return np.asarray(amperes * peak / (full * scale.unit_siemens))
 
 
 def symmetry(forward: FloatArray, backward: FloatArray) -> float:

@@ -1,0 +1,93 @@
+"""Holomorphic EP: the derivative by Cauchy's formula from nudges on a circle in the complex plane (arXiv 2209.00530).
+
+dq = (1/N) Re sum_k q(b_k)/b_k with b_k = beta e^{2 pi i k/N}, wrong by O(beta^N), for N = 1, where q(0) is subtracted,
+by O(beta). N = 2 is EP of both signs. The post-synaptic conjugate makes it generalised holomorphic EP, the vector
+field's, for networks without symmetry (arXiv 2309.02214).
+"""
+
+from typing import Any, Literal, final
+
+import numpy as np
+
+from substrate.conjugates import conjugate_of
+from substrate.contract import Substrate
+from substrate.errors import InputError
+from substrate.network import Network
+from substrate.rules.base import Estimate, FreePhase, Rule, Update
+from substrate.rules.held import NudgeKind, Points, check_kind, circle, measure_held
+from substrate.rules.sections import NudgeConfig, RuleContext, RuleSection
+from substrate.sections import Count
+
+
+@final
+class HolomorphicSection(RuleSection):
+    """Section of ``holomorphic_ep``: ``points`` on the circle of radius ``nudge.amplitude``."""
+
+    name: Literal["holomorphic_ep"] = "holomorphic_ep"
+    points: Count = 6
+    nudge: NudgeKind = "open_loop"
+    conjugate: Literal["auto", "product", "postsynaptic"] = "auto"
+
+    def check(self, network: Network, nudge: NudgeConfig, cost_name: str) -> None:
+        """The amplitude is a number; diodes that switch have no response to complex nudges."""
+        conjugate_of(network, self.conjugate)
+        nudge.fixed_amplitude(self.name)
+        check_kind(self.nudge, cost_name)
+        refuse_complex(network, self.points, self.name)
+
+    def build(self, context: RuleContext) -> Rule:
+        """The rule."""
+        return HolomorphicEP(self, context.nudge.fixed_amplitude(self.name))
+
+
+def refuse_complex(network: Network, points: int, rule: str) -> None:
+    """Refuse complex nudges of a network whose equations are not complex-differentiable.
+
+    Raises:
+        InputError: names the key.
+    """
+    if network.resistive and points > 2:
+        raise InputError(f"rule.points: rule {rule} on a resistive network, whose diodes clip: expected 1 or 2")
+
+
+@final
+class HolomorphicEP(Rule):
+    """The rule ``holomorphic_ep``.
+
+    Args:
+        section: its points, nudge and conjugate.
+        amplitude: radius of the circle in activity units.
+    """
+
+    def __init__(self, section: HolomorphicSection, amplitude: float) -> None:
+        self._section = section
+        self._amplitude = amplitude
+
+    @property
+    def name(self) -> str:
+        """What it is called in experiment files."""
+        return self._section.name
+
+    def requirements(self, network: Network) -> tuple[str, ...]:
+        """Up to two points are real."""
+        feedback = ("feedback_nudges",) if self._section.nudge == "feedback" else ()
+        return ("complex_nudges", *feedback) if self._section.points > 2 else feedback
+
+    def prepare(self, substrate: Substrate, phase: FreePhase) -> None:
+        """Nothing to adjust."""
+
+    def measure(self, substrate: Substrate, phase: FreePhase, update: Update | None = None) -> Estimate:
+        """States on the half circle, combined."""
+        section, batch = self._section, len(phase.error)
+        nudges, weights = circle(self._amplitude, section.points)
+        free_weight = np.full(batch, -1.0 / self._amplitude if section.points == 1 else 0.0)
+        points = Points(np.tile(nudges, (batch, 1)), np.tile(weights, (batch, 1)), free_weight)
+        conjugate = conjugate_of(substrate.network, section.conjugate)
+        return measure_held(substrate, phase, points, section.nudge, conjugate, self._amplitude)
+
+    def snapshot(self) -> dict[str, Any]:
+        """Nothing changes."""
+        return {}
+
+    def restore(self, snapshot: dict[str, Any]) -> None:
+        """Nothing to put back."""
