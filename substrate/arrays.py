@@ -11,6 +11,8 @@ FloatArray: TypeAlias = npt.NDArray[np.float64]
 IntArray: TypeAlias = npt.NDArray[np.int64]
 BoolArray: TypeAlias = npt.NDArray[np.bool_]
 ComplexArray: TypeAlias = npt.NDArray[np.complex128]
+Numbers: TypeAlias = npt.NDArray[Any]
+"""Real numbers, or complex ones."""
 
 
 def finite(name: str, values: Any, shape: tuple[int | None, ...]) -> FloatArray:

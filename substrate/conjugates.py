@@ -12,7 +12,7 @@ from typing import Literal, final
 import numpy as np
 
 from substrate import voltage_conjugates
-from substrate.arrays import BoolArray, FloatArray
+from substrate.arrays import BoolArray, FloatArray, Numbers
 from substrate.errors import InputError
 from substrate.network import Coupling, Layer, Network
 
@@ -29,16 +29,17 @@ class Signals:
         activity: (batch, node), free.
         response: (batch, node), d(activity)/dbeta at nudge zero.
         response_variance: (batch,), variance that read-out noise leaves on one entry of ``response``.
-        waveform: (batch, time, node), the nudged record.
-        weights: (batch, time), the functional that takes a record to its derivative at nudge zero.
+        waveform: (batch, time, node), the nudged record, or states under held nudges, which may be complex.
+        weights: (batch, time), the functional that takes a record to its derivative at nudge zero; of complex ones the
+            real part is meant.
     """
 
     inputs: FloatArray
     activity: FloatArray
     response: FloatArray
     response_variance: FloatArray
-    waveform: FloatArray
-    weights: FloatArray
+    waveform: Numbers
+    weights: Numbers
 
 
 def conjugate_of(network: Network, choice: str) -> Conjugate:
@@ -149,7 +150,7 @@ def _mean_direction(signals: Signals, coupling: Coupling, share: FloatArray, con
     return np.asarray(lines.T @ coupling.columns(share[:, None] * signals.response[:, coupling.target.nodes]))
 
 
-def _weighted(signals: Signals, layer: Layer, share: FloatArray) -> FloatArray:
+def _weighted(signals: Signals, layer: Layer, share: FloatArray) -> Numbers:
     return signals.waveform[:, :, layer.nodes] * (share[:, None] * signals.weights)[:, :, None]
 
 
@@ -162,8 +163,8 @@ def _mean_product(signals: Signals, coupling: Coupling, share: FloatArray) -> Fl
     weighted = coupling.columns(_weighted(signals, target, share).reshape(-1, target.size))
     products = coupling.driven(signals.waveform[:, :, source.nodes].reshape(-1, source.size)).T @ weighted
     if not coupling.bias:
-        return np.asarray(products)
-    return np.concatenate([products, weighted.sum(axis=0)[None]])
+        return np.asarray(products.real)
+    return np.concatenate([products, weighted.sum(axis=0)[None]]).real
 
 
 def _sample_products(signals: Signals, coupling: Coupling) -> FloatArray:
@@ -177,5 +178,5 @@ def _sample_products(signals: Signals, coupling: Coupling) -> FloatArray:
     driven = coupling.driven(signals.waveform[:, :, source.nodes].reshape(-1, source.size))
     products = driven.reshape(batch, -1, coupling.source_lines).transpose(0, 2, 1) @ weighted
     if not coupling.bias:
-        return np.asarray(products)
-    return np.concatenate([products, weighted.sum(axis=1)[:, None]], axis=1)
+        return np.asarray(products.real)
+    return np.concatenate([products, weighted.sum(axis=1)[:, None]], axis=1).real

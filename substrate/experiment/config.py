@@ -199,6 +199,12 @@ class Experiment(Section):
     training: TrainingConfig = TrainingConfig()
     logging: LoggingConfig = LoggingConfig()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _named_rule(cls, given: Any) -> Any:
+        rule = given.get("rule") if isinstance(given, dict) else None
+        return given | {"rule": {"name": "oscillating_ep"} | rule} if isinstance(rule, dict) else given
+
     def topology(self) -> Network:
         """The network."""
         return self.network.topology()

@@ -22,7 +22,7 @@ from substrate.sections import Count
 
 @final
 class AlwaysOnSection(RuleSection):
-    """Section of ``always_on_ep``: a period has ``points`` dwells of ``steps_per_point`` steps of ``time_constants``."""
+    """Section of ``always_on_ep``: a period has ``points`` dwells of ``steps_per_point`` steps each."""
 
     name: Literal["always_on_ep"] = "always_on_ep"
     points: Annotated[int, Field(ge=2)] = 10
@@ -84,7 +84,7 @@ class AlwaysOnEP(Rule):
             states = substrate.evolve(held, section.steps_per_point, section.time_constants)
             activity[:, place] = states.volts[:, 0] / scale.volts_per_unit
             saturated |= states.saturated[:, 0]
-        bounded = np.isfinite(activity).all(axis=(1, 2))
+        bounded = np.asarray(np.isfinite(activity).all(axis=(1, 2)))
         activity[~bounded] = 0.0
         return combined(
             network,

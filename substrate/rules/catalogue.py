@@ -1,19 +1,28 @@
 """The learning rules by name: the ``rule`` section of an experiment file is that of one of them."""
 
-from typing import Annotated, TypeAlias
+from typing import Annotated, TypeAlias, get_args
 
 from pydantic import Field
 
+from substrate.rules.always_on import AlwaysOnSection
 from substrate.rules.backpropagation import BackpropagationSection
 from substrate.rules.direct_feedback_alignment import DirectFeedbackAlignmentSection
+from substrate.rules.equilibrium_propagation import EquilibriumPropagationSection
 from substrate.rules.feedback_alignment import FeedbackAlignmentSection
+from substrate.rules.holomorphic import HolomorphicSection
 from substrate.rules.kolen_pollack import KolenPollackSection
 from substrate.rules.oscillating import OscillatingSection
 from substrate.rules.product_feedback import ProductFeedbackSection
+from substrate.rules.recurrent_backpropagation import BPTTSection, RecurrentBackpropagationSection
 from substrate.rules.sign_symmetric import SignSymmetricSection
 
 RuleConfig: TypeAlias = Annotated[
     OscillatingSection
+    | RecurrentBackpropagationSection
+    | BPTTSection
+    | HolomorphicSection
+    | EquilibriumPropagationSection
+    | AlwaysOnSection
     | BackpropagationSection
     | FeedbackAlignmentSection
     | DirectFeedbackAlignmentSection
@@ -24,12 +33,7 @@ RuleConfig: TypeAlias = Annotated[
 ]
 """One of the sections; ``name`` tells which."""
 
-RULE_NAMES: tuple[str, ...] = (
-    "oscillating_ep",
-    "backpropagation",
-    "feedback_alignment",
-    "direct_feedback_alignment",
-    "sign_symmetric",
-    "kolen_pollack",
-    "product_feedback",
+RULE_NAMES: tuple[str, ...] = tuple(
+    get_args(section.model_fields["name"].annotation)[0] for section in get_args(get_args(RuleConfig)[0])
 )
+"""What the sections are called."""

@@ -66,7 +66,7 @@ class EquilibriumPropagation(Rule):
         return self._section.name
 
     def requirements(self, network: Network) -> tuple[str, ...]:
-        """Held states of any device do, read one node after the other; a feedback nudge is a conductance to a source."""
+        """Any device holds a nudge, and may read node after node; a feedback nudge is a conductance to a source."""
         return ("feedback_nudges",) if self._section.nudge == "feedback" else ()
 
     def prepare(self, substrate: Substrate, phase: FreePhase) -> None:

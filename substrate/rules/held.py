@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias, final
 
 import numpy as np
 
-from substrate.arrays import BoolArray, ComplexArray, FloatArray
+from substrate.arrays import BoolArray, ComplexArray, FloatArray, Numbers
 from substrate.capabilities import HeldNudge
 from substrate.conjugates import Conjugate, Signals, mean_directions, standard_errors
 from substrate.contract import Scale, Substrate
@@ -19,8 +19,6 @@ from substrate.rules.base import Estimate, Excluded, FreePhase
 
 NudgeKind: TypeAlias = Literal["open_loop", "feedback"]
 """``open_loop``: currents beta e, e the error of the free outputs; ``feedback``: beta (y - s), as published."""
-
-Numbers: TypeAlias = FloatArray | ComplexArray
 
 
 @final
@@ -67,7 +65,7 @@ def check_kind(kind: NudgeKind, cost_name: str) -> None:
         InputError: names the key.
     """
     if kind == "feedback" and cost_name != "squared_error":
-        raise InputError(f"rule.nudge: feedback is the gradient of the squared error; expected open_loop of {cost_name}")
+        raise InputError(f"rule.nudge: feedback belongs to the squared error; expected open_loop with {cost_name}")
 
 
 def held_nudge(network: Network, scale: Scale, phase: FreePhase, nudges: Numbers, kind: NudgeKind) -> HeldNudge:
@@ -122,8 +120,8 @@ def measure_held(
         conjugate,
         amplitude,
         variance,
-        saturated=states.saturated.any(axis=1),
-        settled=states.settled.all(axis=1),
+        saturated=np.asarray(states.saturated.any(axis=1)),
+        settled=np.asarray(states.settled.all(axis=1)),
     )
 
 
@@ -143,8 +141,8 @@ def combined(
 ) -> Estimate:
     """The estimate from states (batch, point, node) and their functional (batch, point); the others are (batch,).
 
-    ``settled`` says whether the branch held, ``variance`` what noise leaves on one entry of the response, ``truncation``
-    the relative error by the order of the formula, NaN where it is not known.
+    ``settled``: the branch held. ``variance``: what noise leaves on one entry of the response. ``truncation``: the
+    relative error by the order of the formula; None: not known.
     """
     if np.any(free_weight):
         activity = np.concatenate([phase.activity[:, None, :], activity], axis=1)
