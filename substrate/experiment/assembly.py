@@ -162,10 +162,7 @@ def initial_weights(
     for coupling in network.forward:
         values = np.zeros(coupling.shape)
         size = coupling.source_lines
-        if coupling.source.start < 0:
-            deviation = input_scale / math.sqrt(size)
-        else:
-            deviation = _deviation(network, scale, coupling)
+        deviation = input_scale / math.sqrt(size) if coupling.source.start < 0 else _deviation(network, scale, coupling)
         values[:size] = rng.standard_normal((size, coupling.shape[1])) * deviation
         weights[coupling.name] = values
     for coupling in network.backward if network.feedback != "shared" else ():
