@@ -106,6 +106,11 @@ class CurrentModeNetwork(Equations, HolomorphicEquations):
         return self._arranged
 
     @property
+    def slopes_an_instant(self) -> int:
+        """None."""
+        return 0
+
+    @property
     def groups(self) -> tuple[IntArray, IntArray]:
         """Indices of the pivot nodes and of the others; both rise, so that each group keeps the order of the layers."""
         return self.order[: self.pivot_count], self.order[self.pivot_count :]

@@ -119,6 +119,11 @@ class CurvedNetwork(Equations):
         return out, saturated
 
     @property
+    def slopes_an_instant(self) -> int:
+        """Of every pair of nodes."""
+        return self.node_count**2
+
+    @property
     def groups(self) -> tuple[IntArray, IntArray]:
         """Indices of the pivot nodes and of the others, both rising."""
         return self._groups

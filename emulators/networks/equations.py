@@ -27,6 +27,11 @@ class Equations(ABC):
 
     @property
     @abstractmethod
+    def slopes_an_instant(self) -> int:
+        """Numbers of ``weights_at`` for each instant; 0 if one matrix serves all."""
+
+    @property
+    @abstractmethod
     def groups(self) -> tuple[IntArray, IntArray]:
         """Indices of the pivot nodes and of the others, both rising."""
 

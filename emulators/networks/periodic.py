@@ -18,6 +18,7 @@ dynamics grow on the orbit found, the branch is lost: the dynamics themselves, t
 then give the state, and the sample is marked as broken.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import final
 
@@ -31,8 +32,13 @@ from emulators.networks.time_constants import ComplexArray, TimeConstants
 from substrate.arrays import BoolArray, FloatArray, IntArray, finite
 from substrate.tones import SamplingPlan
 
-LEVELS = ((16, 1e-4), (32, 1e-7), (64, 0.0), (128, 0.0), (256, 0.0), (512, 0.0))
-"""Samples of a period, tried in turn, and the residual, activity units, to which coarse ones need not be solved."""
+LEVELS = ((16, 1e-4), (32, 1e-7), (64, 0.0), (128, 0.0), (256, 0.0), (512, 0.0), (1024, 0.0), (2048, 0.0))
+"""Samples of a period, tried in turn, and the residual, activity units, to which coarse ones need not be solved.
+
+Smooth cells and neurons need few; a transistor's law, whose curvature jumps, needs many: errors fall as samples^-3."""
+
+SLOPES_IN_FLIGHT = 2**23
+"""Small-signal weights that are held at a time, where those of every instant are others."""
 
 OUTPUT_SAMPLES = 256
 """Samples of a period that delayed outputs are computed from, at least
@@ -53,7 +59,8 @@ LINEAR_RELATIVE = 1e-3
 """Residual of a linear solve, relative: each Newton correction gains this factor at best."""
 
 RESOLVED = 1e-4
-"""Residual at 2N samples, activity units, above which a branch that got lost may only have been too coarse."""
+"""Residual at 2N samples, activity units, up to which a state is as good as the samples allow, and a lost branch lost.
+"""
 
 
 @final
@@ -204,16 +211,18 @@ class _Walk:
 
     def review(self) -> None:
         """Take back what could not be solved or ended on an unstable orbit."""
-        self.reached[self._residual > self._tolerance] = 0.0
+        self.reached[self._residual > max(self._tolerance, RESOLVED)] = 0.0
         whole = np.flatnonzero(self.reached == 1.0)
         if not len(whole):
             return
         samples = int(self._samples[whole].max())
-        states = _samples(self._series[whole], samples)
-        outputs = _Balance(self._network, self._constants, self._omega, samples).outputs(states)
-        slopes, weights = self._network.slope(states), self._network.weights_at(outputs)
-        unstable = whole[~stable_orbits(weights, self._constants, slopes, self._omega)]
-        self.reached[unstable] = 0.0
+        balance = _Balance(self._network, self._constants, self._omega, samples)
+        for part in balance.parts(len(whole)):
+            rows = whole[part]
+            states = _samples(self._series[rows], samples)
+            slopes, weights = self._network.slope(states), self._network.weights_at(balance.outputs(states))
+            stable = stable_orbits(weights, self._constants, slopes, self._omega)
+            self.reached[rows[~stable]] = 0.0
 
     def sampled(self, plan: SamplingPlan) -> PeriodicResponse:
         """The answer at the plan's phases; harmonics of ``s`` beyond the solution's samples are those of f(u)."""
@@ -249,6 +258,11 @@ class _Balance:
         )
         self._cosine = np.cos(np.arange(samples) * (2.0 * np.pi / samples))[None, :, None]
 
+    def parts(self, count: int) -> Iterator[slice]:
+        """Which of ``count`` rows go together."""
+        step = max(1, SLOPES_IN_FLIGHT // max(1, len(self._cosine[0]) * self._network.slopes_an_instant))
+        return (slice(first, first + step) for first in range(0, count, step))
+
     def outputs(self, u: FloatArray) -> FloatArray:
         """Neuron outputs (batch, samples, node)."""
         s = self._network.activity(u)
@@ -270,6 +284,15 @@ class _Balance:
         """
         u = u.copy()
         solved = np.zeros(len(u), dtype=np.bool_)
+        for part in self.parts(len(u)):
+            solved[part] = self._newton(u[part], drive[part], nudge[part], tolerance, careful=careful)
+        return u, solved
+
+    def _newton(
+        self, u: FloatArray, drive: FloatArray, nudge: FloatArray, tolerance: float, *, careful: bool
+    ) -> BoolArray:
+        """The same for some rows, in place."""
+        solved = np.zeros(len(u), dtype=np.bool_)
         active = np.arange(len(u))
         last = np.full(len(u), np.inf)
         for _ in range(NEWTON_STEPS):
@@ -289,7 +312,7 @@ class _Balance:
             last[active] = size
             active = active[kept]
             u[active] += correction[kept]
-        return u, solved
+        return solved
 
     def _correction(self, u: FloatArray, s: FloatArray, error: FloatArray) -> FloatArray:
         """x of x - A W B D x = error, D and W the slopes at ``u`` and ``s``; one group of layers is eliminated."""
