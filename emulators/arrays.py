@@ -7,12 +7,12 @@ import numpy as np
 from emulators.aging import Aging, Surroundings
 from emulators.config import CellsConfig, TilesConfig, WiresConfig
 from emulators.crossbar import CrossbarSolution
-from emulators.ledger import PowerMeter
 from emulators.memristors.devices import Devices
 from emulators.memristors.stress import Stress
 from emulators.memristors.updates import UpdateLaw
+from emulators.power_meter import PowerMeter
 from emulators.tiling import PairRead, TiledPair
-from substrate.arrays import FloatArray
+from substrate.arrays import BoolArray, FloatArray, IntArray
 from substrate.capabilities import WriteRequest
 from substrate.contract import Direction, Snapshot, WriteReport
 
@@ -144,6 +144,16 @@ class DifferentialArray:
             report = self._stress.set(np.asarray(request.target_siemens))
         self._changed()
         return report
+
+    @property
+    def formed(self) -> BoolArray:
+        """Cells that are formed, (polarity, row, column); a copy."""
+        return self._stress.formed.copy()
+
+    @property
+    def forming_pulses(self) -> IntArray:
+        """Forming pulses that each cell was given, (polarity, row, column); a copy."""
+        return self._stress.forming_pulses.copy()
 
     def age(self) -> bool:
         """Let the time and the readings since the last call act on the cells; whether the circuit changed."""

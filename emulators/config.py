@@ -303,11 +303,14 @@ class OperationConfig(_Section):
         settle_seconds: the network settles, before a reading and before a record.
         reading_seconds: one reading of all nodes, of one array, or of the cells of a word line.
         reading_volts: single cells are read at; by default ``limits.read_volts``.
-        pulse_volts: amplitude of a programming pulse; by default ``limits.write_volts``.
+        pulse_volts: amplitude of a programming pulse; by default ``cells.disturb.write_volts``, or without it
+            ``limits.write_volts``.
         pulse_seconds: its width.
         pulses_at_once: ``cell``: one pulse after another; ``line``: the cells of a word line at the same time.
         unselected: what unselected lines are held at under a pulse: ``isolated`` (selectors keep their cells out of
-            it), or ``half``, ``third``, ``grounded``, and then every cell of the array takes its share of energy.
+            it), or ``half``, ``third``, ``grounded``, ``floating``, and then every cell of the array, or of the tile,
+            takes its share of energy. By default that of ``cells.disturb.scheme``; without it cells are not disturbed,
+            and isolated, as they are where the cells of a line are pulsed at once.
         neuron_watts: static power of each neuron, all the time.
     """
 
@@ -317,7 +320,7 @@ class OperationConfig(_Section):
     pulse_volts: Positive | None = None
     pulse_seconds: NonNegative = 1.0e-7
     pulses_at_once: Literal["cell", "line"] = "cell"
-    unselected: Literal["isolated", "half", "third", "grounded"] = "isolated"
+    unselected: Literal["isolated", "half", "third", "grounded", "floating"] | None = None
     neuron_watts: NonNegative = 0.0
 
 
@@ -412,10 +415,10 @@ class EmulatorConfig(_Section):
     @model_validator(mode="after")
     def _within_limits(self) -> "EmulatorConfig":
         forming, disturb = self.cells.forming, self.cells.disturb
-        if self.operation.unselected != "isolated" and (self.tiles or self.operation.pulses_at_once == "line"):
+        if self.operation.unselected not in (None, "isolated") and self.operation.pulses_at_once == "line":
             raise ValueError(
-                "operation.unselected: energy of half-selected cells is known for whole arrays pulsed cell by cell; "
-                f"expected isolated with tiles or pulses_at_once: line, got {self.operation.unselected}"
+                "operation.unselected: energy of half-selected cells is known for arrays pulsed cell by cell; "
+                f"expected isolated with pulses_at_once: line, got {self.operation.unselected}"
             )
         for key, volts, limit in (
             ("operation.reading_volts", self.operation.reading_volts, self.limits.read_volts),
@@ -426,3 +429,17 @@ class EmulatorConfig(_Section):
             if volts is not None and volts > limit:
                 raise ValueError(f"{key}: {volts:g} V is beyond the limit of {limit:g} V")
         return self
+
+    @property
+    def pulse_volts(self) -> float:
+        """Amplitude of a programming pulse."""
+        disturb = self.cells.disturb
+        return self.operation.pulse_volts or (disturb.write_volts if disturb else self.limits.write_volts)
+
+    @property
+    def unselected(self) -> Literal["isolated", "half", "third", "grounded", "floating"]:
+        """What unselected lines are held at under a pulse."""
+        if self.operation.unselected is not None:
+            return self.operation.unselected
+        disturb = self.cells.disturb
+        return disturb.scheme if disturb and self.operation.pulses_at_once == "cell" else "isolated"

@@ -131,7 +131,7 @@ class EnergyMeter:
             self._inputs, self._rows = inputs, input_rows(self._network, inputs, self._volts_per_unit)
             self._input_watts = None
         for drive in line_drives(self._network, self._rows, nodes, self._volts_per_unit):
-            charging[drive.array] += self._charging_joules(drive, len(nodes))
+            charging[drive.array] += self._charging_joules(drive)
             array = self._arrays[drive.array]
             siemens = array.seen_siemens
             if drive.rows is not self._rows or drive.columns is not None:
@@ -148,16 +148,19 @@ class EnergyMeter:
             self.alone.elapse(activity, samples * seconds)
         return samples * (settle_seconds + read_seconds)
 
-    def _charging_joules(self, drive: Drive, samples: int) -> float:
-        """C V^2 of the lines that a drive charges, once a sample, at the mean of V^2 over time."""
+    def _charging_joules(self, drive: Drive) -> float:
+        """C V^2 of the lines that a drive charges, once a sample; V^2 is its mean over time."""
         if not self._line_farads + self._node_farads:
             return 0.0
+        network = self._network
+        first = drive.array == self._first
+        # An array that is read both ways has its lines charged for either, whatever time it spends on each.
+        weight = drive.weight * (2.0 if network.feedback == "shared" and not network.resistive and not first else 1.0)
         joules = 0.0
-        resistive = self._network.resistive
         # Rows of later arrays of a resistive network are its nodes, whose charge the array that ends there carries.
-        if drive.rows is not None and (not resistive or drive.array == self._first):
-            joules += self._line_farads * samples / len(drive.rows) * float(np.vdot(drive.rows, drive.rows))
+        if drive.rows is not None and (first or not network.resistive):
+            joules += weight * self._line_farads * float(np.vdot(drive.rows, drive.rows))
         if drive.columns is not None:
-            farads = self._line_farads + (self._node_farads if resistive else 0.0)
-            joules += farads * samples / len(drive.columns) * float(np.vdot(drive.columns, drive.columns))
+            farads = self._line_farads + (self._node_farads if network.resistive else 0.0)
+            joules += weight * farads * float(np.vdot(drive.columns, drive.columns))
         return joules

@@ -7,8 +7,9 @@ from typing import final
 import numpy as np
 
 from emulators.config import NoiseConfig
-from emulators.ledger import MeteredArray, input_rows, line_drives
+from emulators.ledger import input_rows, line_drives
 from emulators.noise import Flicker, Mains, shot_variance, thermal_variance
+from emulators.power_meter import MeteredArray
 from substrate.arrays import FloatArray
 from substrate.contract import Snapshot
 from substrate.network import Network

@@ -94,6 +94,7 @@ class EmulatedSubstrate(Substrate):
         first = next(iter(self._arrays.values())).devices
         steps = first.nominal_step_siemens if update.pulsed else (0.0, 0.0)
         limits = config.limits
+        holomorphic = isinstance(self._circuit, HolomorphicCircuit) and self._circuit.holomorphic
         self._capabilities = Capabilities(
             # A converter that clips would put out another voltage than was asked for: what it cannot do is refused.
             limits=Limits(
@@ -107,13 +108,15 @@ class EmulatedSubstrate(Substrate):
             pulses=update.pulsed,
             continuous_writing=not update.pulsed,
             simultaneous_sampling=True,
-            complex_nudges=isinstance(self._circuit, HolomorphicCircuit) and self._circuit.holomorphic,
+            complex_nudges=holomorphic,
             node_nudges=True,
             # The nodes of a resistive network are no virtual grounds that a product could be read at.
             forward_products=not network.resistive,
             exact_adjoint=True,
             state_snapshots=True,
             resets=isinstance(update, PulsedLaw) and update.one_sided,
+            feedback_nudges=holomorphic or network.resistive,
+            cross_feedback=holomorphic,
             stepping=isinstance(self._circuit, CurrentModeCircuit),
             transposed_products=not network.resistive,
         )
@@ -229,11 +232,11 @@ class EmulatedSubstrate(Substrate):
             InputError: not open, seconds that are negative or not finite.
         """
         self._require_open()
-        self._operations.wait(seconds)
+        self._operations.alone.wait(seconds)
 
     def _age(self) -> bool:
         """Let the cells show what time and readings have done to them; whether the circuit changed by it."""
-        aged = self._operations.age()
+        aged = self._operations.alone.age()
         if aged:
             self._circuit.cells_changed()
         return aged
@@ -273,15 +276,15 @@ class EmulatedSubstrate(Substrate):
 
     def _products(self, coupling: str, volts: FloatArray, direction: Direction) -> FloatArray:
         held = self._dac.convert(volts)
-        self._operations.age((coupling,))
+        self._operations.alone.age((coupling,))
         amperes = self._arrays[coupling].read(held, direction).amperes
-        return self._operations.products(coupling, held, amperes, direction)
+        return self._operations.alone.products(coupling, held, amperes, direction)
 
     def _read_cells(self, coupling: str) -> FloatArray:
-        return self._operations.cells(coupling)
+        return self._operations.alone.cells(coupling)
 
     def _write_cells(self, request: WriteRequest) -> WriteReport:
-        report = self._operations.write(request)
+        report = self._operations.alone.write(request)
         self._has_settled = False
         self._circuit.cells_changed()
         return report

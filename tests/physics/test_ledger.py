@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from emulators.config import EmulatorConfig, TilesConfig, WiresConfig
 from emulators.crossbar import Crossbar, CrossbarSolution
-from emulators.crossbar_lines import Lines
-from emulators.ledger import LEVELS, PowerMeter, unselected_watts
+from emulators.crossbar_lines import Lines, select_cell
 from emulators.memristors.sinh import SinhCell
 from emulators.memristors.transistor import TransistorCell
+from emulators.power_meter import PowerMeter
 from emulators.substrate import EmulatedSubstrate
+from emulators.unselected import LEVELS, unselected_watts
 from substrate.capabilities import Nudge, WriteRequest
 from substrate.errors import InputError
 from substrate.experiment.config import load_experiment
@@ -148,15 +149,16 @@ def test_records_cost_power_times_duration(feedback: Any) -> None:
     inputs = np.random.default_rng(2).uniform(-0.2, 0.2, (5, 3))
     with device:
         cells = _program(device)
-        device.hold(inputs)
-        free = device.settle().volts
         ledger = device.ledger
         assert ledger is not None
-        settled = ledger.joules
+        written, writing = ledger.joules, ledger.elapsed_seconds
+        device.hold(inputs)
+        free = device.settle().volts
+        settled = ledger.joules - written
         amperes = np.zeros((5, network.node_count))
         amperes[:, network.output.nodes] = 2e-6
         record = device.nudge(Nudge(amperes), PLAN).volts
-        nudged = ledger.joules - settled
+        nudged = ledger.joules - written - settled
 
     def watts(name: str, nodes: np.ndarray) -> float:
         """Summed over the batch, mean over time."""
@@ -178,8 +180,8 @@ def test_records_cost_power_times_duration(feedback: Any) -> None:
         np.testing.assert_allclose(settled[row], [3e-6 * free_watts, 2e-6 * free_watts, 0, 0], rtol=1e-9)
         np.testing.assert_allclose(nudged[row], [3e-6 * record_watts, 2e-3 * record_watts, 0, 0], rtol=1e-9)
     static = 1e-5 * network.node_count * 5 * np.array([3e-6 + 3e-6, 2e-6 + 2e-3, 0, 0])
-    np.testing.assert_allclose(ledger.joules[-1], static, rtol=1e-12)
-    np.testing.assert_allclose(ledger.elapsed_seconds, 5 * np.array([6e-6, 2e-6 + 2e-3, 0, 0]), rtol=1e-12)
+    np.testing.assert_allclose(ledger.joules[-1] - written[-1], static, rtol=1e-12)
+    np.testing.assert_allclose(ledger.elapsed_seconds - writing, 5 * np.array([6e-6, 2e-6 + 2e-3, 0, 0]), rtol=1e-12)
     assert ledger.energy_joules == pytest.approx(ledger.joules.sum())
     assert ledger.device_seconds == pytest.approx(ledger.elapsed_seconds.sum())
 
@@ -242,6 +244,170 @@ def test_the_bias_of_unselected_lines_enters_the_energy_of_writing() -> None:
             joules[unselected] = device.ledger.energy_joules
     shares = np.array(list(joules.values())) / joules["isolated"]
     np.testing.assert_allclose(shares, [1.0, 1.0 + 8 / 4, 1.0 + 23 / 9, 1.0 + 5.0], rtol=1e-3)
+
+
+@pytest.mark.parametrize("scheme", ["half", "third", "grounded", "floating"])
+def test_unselected_cells_are_those_of_the_tile(scheme: Any) -> None:
+    rng = np.random.default_rng(6)
+    siemens, counts = _siemens(rng, (2, 7, 5)), rng.integers(-3, 4, (2, 7, 5))
+    meter = PowerMeter(WiresConfig())
+    expected = sum(
+        unselected_watts(meter, siemens[place], counts[place], 1.5, scheme)
+        for place in itertools.product(
+            (slice(None),), (slice(0, 3), slice(3, 6), slice(6, 7)), (slice(0, 4), slice(4, 5))
+        )
+    )
+    found = unselected_watts(meter, siemens, counts, 1.5, scheme, TilesConfig(rows=3, columns=4))
+    assert found == pytest.approx(expected, rel=1e-12)
+    assert found < unselected_watts(meter, siemens, counts, 1.5, scheme)
+
+
+def test_sneak_paths_between_floating_lines_are_those_of_the_circuit() -> None:
+    rng = np.random.default_rng(7)
+    siemens = _siemens(rng, (1, 4, 3))
+    for row, column in np.ndindex(4, 3):
+        counts = np.zeros((1, 4, 3), dtype=np.int64)
+        counts[0, row, column] = -2
+        bias = select_cell(4, 3, row, column, -1.5, "floating")
+        solution = Crossbar(siemens[0], 0.0, 0.0).solve(bias.voltages, bias.lines)
+        heat = solution.cell_voltages * solution.cell_currents
+        expected = 2.0 * float(heat.sum() - heat.ravel()[row * 3 + column])
+        found = unselected_watts(PowerMeter(WiresConfig()), siemens, counts, 1.5, "floating")
+        assert found == pytest.approx(expected, rel=1e-6)
+
+
+def test_pulses_are_biased_as_the_disturb_they_do_says() -> None:
+    """Equal cells, 4 x 6, or tiles of 2 x 3: the others take (5 + 3)/4, or (2 + 1)/4, of the selected one's energy."""
+    update = {"law": "soft_bounds", "step": 0.01}
+    counts = np.ones((2, 4, 6), dtype=np.int64)
+    joules = []
+    for more in (
+        {"cells": {"disturb": {"scheme": "half"}}, "operation": {"unselected": "isolated"}},
+        {"cells": {"disturb": {"scheme": "half"}}},
+        {"cells": {"disturb": {"scheme": "half"}}, "tiles": {"rows": 2, "columns": 3}},
+        {"operation": {"pulse_volts": 1.5}},
+    ):
+        with _device(Network((3, 6)), update=update, **more) as device:
+            device.write_cells(WriteRequest("input-output", pulses=counts))
+            joules.append(device.ledger.energy_joules)
+    # 1.5 V is the default of cells.disturb.write_volts, and without disturb cells are isolated.
+    np.testing.assert_allclose(np.array(joules) / joules[0], [1.0, 3.0, 1.75, 1.0], rtol=1e-3)
+
+
+def test_cells_set_outright_take_a_pulse_each_if_they_move() -> None:
+    device = _device(Network((3, 2)), operation={"pulse_volts": 1.2, "pulse_seconds": 2e-7})
+    with device:
+        first = _program(device)["input-output"]
+        ledger = device.ledger
+        assert ledger is not None
+        assert ledger.elapsed_seconds[2] == pytest.approx(16 * 2e-7)
+        joules = ledger.joules[0, 2]
+        target = first.copy()
+        target[0, :, 1] *= 1.1
+        device.write_cells(WriteRequest("input-output", target_siemens=target))
+        expected = 1.2**2 * 2e-7 * 0.5 * float((first + target)[0, :, 1].sum())
+        assert ledger.joules[0, 2] - joules == pytest.approx(expected, rel=1e-12)
+        assert ledger.elapsed_seconds[2] == pytest.approx(20 * 2e-7)
+        # How many pulses it would have taken is not known.
+        assert ledger.pulses == {"input-output": 0}
+
+
+def test_forming_pulses_have_their_own_voltage_and_current() -> None:
+    forming = {"pulse_volts": 1.9, "threshold_volts": 1.8, "threshold_spread": 0.2, "compliance_amperes": 2e-5}
+    device = _device(
+        Network((9, 8)),
+        update={"law": "constant", "step": 1e-6},
+        cells={"forming": forming},
+        operation={"pulse_volts": 1.2, "pulse_seconds": 2e-7},
+    )
+    with device:
+        pristine = device.read_cells("input-output")
+        assert (pristine == 1e-8).all()
+        counts = np.ones(pristine.shape, dtype=np.int64)
+        reading = device.ledger.device_seconds
+        device.write_cells(WriteRequest("input-output", pulses=counts))
+        ledger = device.ledger
+        formed = device._arrays["input-output"].formed
+    assert 0.1 < formed.mean() < 0.9
+    each = np.where(formed, 0.5 * (1.9**2 * 1e-8 + 1.9 * 2e-5), 1.9**2 * 1e-8)
+    after = np.where(formed, 2e-5 / 0.4, 1e-8)
+    expected = 2e-7 * float(np.sum(each) + np.sum(1.2**2 * after))
+    assert ledger.joules[0, 2] == pytest.approx(expected, rel=1e-4)
+    assert ledger.device_seconds - reading == pytest.approx(2 * counts.size * 2e-7)
+    assert ledger.pulses == {"input-output": int(counts.size + formed.sum())}
+
+
+@pytest.mark.parametrize("feedback", ["separate", "shared"])
+def test_lines_that_are_driven_are_charged(feedback: Any) -> None:
+    """C V^2 of every driven line, once a settling, a product, a word line of cells read, and a pulse."""
+    network, farads = Network((3, 4, 2), feedback=feedback), 2e-13
+    section = {"operation": {"settle_seconds": 0.0, "reading_seconds": 0.0, "reading_volts": 0.1}}
+    inputs = np.random.default_rng(2).uniform(-0.2, 0.2, (5, 3))
+    with _device(network, neurons={"line_farads": farads}, **section) as device:
+        _program(device)
+        ledger = device.ledger
+        assert ledger is not None
+        written = ledger.joules
+        device.hold(inputs)
+        nodes = device.settle().volts[:, 0]
+        settled = ledger.joules - written
+        hidden, output, bias = nodes[:, :4], nodes[:, 4:], 5 * 0.2**2
+        squares = [np.sum(inputs**2) + bias, np.sum(hidden**2) + bias, np.sum(output**2)]
+        if feedback == "shared":
+            squares[1:] = [squares[1] + squares[2]]
+        np.testing.assert_allclose(settled[:-1, 0], farads * np.array(squares), rtol=1e-12)
+        assert not settled[:, 1:].any()
+        volts = np.random.default_rng(0).uniform(-0.2, 0.2, (6, 4))
+        device.products("input-hidden1", volts)
+        device.read_cells("input-hidden1")
+        read = ledger.joules[0, 1]
+        assert read == pytest.approx(farads * (np.sum(volts**2) + 4 * 0.1**2), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "tiles", "squares"),
+    [
+        ("isolated", None, 1.0),
+        ("floating", None, 1.0),
+        ("half", None, 1.0 + 3 / 4 + 5 / 4),
+        ("third", None, 1.0 + 3 / 9 + 5 * 4 / 9),
+        # A tile's lines are half of a line each.
+        ("half", {"rows": 2, "columns": 3}, 0.5 * (1.0 + 1 / 4 + 2 / 4)),
+    ],
+)
+def test_pulses_charge_all_lines_that_the_scheme_drives(scheme: str, tiles: Any, squares: float) -> None:
+    update, farads = {"law": "constant", "step": 1e-6}, 2e-13
+    operation = {"unselected": scheme, "pulse_seconds": 0.0, "pulse_volts": 1.2}
+    section = {"operation": operation, "neurons": {"line_farads": farads}, "update": update, "tiles": tiles}
+    with _device(Network((3, 6)), **section) as device:
+        device.write_cells(WriteRequest("input-output", pulses=np.full((2, 4, 6), -3)))
+        assert device.ledger.joules[0, 2] == pytest.approx(farads * 1.2**2 * 3 * 48 * squares, rel=1e-12)
+
+
+def test_sources_of_a_resistive_network_charge_its_nodes() -> None:
+    network = Network((3, 4, 2), activation="rectified", feedback="shared", family="resistive")
+    section = {
+        "operation": {"settle_seconds": 0.0, "reading_seconds": 0.0},
+        "neurons": {"line_farads": 2e-13, "node_farads": 3e-12},
+        "diodes": {"law": "shockley"},
+    }
+    inputs = np.random.default_rng(3).uniform(-0.1, 0.1, (4, 3))
+    with _device(network, **section) as device:
+        _program(device)
+        written = device.ledger.joules
+        device.hold(inputs)
+        nodes = device.settle().volts[:, 0]
+        rails = np.array(network.forward[0].bias_lines) * 0.2
+        lines = 2.0 * np.sum(inputs**2) + 4 * np.sum(rails**2)
+        expected = 2e-13 * lines + (2e-13 + 3e-12) * np.sum(nodes**2)
+        assert (device.ledger.joules - written).sum() == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_bias_of_cells_pulsed_at_once_is_refused() -> None:
+    with pytest.raises(ValueError, match="unselected"):
+        EmulatorConfig.model_validate(
+            {"backend": "emulator", "operation": {"unselected": "half", "pulses_at_once": "line"}}
+        )
 
 
 def test_pulses_cost_volts_squared_times_conductance_times_width() -> None:

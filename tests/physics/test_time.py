@@ -142,7 +142,7 @@ def test_drift_follows_its_power_law_on_the_clock() -> None:
 
 def test_reading_itself_lets_the_clock_run() -> None:
     retention = {"law": "power_law", "exponent": 0.1, "reference_seconds": 1e-3}
-    operation = {"reading_seconds": 1.0, "settle_seconds": 0.0}
+    operation = {"reading_seconds": 1.0, "settle_seconds": 0.0, "pulse_seconds": 0.0}
     with _device(SINGLE, update={"law": "ideal", "retention": retention}, operation=operation) as device:
         _program(device)
         before = device._arrays[ARRAY].now_siemens

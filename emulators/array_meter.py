@@ -1,0 +1,163 @@
+"""Energy and time of operations on one array: reading its products or its cells, and writing it.
+
+Where its lines have a capacitance C (``neurons.line_farads``), driving one to V costs C V^2, see ``emulators.ledger``.
+"""
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+
+from emulators.config import EmulatorConfig, TilesConfig
+from emulators.power_meter import MeteredArray, PowerMeter
+from emulators.tiling import line_cuts
+from emulators.unselected import LEVELS, Scheme, unselected_watts
+from substrate.arrays import BoolArray, FloatArray, IntArray
+from substrate.contract import Direction
+from substrate.ledger import Ledger
+
+
+@final
+@dataclass(frozen=True)
+class Written:
+    """What a write did to an array, all (polarity, row, column).
+
+    Attributes:
+        counts: signed pulses that were sent.
+        before: siemens.
+        after: siemens.
+        formed: cells that a forming pulse formed before.
+        unformed: cells that one was given to in vain.
+    """
+
+    counts: IntArray
+    before: FloatArray
+    after: FloatArray
+    formed: BoolArray
+    unformed: BoolArray
+
+
+@final
+class ArrayMeter:
+    """Books operations on single arrays, and the time that passes.
+
+    Args:
+        ledger: is booked on.
+        arrays: by their names in the ledger.
+        config: durations and voltages of operations.
+        static: a part of the ledger, and the watts that it takes all the time.
+    """
+
+    def __init__(
+        self, ledger: Ledger, arrays: Mapping[str, MeteredArray], config: EmulatorConfig, static: tuple[str, float]
+    ) -> None:
+        self._ledger, self._arrays, self._operation = ledger, arrays, config.operation
+        self._static_part, self._static_watts = static
+        self._line_farads = config.neurons.line_farads
+        self._tiles, self._forming = config.tiles, config.cells.forming
+        self._pulse_volts, self._scheme = config.pulse_volts, config.unselected
+        self.reading_volts = config.operation.reading_volts or config.limits.read_volts
+
+    def products(self, name: str, volts: FloatArray, direction: Direction = "forward") -> float:
+        """Readings of one array at (batch, driven) volts, one after another. Seconds that passed."""
+        array = self._arrays[name]
+        seconds = self._operation.reading_seconds
+        rows, columns = (volts, None) if direction == "forward" else (None, volts)
+        joules = array.meter.watts(array.seen_siemens, rows, columns) * seconds
+        joules += self._line_farads * float(np.vdot(volts, volts))
+        return self._single(name, "read", joules, len(volts) * seconds)
+
+    def cells_read(self, name: str) -> float:
+        """Every cell by itself at the reading voltage, the cells of a word line at once. Seconds that passed."""
+        array = self._arrays[name]
+        siemens = array.seen_siemens
+        seconds, lines = self._operation.reading_seconds, siemens.shape[1]
+        joules = float(array.meter.cell_watts(siemens, self.reading_volts).sum()) * seconds
+        joules += lines * self._line_farads * self.reading_volts**2
+        return self._single(name, "read", joules, lines * seconds)
+
+    def written(self, name: str, write: Written, pulses: int) -> float:
+        """Pulses of V I t each, I the mean of before and after the burst by the cells' law, stuck cells included.
+
+        A forming pulse has the forming voltage, and ends at the current that limits it. Unselected cells take their
+        share where ``operation.unselected`` says what their lines are held at; wires are left out.
+
+        Args:
+            name: of the array.
+            write: what was done.
+            pulses: what moving cells took.
+
+        Returns:
+            Seconds that passed.
+        """
+        meter = self._arrays[name].meter
+        joules, slots = 0.0, 0
+        before = write.before
+        if self._forming is not None and (write.formed.any() or write.unformed.any()):
+            volts = self._forming.pulse_volts
+            tried = (write.formed | write.unformed).astype(np.int64)
+            first = meter.cell_watts(before, volts)
+            last = np.where(write.formed, volts * self._forming.compliance_amperes, first)
+            selected = float(np.vdot(tried.astype(np.float64), 0.5 * (first + last)))
+            spent, taken = self._pulses(meter, tried, before, volts, selected)
+            joules, slots = spent, taken
+            before = np.where(write.formed, self._forming.formed_siemens, before)
+        signed = self._pulse_volts * np.sign(write.counts)
+        watts = 0.5 * (meter.cell_watts(before, signed) + meter.cell_watts(write.after, signed))
+        selected = float(np.vdot(np.abs(write.counts).astype(np.float64), watts))
+        spent, taken = self._pulses(meter, write.counts, 0.5 * (before + write.after), self._pulse_volts, selected)
+        seconds = (slots + taken) * self._operation.pulse_seconds
+        return self._single(name, "write", joules + spent, seconds, pulses)
+
+    def waited(self, seconds: float) -> float:
+        """Nothing but time (and static power). Seconds that passed."""
+        self.elapse("wait", seconds)
+        return seconds
+
+    def elapse(self, activity: str, seconds: float) -> None:
+        """Let the clock run, and static power with it."""
+        self._ledger.elapse(activity, seconds)
+        if self._static_watts:
+            self._ledger.book(self._static_part, activity, self._static_watts * seconds, seconds)
+
+    def _pulses(
+        self, meter: PowerMeter, counts: IntArray, siemens: FloatArray, volts: float, selected_watts: float
+    ) -> tuple[float, int]:
+        """Joules of pulses with those of unselected cells and of lines, and in how many time slots they were given."""
+        sent = np.abs(counts)
+        slots = int(sent.sum() if self._operation.pulses_at_once == "cell" else sent.max(axis=(0, 2)).sum())
+        watts = selected_watts + unselected_watts(meter, siemens, counts, volts, self._scheme, self._tiles)
+        joules = self._operation.pulse_seconds * watts
+        if self._line_farads and slots:
+            squares = line_squares(sent, self._scheme, self._tiles)
+            # Cells of a word line at once share its charge.
+            joules += self._line_farads * volts**2 * squares * slots / float(sent.sum())
+        return joules, slots
+
+    def _single(self, name: str, activity: str, joules: float, seconds: float, pulses: int = 0) -> float:
+        self._ledger.book(name, activity, joules, seconds, pulses)
+        self.elapse(activity, seconds)
+        return seconds
+
+
+def line_squares(sent: IntArray, scheme: Scheme, tiles: TilesConfig | None) -> float:
+    """(V/V of the pulse)^2, summed over lines and pulses; a line of a tile counts as its share of a whole line.
+
+    Unselected lines that float or whose cells are isolated are not driven.
+
+    Args:
+        sent: (polarity, row, column) pulses.
+        scheme: what unselected lines are held at.
+        tiles: physical arrays; None is one of the whole size.
+    """
+    _, rows, columns = sent.shape
+    tiles = tiles or TilesConfig(rows=rows, columns=columns)
+    word, bit = LEVELS.get(scheme, (0.0, 0.0))
+    total = 0.0
+    for tall, wide in itertools.product(line_cuts(rows, tiles.rows), line_cuts(columns, tiles.columns)):
+        height, width = tall.stop - tall.start, wide.stop - wide.start
+        each = (1.0 + (height - 1) * word**2) * width / columns + (width - 1) * bit**2 * height / rows
+        total += each * float(sent[:, tall, wide].sum())
+    return total

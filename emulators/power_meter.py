@@ -1,0 +1,218 @@
+"""Power that flows into arrays, from the voltages of their lines and the conductances of their cells.
+
+Energy is what the sources put in: the sum over the ports of V I, which by conservation is what cells, wires and
+terminations dissipate.
+"""
+
+from typing import Protocol, final
+
+import numpy as np
+
+from emulators.config import TilesConfig, WiresConfig
+from emulators.crossbar import Crossbar
+from emulators.memristors.cell_law import CellLaw, MemristorLaw
+from emulators.memristors.ohmic import OhmicCell
+from emulators.tiling import leaking
+from substrate.arrays import FloatArray
+from substrate.contract import Snapshot
+from substrate.errors import InputError
+
+WIRE_REFRESH = 0.05
+"""Relative change of an array's conductances beyond which the share of its wires is computed anew.
+
+The wires' share is a correction of some percent, and it moves with the cells: what is left out is second order.
+"""
+
+CELLS_AT_ONCE = 1_000_000
+"""Curved cells whose currents are computed at a time."""
+
+
+class MeteredArray(Protocol):
+    """An array that tells what flows into it."""
+
+    @property
+    def seen_siemens(self) -> FloatArray:
+        """(polarity, row, column) siemens that the circuit sees now."""
+
+    @property
+    def meter(self) -> "PowerMeter":
+        """Of this array."""
+
+
+@final
+class PowerMeter:
+    """Power that flows through all ports into arrays of one shape, which share their driven lines.
+
+    Cells are taken at the voltages of their lines, and the share of wires and terminations is added: the exact
+    admittance of the ports less that of the bare cells. For curved cells that share is the one of their conductances
+    at 0 V.
+
+    Args:
+        wires: of the array, or of each of its tiles.
+        cell: law of all cells; ohmic by default.
+        tiles: physical arrays that the array is laid over; None is one of its own size.
+    """
+
+    def __init__(self, wires: WiresConfig, cell: CellLaw | None = None, tiles: TilesConfig | None = None) -> None:
+        self._wires = wires
+        self._cell = cell or OhmicCell()
+        self._tiles = tiles
+        self._of: FloatArray | None = None
+        self._linear = np.zeros((1, 1, 1))
+        self._is_linear = True
+        self._admittances: dict[tuple[bool, bool], FloatArray] = {}
+        self._calibrated: FloatArray | None = None
+        self._corrections: dict[tuple[bool, bool], FloatArray] = {}
+
+    def watts(self, siemens: FloatArray, rows: FloatArray | None, columns: FloatArray | None) -> float:
+        """Power summed over vectors: sum of V I over the ports.
+
+        Args:
+            siemens: (polarity, row, column); replaced, never changed in place, between calls.
+            rows: (vector, row) volts behind the source resistance; None: virtual grounds behind the sense resistance.
+            columns: (vector, column) likewise. Both given: held directly, without terminations.
+
+        Raises:
+            InputError: neither rows nor columns.
+        """
+        if siemens is not self._of:
+            self._see(siemens)
+        if rows is not None and columns is not None:
+            volts = np.concatenate([rows, columns], axis=1)
+        elif rows is not None:
+            volts = rows
+        elif columns is not None:
+            volts = columns
+        else:
+            raise InputError("rows, columns: expected the volts of either, or both")
+        sides = rows is not None, columns is not None
+        if not self._is_linear:
+            watts = self._curved(rows, columns)
+            if not self._ideal:
+                watts += _quadratic(self._correction(*sides), volts)
+        elif self._ideal and rows is not None and columns is not None:
+            # As a quadratic form this would take a matrix of all ports, most of it zeros.
+            total = self._linear.sum(axis=0)
+            watts = float(
+                np.einsum("vi,vi->i", rows, rows) @ total.sum(axis=1)
+                + np.einsum("vi,vi->i", columns, columns) @ total.sum(axis=0)
+                - 2.0 * np.vdot(rows @ total, columns)
+            )
+        elif self._ideal:
+            sums = self._linear.sum(axis=(0, 2) if sides[0] else (0, 1))
+            watts = float(np.einsum("vi,vi->i", volts, volts) @ sums)
+        else:
+            if sides not in self._admittances:
+                self._admittances[sides] = self._admittance(*sides)
+            watts = _quadratic(self._admittances[sides], volts)
+        # Rounding of a difference of large terms.
+        return max(watts, 0.0)
+
+    def cell_watts(self, siemens: FloatArray, volts: FloatArray | float) -> FloatArray:
+        """Power of cells, each by itself at ``volts`` (broadcast with ``siemens``) by their law; wires left out."""
+        return np.asarray(volts * self._cell.current(volts, siemens))
+
+    @property
+    def _ideal(self) -> bool:
+        return not (self._wires.segment_ohms or self._wires.source_ohms or self._wires.sense_ohms)
+
+    def _see(self, siemens: FloatArray) -> None:
+        self._of = siemens
+        linear = self._cell.linear_conductances(siemens)
+        self._is_linear = linear is not None
+        self._linear = siemens if linear is None else linear
+        self._admittances = {}
+        if self._calibrated is not None:
+            moved = (self._linear - self._calibrated).ravel()
+            first = self._calibrated.ravel()
+            if moved @ moved > WIRE_REFRESH**2 * (first @ first):
+                self._calibrated = None
+                self._corrections = {}
+
+    def _admittance(self, rows: bool, columns: bool) -> FloatArray:
+        """Of the driven ports, siemens: bare cells as they are now, and the share of wires."""
+        if rows and columns:
+            bare = bare_admittance(self._linear.sum(axis=0))
+            return bare if self._ideal else bare + self._correction(True, True)
+        admittance = self._correction(rows, columns).copy()
+        admittance.reshape(-1)[:: len(admittance) + 1] += self._linear.sum(axis=(0, 2) if rows else (0, 1))
+        return admittance
+
+    def _curved(self, rows: FloatArray | None, columns: FloatArray | None) -> float:
+        """What bare cells take at the voltages of their lines."""
+        if isinstance(self._cell, MemristorLaw):
+            if columns is None and rows is not None:
+                current = rows * self._cell.current(rows, 1.0)
+                return float(current.sum(axis=0) @ self._linear.sum(axis=(0, 2)))
+            if rows is None and columns is not None:
+                current = -columns * self._cell.current(-columns, 1.0)
+                return float(current.sum(axis=0) @ self._linear.sum(axis=(0, 1)))
+        vectors = len(rows if rows is not None else columns if columns is not None else ())
+        step = max(1, CELLS_AT_ONCE // self._linear.size)
+        watts = 0.0
+        for start in range(0, vectors, step):
+            part = slice(start, start + step)
+            upper = np.zeros((1, 1, 1)) if rows is None else rows[part, :, None]
+            lower = np.zeros((1, 1, 1)) if columns is None else columns[part, None, :]
+            across = np.broadcast_to((upper - lower)[:, None], (len(upper - lower), *self._linear.shape))
+            watts += float(np.sum(across * self._cell.current(across, self._linear)))
+        return watts
+
+    def _correction(self, rows: bool, columns: bool) -> FloatArray:
+        """What wires and terminations add to the admittance of the driven ports (driven, driven), siemens."""
+        if self._calibrated is None:
+            self._calibrated = self._linear
+        if (rows, columns) not in self._corrections:
+            calibrated = self._calibrated
+            _, row_count, column_count = calibrated.shape
+            tiles = self._tiles or TilesConfig(rows=row_count, columns=column_count)
+            total = np.zeros((row_count + column_count,) * 2)
+            places = np.arange(len(total))
+            for top in range(0, row_count, tiles.rows):
+                for left in range(0, column_count, tiles.columns):
+                    part = np.s_[top : top + tiles.rows], np.s_[left : left + tiles.columns]
+                    ports = np.concatenate([places[:row_count][part[0]], places[row_count:][part[1]]])
+                    for one in calibrated:
+                        total[np.ix_(ports, ports)] += self._of_tile(one[part], rows, columns)
+            driven = slice(0 if rows else row_count, None if columns else row_count)
+            self._corrections[rows, columns] = total[driven, driven].copy()
+        return self._corrections[rows, columns]
+
+    def _of_tile(self, siemens: FloatArray, rows: bool, columns: bool) -> FloatArray:
+        """The same for all ports of one tile; for driven ones the others are grounded."""
+        wires = self._wires
+        count = siemens.shape[0]
+        circuit = Crossbar(leaking(siemens), wires.segment_ohms, wires.segment_ohms, tolerance=1e-8)
+        admittance = circuit.port_admittance()
+        if not (rows and columns):
+            # Ports at V behind T: I = Y (V - T I), so I = (1 + Y T)^-1 Y V.
+            row_ohms, column_ohms = wires.source_ohms, wires.sense_ohms
+            if columns:
+                row_ohms, column_ohms = column_ohms, row_ohms
+            behind = np.concatenate([np.full(count, row_ohms), np.full(siemens.shape[1], column_ohms)])
+            admittance = np.linalg.solve(np.eye(len(behind)) + admittance * behind, admittance)
+        return np.asarray(admittance - bare_admittance(siemens))
+
+    def snapshot(self) -> Snapshot:
+        """What the wires' share was computed for."""
+        return {"calibrated": self._calibrated}
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Put a snapshot back."""
+        self._calibrated = snapshot["calibrated"]
+        self._corrections = {}
+        self._of = None
+
+
+def bare_admittance(siemens: FloatArray) -> FloatArray:
+    """(line, line) siemens: admittance of all ports, rows first, of cells without wires."""
+    count = siemens.shape[0]
+    out = np.diag(np.concatenate([siemens.sum(axis=1), siemens.sum(axis=0)]))
+    out[:count, count:] = -siemens
+    out[count:, :count] = -siemens.T
+    return out
+
+
+def _quadratic(matrix: FloatArray, volts: FloatArray) -> float:
+    """Sum of v^T M v over vectors."""
+    return float(np.vdot(volts @ matrix, volts))
