@@ -1,8 +1,8 @@
 """The crossbar array: exact node voltages and currents with wire, driver and sense resistance."""
 
 import math
-from dataclasses import dataclass
-from typing import Literal, final
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,6 +13,9 @@ from emulators.memristors.ohmic import OhmicCell
 from emulators.nodal.terminals import Terminals, check_paths
 from substrate.arrays import real
 from substrate.errors import CapabilityError, ConvergenceError, InputError
+
+if TYPE_CHECKING:
+    from emulators.nodal.recycling import Directions
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -50,6 +53,8 @@ class CrossbarSolution:
     conductances: FloatArray
     """(rows, cols): what was solved."""
     cell: CellLaw
+    _directions: "Directions | None" = field(default=None, repr=False, compare=False)
+    """What a later solve that starts from here can use again: about one number a cell, whatever the batch."""
 
     @property
     def cell_voltages(self) -> FloatArray:
@@ -165,8 +170,10 @@ class Crossbar:
         outcome = self._solve(terminals, start, keep=True)
         if batched:
             return outcome
-        arrays = {name: value[0] for name, value in vars(outcome).items() if name not in ("conductances", "cell")}
-        return CrossbarSolution(**arrays, conductances=outcome.conductances, cell=outcome.cell)
+        whole = {name: getattr(outcome, name) for name in ("conductances", "cell", "_directions")}
+        return CrossbarSolution(
+            **{name: value[0] for name, value in vars(outcome).items() if name not in whole}, **whole
+        )
 
     def effective_conductances(self, direction: Direction = "forward") -> FloatArray:
         """Return the m x n matrix that the array is from its ports, terminations included, in siemens.
@@ -247,6 +254,7 @@ class Crossbar:
 
     def _solve(self, terminals: Terminals, start: CrossbarSolution | None, keep: bool) -> CrossbarSolution:
         from emulators.nodal.linear import solve_linear
+        from emulators.nodal.recycling import plan
 
         guess = None
         if start is not None:
@@ -254,18 +262,25 @@ class Crossbar:
             found = start.bitline_voltages.shape
             if (found if len(found) == 3 else (1, *found)) != expected:
                 raise InputError(f"start holds voltages of shape {found}; expected {expected}, batch first")
-            guess = (start.wordline_voltages.reshape(expected), start.bitline_voltages.reshape(expected))
+            guess = (
+                np.ascontiguousarray(start.wordline_voltages.reshape(expected)),
+                np.ascontiguousarray(start.bitline_voltages.reshape(expected)),
+            )
         slopes = self.cell.linear_conductances(self._g)
         if slopes is None:
             return self._solve_newton(terminals, guess, keep)
         kept = (terminals.batch if keep else 0, *self.shape)
-        word, bit = np.empty(kept), np.empty(kept) if guess is None else guess[1].copy()
+        word, bit = np.empty(kept), np.empty(kept)
+        earlier = None if start is None else start.cell.linear_conductances(start.conductances)
+        reuse = plan(slopes, earlier, None if start is None else start._directions, self.tolerance)
         result = solve_linear(
             slopes[np.newaxis],
             np.empty((0, *self.shape)),
             terminals,
             (word, bit) if keep else None,
-            warm=guess is not None,
+            start=guess,
+            recycled=reuse.recycled,
+            kept=reuse.fresh,
             tolerance=self.tolerance,
             max_iterations=self.max_iterations,
             threads=self.threads,
@@ -281,6 +296,7 @@ class Crossbar:
             np.zeros_like(result.iterations),
             self.conductances,
             self.cell,
+            reuse.outcome(result.iterations),
         )
 
     def _solve_newton(

@@ -13,9 +13,12 @@ import math
 import numpy as np
 
 from emulators.nodal.lines import compiled, factor_bit_lines, factor_word_lines, solve_word_lines
+from emulators.nodal.recycling import coarsen, coarsen_rows, correct_start
 
 ROUNDING = 1e-14
 """Share of the node voltages below which the drop across the cells is not resolved (all ports at one voltage)."""
+CARRY_LIMIT = 1 << 17
+"""Cells up to which word lines are carried along: beyond, the caches are too small for it to pay (measured)."""
 
 
 @compiled
@@ -59,11 +62,11 @@ def _bit_pass(f, rb, cb, kb, hb, volts, x):  # type: ignore[no-untyped-def]
 
 @compiled
 def _first_residual(  # type: ignore[no-untyped-def]
-    g, rw, rb, cw, kw, hw, cb, kb, hb, volts, f, zero, norton, z, u, w, x, r
+    g, rw, rb, cw, kw, hw, cb, kb, hb, volts, f, zero, norton, z, u, w, guess, x, r
 ):
-    """Finish an exact pass: x from f, r = D t with t what that changes in the word lines, w += t.
+    """Finish an exact pass from ``guess``: x from f, r = D t with t what that changes in the word lines, w += t.
 
-    Returns the power in the cells, and the power that the voltages themselves would have there (a scale for rounding).
+    ``guess`` and x may be one array. Returns the power in the cells, and the power that the voltages themselves would have there (a scale for rounding).
     """
     m, n = g.shape
     power = 0.0
@@ -85,7 +88,7 @@ def _first_residual(  # type: ignore[no-untyped-def]
                 drop = w[i, j] - z[j]
                 part += g[i, j] * drop * drop
                 part_floor += g[i, j] * (w[i, j] * w[i, j] + z[j] * z[j])
-                u[k, j] = g[i, j] * (z[j] - x[i, j])
+                u[k, j] = g[i, j] * (z[j] - guess[i, j])
                 x[i, j] = z[j]
             power += part
             floor += part_floor
@@ -100,8 +103,11 @@ def _first_residual(  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _descend(first, alpha, cb, rb, hb, s, p, r, x, f):  # type: ignore[no-untyped-def]
-    """x += alpha p, r -= alpha s unless this is the first; f = elimination of r; return r.M^-1.r."""
+def _descend(first, alpha, cb, rb, hb, s, p, r, x, f, drop, w):  # type: ignore[no-untyped-def]
+    """x += alpha p, r -= alpha s unless this is the first; f = elimination of r; return r.M^-1.r.
+
+    Where ``w`` is given, it follows: w += alpha (drop + p).
+    """
     m, n = r.shape
     rho = 0.0
     for i in range(m):
@@ -109,6 +115,9 @@ def _descend(first, alpha, cb, rb, hb, s, p, r, x, f):  # type: ignore[no-untype
             for j in range(n):
                 x[i, j] += alpha * p[i, j]
                 r[i, j] -= alpha * s[i, j]
+            if w.shape[0] > 0:
+                for j in range(n):
+                    w[i, j] += alpha * (drop[i, j] + p[i, j])
         if i == 0:
             for j in range(n):
                 f[0, j] = r[0, j]
@@ -125,8 +134,13 @@ def _descend(first, alpha, cb, rb, hb, s, p, r, x, f):  # type: ignore[no-untype
 
 
 @compiled
-def _ascend(first, beta, g, rw, rb, cw, kw, hw, cb, hb, f, r, p, q, s, z, u, zero, norton):  # type: ignore[no-untyped-def]
-    """p = M^-1 r + beta p, q = r + beta q = M p, s = S p; return p.s. The first time p and q are not read."""
+def _ascend(  # type: ignore[no-untyped-def]
+    first, beta, g, rw, rb, cw, kw, hw, cb, hb, f, r, p, q, s, z, u, zero, norton, drop, coarse
+):
+    """p = M^-1 r + beta p, q = r + beta q = M p, s = S p; return p.s. The first time p and q are not read.
+
+    Where they are given, ``drop`` receives the cell voltages that go with p, and ``coarse`` the word-line voltages.
+    """
     m, n = g.shape
     ps = 0.0
     for j in range(n):
@@ -160,8 +174,26 @@ def _ascend(first, beta, g, rw, rb, cw, kw, hw, cb, hb, f, r, p, q, s, z, u, zer
                 s[i, j] = new
                 part += p[i, j] * new
             ps += part
+            if drop.shape[0] > 0:
+                for j in range(n):
+                    drop[i, j] = u[k, j] - p[i, j]
+            if coarse.shape[0] > 0:
+                coarsen(u[k], n, coarse[i])
         top = start
     return ps
+
+
+@compiled
+def _correct(f, rb, cb, hb, z, x):  # type: ignore[no-untyped-def]
+    """x += M^-1 r, given the elimination f of r."""
+    m, n = f.shape
+    for j in range(n):
+        z[j] = hb[j] * f[m - 1, j]
+        x[m - 1, j] += z[j]
+    for i in range(m - 2, -1, -1):
+        for j in range(n):
+            z[j] = cb[i, j] * (z[j] + rb * f[i, j])
+            x[i, j] += z[j]
 
 
 @compiled
@@ -174,7 +206,16 @@ def solve_batch(  # type: ignore[no-untyped-def]
     column_port,
     row_volts,
     column_volts,
-    warm,
+    start_word,
+    start_bit,
+    change,
+    old_word,
+    old_bit,
+    old_energies,
+    new_word,
+    new_bit,
+    new_energies,
+    keep,
     tolerance,
     max_iterations,
     b_all,
@@ -189,11 +230,14 @@ def solve_batch(  # type: ignore[no-untyped-def]
 
     ``conductances`` (1 or batch, rows, cols); ``sources`` (0 or batch, rows, cols), a current from word line to bit
     line in parallel with each cell; ``row_volts`` (batch, rows), ``column_volts`` (batch, cols). ``b_all`` and
-    ``w_all`` (1 or batch, rows, cols) receive the node voltages; with ``warm``, ``b_all`` holds the first guess. Port
-    currents *into* the ports go to ``row_current``, ``column_current``. The iteration ends when the error's energy
-    norm, relative to that of the cells, is below ``tolerance``; ``residuals`` holds what was reached
-    (relative to rounding where the cells' voltages are nothing but rounding). ``work`` (7,
-    rows, cols) is scratch.
+    ``w_all`` (1 or batch, rows, cols) receive the node voltages if ``keep``, else they are scratch. ``start_bit`` (0 or
+    batch, rows, cols) holds the first guess. ``old_word``, ``old_bit`` and ``old_energies`` are
+    directions, if any, that improve it for cells that have changed by ``change`` since ``start_word`` and
+    ``start_bit``; the first directions of the first input go to ``new_word``, ``new_bit`` and ``new_energies``, as many
+    as these have room for (see ``emulators.nodal.recycling.Directions``). Port currents *into* the ports go to
+    ``row_current``, ``column_current``. The iteration ends when the error's energy norm, relative to that of the cells,
+    is below ``tolerance``; ``residuals`` holds what was reached (relative to rounding where the cells' voltages are
+    nothing but rounding). ``work`` (8, rows * cols or more) is scratch.
     """
     batch, m = row_volts.shape
     n = column_volts.shape[1]
@@ -204,54 +248,76 @@ def solve_batch(  # type: ignore[no-untyped-def]
     q = work[4, : m * n].reshape(m, n)
     s = work[5, : m * n].reshape(m, n)
     f = work[6, : m * n].reshape(m, n)
+    drop = work[7, : m * n].reshape(m, n)
     kw, hw, ew, norton, more = np.empty(m), np.empty(m), np.empty(m), np.empty(m), np.empty(m)
-    kb, hb, eb, z, last = np.empty(n), np.empty(n), np.empty(n), np.empty(n), np.empty(n)
-    u = np.empty((4, n))
+    kb, hb, eb, z, last, more_last = np.empty(n), np.empty(n), np.empty(n), np.empty(n), np.empty(n), np.empty(n)
+    u = np.empty((4, n + 8))  # rows a power of two apart would meet in the same cache sets
     zero = np.zeros(m)
+    warm = start_bit.shape[0] > 0
+    # After a good guess few iterations follow, and the word lines are cheaper to carry along than to solve at the end.
+    carry = keep and warm and m * n <= CARRY_LIMIT
+    if not carry:
+        drop = drop[:0]
     for item in range(batch):
         g = conductances[item if conductances.shape[0] > 1 else 0]
         source = sources[item] if sources.shape[0] > 0 else sources[0:0].reshape(0, n)
-        x = b_all[item if b_all.shape[0] > 1 else 0]
-        w = w_all[item if w_all.shape[0] > 1 else 0]
+        x = b_all[item if keep else 0]
+        w = w_all[item if keep else 0]
+        followed = w if carry else w[:0]
         vr = row_volts[item]
         vc = column_volts[item]
         if item == 0 or conductances.shape[0] > 1:
             factor_word_lines(g, rw, row_port, cw, kw, hw, ew)
             factor_bit_lines(g, rb, column_port, cb, kb, hb, eb)
+        guess = x
         if not warm:
             for i in range(m):
                 for j in range(n):
                     x[i, j] = vc[j]
+        elif old_energies.shape[0] > 0:
+            correct_start(change, start_word[item], start_bit[item], old_word, old_bit, old_energies, x)
+        else:
+            guess = start_bit[item]
 
         # One exact pass over both line families; the residual that it leaves is D (L_w + D)^-1 D (its change of b).
-        _word_pass(g, x, source, rw, cw, kw, hw, vr, cb, norton, w, f)
+        _word_pass(g, guess, source, rw, cw, kw, hw, vr, cb, norton, w, f)
         last[:] = f[m - 1]
-        power, floor = _first_residual(g, rw, rb, cw, kw, hw, cb, kb, hb, vc, f, zero, more, z, u, w, x, r)
+        power, floor = _first_residual(g, rw, rb, cw, kw, hw, cb, kb, hb, vc, f, zero, more, z, u, w, guess, x, r)
+        norton += more
         target = max(tolerance * tolerance * power, ROUNDING * ROUNDING * floor)
-        rho = _descend(True, 0.0, cb, rb, hb, s, p, r, x, f)
+        rho = _descend(True, 0.0, cb, rb, hb, s, p, r, x, f, drop, followed)
         beta = 0.0
         steps = 0
         while rho > target and steps < max_iterations:
-            ps = _ascend(steps == 0, beta, g, rw, rb, cw, kw, hw, cb, hb, f, r, p, q, s, z, u, zero, more)
+            keeps = item == 0 and steps < new_energies.shape[0]
+            coarse = new_word[steps] if keeps else new_word[0:0].reshape(0, n)
+            ps = _ascend(steps == 0, beta, g, rw, rb, cw, kw, hw, cb, hb, f, r, p, q, s, z, u, zero, more, drop, coarse)
             if not ps > 0.0:
                 break
+            if keeps:
+                coarsen_rows(p, new_bit[steps])
+                new_energies[steps] = ps
+            alpha = rho / ps
+            for i in range(m):
+                norton[i] += alpha * more[i]
+            for j in range(n):
+                more_last[j] = f[m - 1, j] if steps == 0 else f[m - 1, j] + beta * more_last[j]
+                last[j] += alpha * more_last[j]
             previous = rho
-            rho = _descend(False, rho / ps, cb, rb, hb, s, p, r, x, f)
+            rho = _descend(False, alpha, cb, rb, hb, s, p, r, x, f, drop, followed)
             beta = rho / previous
             steps += 1
         iterations[item] = steps
         residuals[item] = tolerance * math.sqrt(rho / target) if target > 0.0 else (0.0 if rho == 0.0 else np.inf)
 
-        if steps == 0:  # w already follows x, and what eliminating r has just given is the rest of the port currents
-            for i in range(m):
-                norton[i] += more[i]
-            for j in range(n):
-                last[j] += f[m - 1, j]
-        else:  # a last exact pass gains another factor and leaves every line's own equations solved to rounding
-            _word_pass(g, x, source, rw, cw, kw, hw, vr, cb, norton, w, x)
-            last[:] = x[m - 1]
-            if b_all.shape[0] == batch:
+        for j in range(n):  # what eliminating r has just given is the rest of the port currents
+            last[j] += f[m - 1, j]
+        if keep and steps > 0:  # the voltages gain as much by solving the bit lines once more, w following x
+            if not carry:
+                _word_pass(g, x, source, rw, cw, kw, hw, vr, cb, more, w, x)
                 _bit_pass(x, rb, cb, kb, hb, vc, x)
+            else:
+                _correct(f, rb, cb, hb, z, x)
         for i in range(m):
             row_current[item, i] = kw[i] * (norton[i] - ew[i] * vr[i])
         for j in range(n):

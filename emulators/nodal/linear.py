@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from emulators.nodal.conjugate_gradient import solve_batch
 from emulators.nodal.elimination import effective_matrices
+from emulators.nodal.recycling import Directions
 from emulators.nodal.terminals import Terminals
 
 FloatArray = NDArray[np.float64]
@@ -21,7 +22,7 @@ _spare: list[FloatArray] = []  # fresh memory costs more than the arithmetic don
 
 def _work_space(rows: int, cols: int) -> FloatArray:
     # Arrays a power of two apart would meet in the same cache sets, hence the odd number of cache lines between them.
-    shape = (9, rows * cols + 136)
+    shape = (10, rows * cols + 136)
     try:
         space = _spare.pop()
     except IndexError:
@@ -56,7 +57,9 @@ def solve_linear(
     terminals: Terminals,
     voltages: tuple[FloatArray, FloatArray] | None = None,
     *,
-    warm: bool = False,
+    start: tuple[FloatArray, FloatArray] | None = None,
+    recycled: tuple[FloatArray, Directions] | None = None,
+    kept: Directions | None = None,
     tolerance: float,
     max_iterations: int,
     threads: int,
@@ -65,7 +68,9 @@ def solve_linear(
 
     ``conductances`` (1 or batch, rows, cols); ``sources`` (0 or batch, rows, cols): amperes from word to bit line in
     parallel with the cells; ``voltages``: where the word- and the bit-line voltages go, (batch, rows, cols) each, if
-    they are wanted; with ``warm`` the bit-line voltages there are the first guess.
+    they are wanted. ``start``: word- and bit-line voltages to begin from, not those that are filled. ``recycled``: by
+    how much the cells have changed since ``start``, (rows, cols) siemens, and directions to improve it with. ``kept``:
+    where the first directions of the first input go, as many as its iterations.
     """
     batch, rows = terminals.row_volts.shape
     cols = terminals.column_volts.shape[1]
@@ -73,9 +78,14 @@ def solve_linear(
         np.empty((batch, rows)), np.empty((batch, cols)), np.empty(batch, dtype=np.int64), np.empty(batch)
     )
 
+    nothing = np.empty((0, rows, cols))
+    none = Directions.empty(conductances[0], 0)
+    change, old = (np.empty((0, cols)), none) if recycled is None else recycled
+
     def work(part: slice) -> None:
         space = _work_space(rows, cols)
-        scratch = space[7:, : rows * cols].reshape(2, rows, cols)
+        new = none if kept is None or part.start > 0 else kept
+        scratch = space[8:, : rows * cols].reshape(2, rows, cols)
         solve_batch(
             conductances if conductances.shape[0] == 1 else conductances[part],
             sources[part] if sources.shape[0] else sources,
@@ -85,7 +95,16 @@ def solve_linear(
             terminals.column_port,
             terminals.row_volts[part],
             terminals.column_volts[part],
-            warm,
+            nothing if start is None else start[0][part],
+            nothing if start is None else start[1][part],
+            change,
+            old.word,
+            old.bit,
+            old.energies,
+            new.word,
+            new.bit,
+            new.energies,
+            voltages is not None,
             tolerance,
             max_iterations,
             scratch[1:2] if voltages is None else voltages[1][part],
@@ -94,7 +113,7 @@ def solve_linear(
             result.column_current[part],
             result.iterations[part],
             result.residual[part],
-            space[:7],
+            space[:8],
         )
         _spare.append(space)
         del _spare[:-SPARE_WORK_SPACES]

@@ -87,9 +87,9 @@ def factor_bit_lines(g, rb, port, cb, kb, hb, eb):  # type: ignore[no-untyped-de
 def solve_word_lines(u, start, count, rw, cw, kw, hw, v, norton):  # type: ignore[no-untyped-def]
     """Turn injected currents u[:count] of the word lines start.. into node voltages, in place.
 
-    ``v`` holds the port voltages (rows,); the Norton current at the port node goes to ``norton`` (rows,).
+    ``u`` (4 or fewer, cols or more); ``v`` holds the port voltages (rows,); the Norton current at the port node goes to ``norton`` (rows,).
     """
-    n = u.shape[1]
+    n = cw.shape[1]
     if count == 4:  # four lines at a time hide the latency of the recurrences
         i0, i1, i2, i3 = start, start + 1, start + 2, start + 3
         a0, a1, a2, a3 = u[0, n - 1], u[1, n - 1], u[2, n - 1], u[3, n - 1]

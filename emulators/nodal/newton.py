@@ -189,14 +189,12 @@ def _solve_chunk(
         count = len(where)
         new, source, g = spare.head(count), sources[:count], cells[:count]
         _tangent_sources(now.voltage, now.current, now.slope, source)
-        if warm or step > 0:
-            new.bit[...] = now.bit
         linear = solve_linear(
             now.slope,
             source,
             terminals.part(where),
             (new.word, new.bit),
-            warm=warm or step > 0,
+            start=(now.word, now.bit) if warm or step > 0 else None,
             tolerance=max(inner, 0.5 * tolerance),
             max_iterations=max_iterations,
             threads=threads,
