@@ -102,6 +102,7 @@ def netlist(device: EmulatedSubstrate) -> Netlist:
         ("sinh", {}, 0.5, "separate"),
         ("rectifying", WIRES, 0.0, "separate"),
         ("series_sinh", {}, 0.0, "separate"),
+        ("transistor", {}, 0.5, "shared"),
     ],
 )
 def test_periodic_state_is_ngspices(law: str, wires: dict[str, Any], lag: float, feedback: str, tmp_path: Path) -> None:
