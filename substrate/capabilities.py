@@ -9,7 +9,7 @@ import numpy as np
 from substrate.errors import CapabilityError
 
 if TYPE_CHECKING:
-    from substrate.arrays import ComplexArray, FloatArray
+    from substrate.arrays import FloatArray, NumberArray
 
 
 @final
@@ -117,9 +117,14 @@ class HeldNudge:
             ``cross_feedback``.
     """
 
-    amperes: "FloatArray | ComplexArray"
-    siemens: "FloatArray | ComplexArray | None" = None
+    amperes: "NumberArray"
+    siemens: "NumberArray | None" = None
     cross_siemens: "FloatArray | None" = None
+
+    @property
+    def feeds_back(self) -> bool:
+        """Whether the currents depend on the nodes."""
+        return self.siemens is not None or self.cross_siemens is not None
 
     @property
     def complex(self) -> bool:
@@ -145,7 +150,7 @@ class WriteRequest:
     reset: Any = None
 
 
-def _within(what: str, values: "FloatArray | ComplexArray", limit: float, unit: str, key: str) -> None:
+def _within(what: str, values: "NumberArray", limit: float, unit: str, key: str) -> None:
     largest = float(np.max(np.abs(values), initial=0.0))
     # A NaN compares false: it must be refused as well.
     if not largest <= limit * (1 + 1e-12):

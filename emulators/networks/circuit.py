@@ -8,7 +8,7 @@ from typing import final
 from emulators.networks.equations import Equations
 from emulators.networks.time_constants import TimeConstants
 from emulators.neurons import Neurons
-from substrate.arrays import BoolArray, ComplexArray, FloatArray
+from substrate.arrays import BoolArray, FloatArray, NumberArray
 from substrate.capabilities import HeldNudge
 from substrate.contract import Scale
 from substrate.tones import SamplingPlan
@@ -32,7 +32,7 @@ class NudgedStates:
     ``residual`` in activity units.
     """
 
-    volts: FloatArray | ComplexArray
+    volts: NumberArray
     residual: FloatArray
     settled: BoolArray
 
@@ -62,8 +62,8 @@ class HolomorphicCircuit(ABC):
         """Whether they are, with the cells, wires and tiles that it has."""
 
     @abstractmethod
-    def continued(self, amperes: ComplexArray) -> NudgedStates:
-        """The states under held complex currents (batch, point, node), from the free state.
+    def continued(self, nudge: HeldNudge) -> NudgedStates:
+        """The states under any held nudge, from the free state.
 
         Raises:
             InputError: nothing has settled, or another batch.

@@ -12,18 +12,19 @@ Everything is in activity units. Solved for the pivot states alone, from which t
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TypeAlias, final
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias, final
 
 import numpy as np
 
 from emulators.networks.circuit import NudgedStates
 from emulators.neurons import SOFTNESS, Neurons
-from substrate.arrays import BoolArray, ComplexArray, FloatArray, IntArray
+from substrate.arrays import BoolArray, ComplexArray, FloatArray, IntArray, NumberArray
+from substrate.capabilities import HeldNudge
 from substrate.contract import Scale
 from substrate.errors import InputError
 
-Transfer: TypeAlias = Callable[[ComplexArray], ComplexArray]
+Transfer: TypeAlias = Callable[[NumberArray], NumberArray]
 
 CORRECTIONS = 6
 """Newton steps after a step along the ray."""
@@ -131,42 +132,52 @@ class HolomorphicEquations(ABC):
 class ContinuedStates:
     """Outputs s = f(u), (batch, point, node); residual and whether the ray was followed to its end, (batch, point)."""
 
-    s: ComplexArray
+    s: NumberArray
     residual: FloatArray
     settled: BoolArray
 
 
 def continued_states(
-    network: HolomorphicEquations, free: FloatArray, drive: FloatArray, nudge: ComplexArray, residual: float
+    network: HolomorphicEquations,
+    free: FloatArray,
+    drive: FloatArray,
+    nudge: NumberArray,
+    residual: float,
+    load: NumberArray | None = None,
+    cross: FloatArray | None = None,
 ) -> ContinuedStates:
-    """Solve u = I(f(u)) + drive + nudge for every nudge, from the free states.
+    """Solve u = I(f(u)) + drive + nudge - load s - cross s for every nudge, from the free states.
 
     Args:
         network: the equations.
         free: (batch, node) free states, at nudge zero.
         drive: (batch, node) held currents.
-        nudge: (batch, point, node) complex.
+        nudge: (batch, point, node), real or complex.
         residual: largest modulus of an imbalance allowed.
+        load: (batch, point, node), real or complex; None is zero.
+        cross: (node, node), row i the current out of node i; None is zero.
 
     Returns:
-        Outputs of all nodes; where ``settled`` is False, they are those of the last state on the ray and the residual
-        is what they leave at its end.
+        Outputs of all nodes, real where everything is; where ``settled`` is False, they are those of the last state on
+        the ray and the residual is what they leave at its end.
     """
-    batch, points, _ = nudge.shape
-    order, count = np.concatenate(network.groups), len(network.groups[0])
+    batch, points, nodes = nudge.shape
+    lanes = batch * points
+    system = _Pivot(network, _shape(network, load, cross), None if cross is None else cross.T)
+    order, count = system.order, system.count
     sample = np.repeat(np.arange(batch), points)
-    start, held = free[sample[:, None], order[:count]], drive[sample[:, None], order]
-    turn = np.ascontiguousarray(nudge[..., order]).reshape(batch * points, -1)
-    system = _Pivot(network)
-    pivot = start.astype(np.complex128)
-    settled = np.zeros(len(pivot), dtype=np.bool_)
-    side = max(count, network.node_count - count, 1)
+    start, held = free[sample[:, None], order[:count]], system.pushed(drive[sample[:, None], order], None, 0.0)
+    loads = None if load is None else load.reshape(lanes, nodes)[:, order[:count]]
+    turn = system.pushed(np.ascontiguousarray(nudge[..., order]).reshape(lanes, nodes), loads, 1.0)
+    pivot = start.astype(turn.dtype)
+    settled = np.zeros(lanes, dtype=np.bool_)
+    side = max(count, nodes - count, 1)
     chunk = max(1, MATRIX_BYTES // (16 * side * side))
-    for first in range(0, len(pivot), chunk):
+    for first in range(0, lanes, chunk):
         part = slice(first, first + chunk)
         settled[part] = _track(system, pivot[part], held[part], turn[part], residual)
     outputs, left = system.outputs(pivot, held + turn)
-    s = np.empty((batch * points, network.node_count), dtype=np.complex128)
+    s = np.empty((lanes, nodes), dtype=turn.dtype)
     s[:, order] = outputs
     return ContinuedStates(s.reshape(batch, points, -1), left.reshape(batch, points), settled.reshape(batch, points))
 
@@ -176,46 +187,104 @@ def continuation(
     free: FloatArray,
     settled: BoolArray,
     drive: FloatArray,
-    amperes: ComplexArray,
+    nudge: HeldNudge,
     scale: Scale,
     residual: float,
 ) -> NudgedStates:
-    """The same in volts under ``amperes`` (batch, point, node); unsettled where the free state is (batch,).
+    """The same in volts; unsettled where the free state is (batch,).
 
     Raises:
         InputError: another batch.
     """
-    if len(amperes) != len(free):
-        raise InputError(f"complex nudge: expected a batch of {len(free)}, got {len(amperes)}")
-    found = continued_states(network, free, drive, amperes / scale.unit_amperes, residual)
+    if len(nudge.amperes) != len(free):
+        raise InputError(f"held nudge: expected a batch of {len(free)}, got {len(nudge.amperes)}")
+    load = None if nudge.siemens is None else nudge.siemens / scale.unit_siemens
+    cross = None if nudge.cross_siemens is None else nudge.cross_siemens / scale.unit_siemens
+    found = continued_states(network, free, drive, nudge.amperes / scale.unit_amperes, residual, load, cross)
     return NudgedStates(found.s * scale.volts_per_unit, found.residual, found.settled & settled[:, None])
+
+
+Split: TypeAlias = Literal["pivot", "other", "whole"]
+"""Which states are solved for: those of the pivot, of the other group, or all."""
+
+
+def _shape(network: HolomorphicEquations, load: NumberArray | None, cross: FloatArray | None) -> Split:
+    """A node that its own activity loads does not follow explicitly from the others."""
+    if cross is not None:
+        return "whole"
+    if load is None:
+        return "pivot"
+    pivot, other = (bool(np.any(load[..., group])) for group in network.groups)
+    return "whole" if pivot and other else "other" if other else "pivot"
 
 
 @final
 class _Pivot:
-    """The equations as those of the pivot: x = I(f_o(I(f_p(x)) + d_o)) + d_p, rows are states."""
+    """The equations as those of some nodes: x = I(f_o(I(f_p(x)) + d_o)) + d_p - load f_p(x), rows are states.
 
-    def __init__(self, network: HolomorphicEquations) -> None:
-        self._count = len(network.groups[0])
-        self._to_other, self._to_pivot = network.passages
-        self._pivot_neurons = network.arranged_neurons.part(slice(0, self._count))
-        self._other_neurons = network.arranged_neurons.part(slice(self._count, network.node_count))
+    What drives a state is one row: the currents of all nodes, then the loads of those solved for, then the share
+    of the cross feedback that acts; so that all of it grows along a ray.
 
-    def force(self, x: ComplexArray, drive: ComplexArray) -> ComplexArray:
+    Args:
+        network: the equations.
+        split: which states are solved for.
+        cross: (node, node) current out of a node (column) by the activities of all (row); takes all states.
+    """
+
+    def __init__(self, network: HolomorphicEquations, split: Split, cross: FloatArray | None) -> None:
+        pivot, other = network.groups
+        self._nodes = network.node_count
+        self._loaded = False
+        self._inside: tuple[Passage, ...] = ()
+        neurons = network.arranged_neurons
+        if split == "whole":
+            self.order, self.count = np.concatenate([pivot, other]), self._nodes
+            near, far = slice(0, len(pivot)), slice(len(pivot), self._nodes)
+            away, back = network.passages
+            self._inside = tuple(_embedded(passage, near, far, self._nodes) for passage in away)
+            self._inside += tuple(_embedded(passage, far, near, self._nodes) for passage in back)
+            self._to_other: tuple[Passage, ...] = (Passage(np.zeros((self._nodes, 0))),)
+            self._to_pivot: tuple[Passage, ...] = (Passage(np.zeros((0, self._nodes))),)
+        elif split == "other":
+            self.order, self.count = np.concatenate([other, pivot]), len(other)
+            self._to_pivot, self._to_other = network.passages
+            neurons = neurons.pick(np.concatenate([np.arange(len(pivot), self._nodes), np.arange(len(pivot))]))
+        else:
+            self.order, self.count = np.concatenate([pivot, other]), len(pivot)
+            self._to_other, self._to_pivot = network.passages
+        self._cross = None if cross is None else cross[np.ix_(self.order, self.order)]
+        self._pivot_neurons = neurons.part(slice(0, self.count))
+        self._other_neurons = neurons.part(slice(self.count, self._nodes))
+
+    def pushed(self, currents: NumberArray, loads: NumberArray | None, share: float) -> NumberArray:
+        """Rows of what drives states: currents (lane, node) and loads (lane, solved for), in the order of this."""
+        self._loaded |= loads is not None
+        own = np.zeros((len(currents), self.count)) if loads is None else loads
+        return np.concatenate([currents, own, np.full((len(currents), 1), share)], axis=1)
+
+    def force(self, x: NumberArray, drive: NumberArray) -> NumberArray:
         """What the states are drawn to, less themselves."""
-        other = _currents(self._to_other, complex_activity(self._pivot_neurons, x)) + drive[:, self._count :]
-        return _currents(self._to_pivot, complex_activity(self._other_neurons, other)) + drive[:, : self._count] - x
+        return self._outputs(x, drive)[2]
 
-    def response(self, x: ComplexArray, drive: ComplexArray, push: ComplexArray) -> ComplexArray:
-        """Changes of the pivot, to first order, by currents ``push`` (lane, node): of Newton's step and the tangent."""
-        count = self._count
-        pivot = complex_activity(self._pivot_neurons, x)
-        other = _currents(self._to_other, pivot) + drive[:, count:]
-        here, there = _slope(self._pivot_neurons, x), _slope(self._other_neurons, other)
+    def response(self, x: NumberArray, drive: NumberArray, push: NumberArray) -> NumberArray:
+        """Changes of the states, to first order, by rows ``push``: of Newton's step and the tangent."""
+        count, nodes = self.count, self._nodes
+        pivot, beyond, _ = self._outputs(x, drive)
+        here = _slope(self._pivot_neurons, x)
+        there = _slope(self._other_neurons, _currents(self._to_other, pivot) + drive[:, count:nodes])
         to_other = here[:, :, None] * _small_signal(self._to_other, pivot)
-        to_pivot = there[:, :, None] * _small_signal(self._to_pivot, complex_activity(self._other_neurons, other))
-        system = np.eye(count) - (to_other @ to_pivot).transpose(0, 2, 1)
-        arriving = push[:, :count] + (push[:, None, count:] @ to_pivot)[:, 0]
+        to_pivot = there[:, :, None] * _small_signal(self._to_pivot, beyond)
+        inner = to_other @ to_pivot
+        arriving = push[:, :count] + (push[:, None, count:nodes] @ to_pivot)[:, 0]
+        if self._inside:
+            inner = inner + here[:, :, None] * _small_signal(self._inside, pivot)
+        if self._loaded:
+            arriving = arriving - push[:, nodes:-1] * pivot
+            inner[:, np.arange(count), np.arange(count)] -= here * drive[:, nodes:-1]
+        if self._cross is not None:
+            arriving = arriving - push[:, -1:] * (pivot @ self._cross)
+            inner = inner - (drive[:, -1:] * here)[:, :, None] * self._cross
+        system = np.eye(count) - inner.transpose(0, 2, 1)
         try:
             solved = np.linalg.solve(system, arriving[:, :, None])
         except np.linalg.LinAlgError:
@@ -224,23 +293,42 @@ class _Pivot:
             solved = np.linalg.solve(system, arriving[:, :, None])
         return np.asarray(solved[:, :, 0])
 
-    def outputs(self, x: ComplexArray, drive: ComplexArray) -> tuple[ComplexArray, FloatArray]:
-        """Outputs of all nodes in solver order, and the residual of each state."""
+    def outputs(self, x: NumberArray, drive: NumberArray) -> tuple[NumberArray, FloatArray]:
+        """Outputs of all nodes in the order of this, and the residual of each state."""
+        pivot, other, force = self._outputs(x, drive)
+        return np.concatenate([pivot, other], axis=1), np.abs(force).max(axis=1)
+
+    def _outputs(self, x: NumberArray, drive: NumberArray) -> tuple[NumberArray, NumberArray, NumberArray]:
+        """Outputs of the nodes solved for and of the others, and the imbalance of the former."""
+        count, nodes = self.count, self._nodes
         pivot = complex_activity(self._pivot_neurons, x)
-        other = complex_activity(self._other_neurons, _currents(self._to_other, pivot) + drive[:, self._count :])
-        residual = np.abs(_currents(self._to_pivot, other) + drive[:, : self._count] - x).max(axis=1)
-        return np.concatenate([pivot, other], axis=1), residual
+        other = complex_activity(self._other_neurons, _currents(self._to_other, pivot) + drive[:, count:nodes])
+        force = _currents(self._to_pivot, other) + drive[:, :count] - x
+        if self._inside:
+            force = force + _currents(self._inside, pivot)
+        if self._loaded:
+            force = force - drive[:, nodes:-1] * pivot
+        if self._cross is not None:
+            force = force - drive[:, -1:] * (pivot @ self._cross)
+        return pivot, other, force
 
 
-def _currents(passages: tuple[Passage, ...], s: ComplexArray) -> ComplexArray:
+def _embedded(passage: Passage, rows: slice, columns: slice, nodes: int) -> Passage:
+    """Among all nodes."""
+    weights = np.zeros((nodes, nodes))
+    weights[rows, columns] = passage.weights
+    return replace(passage, weights=weights)
+
+
+def _currents(passages: tuple[Passage, ...], s: NumberArray) -> NumberArray:
     return np.asarray(sum(passage.currents(s) for passage in passages))
 
 
-def _small_signal(passages: tuple[Passage, ...], s: ComplexArray) -> ComplexArray:
+def _small_signal(passages: tuple[Passage, ...], s: NumberArray) -> NumberArray:
     return np.asarray(sum(passage.small_signal(s) for passage in passages))
 
 
-def complex_activity(neurons: Neurons, u: ComplexArray) -> ComplexArray:
+def complex_activity(neurons: Neurons, u: NumberArray) -> NumberArray:
     """Outputs for complex summed inputs (..., node)."""
     z = neurons.gain * (u + neurons.offset)
     value = TRANSFER[neurons.activation][0](z)
@@ -249,7 +337,7 @@ def complex_activity(neurons: Neurons, u: ComplexArray) -> ComplexArray:
     return np.asarray(neurons.saturation * value)
 
 
-def _slope(neurons: Neurons, u: ComplexArray) -> ComplexArray:
+def _slope(neurons: Neurons, u: NumberArray) -> NumberArray:
     gain = neurons.saturation * neurons.gain
     slope = TRANSFER[neurons.activation][1](neurons.gain * (u + neurons.offset))
     if neurons.linear is not None:
@@ -257,7 +345,7 @@ def _slope(neurons: Neurons, u: ComplexArray) -> ComplexArray:
     return np.asarray(gain * slope)
 
 
-def _track(system: _Pivot, pivot: ComplexArray, held: FloatArray, nudge: ComplexArray, residual: float) -> BoolArray:
+def _track(system: _Pivot, pivot: NumberArray, held: NumberArray, nudge: NumberArray, residual: float) -> BoolArray:
     """Take states (lane, pivot), in place, along their rays; whether each came to its end."""
     place, step = np.zeros(len(pivot)), np.ones(len(pivot))
     alive: IntArray = np.arange(len(pivot))
@@ -278,8 +366,8 @@ def _track(system: _Pivot, pivot: ComplexArray, held: FloatArray, nudge: Complex
 
 
 def _correct(
-    system: _Pivot, here: ComplexArray, ahead: ComplexArray, drive: ComplexArray, residual: float
-) -> tuple[ComplexArray, BoolArray]:
+    system: _Pivot, here: NumberArray, ahead: NumberArray, drive: NumberArray, residual: float
+) -> tuple[NumberArray, BoolArray]:
     """Newton's method from ``here + ahead``; states, and whether each converged on the sheet it was on."""
     x = here + ahead
     size = np.abs(ahead).max(axis=1, initial=0.0)
@@ -292,7 +380,7 @@ def _correct(
         todo = todo[good[todo]]
         if not len(todo):
             break
-        push = np.zeros((len(todo), drive.shape[1]), dtype=np.complex128)
+        push = np.zeros((len(todo), drive.shape[1]), dtype=force.dtype)
         push[:, : x.shape[1]] = force[todo]
         change = system.response(x[todo], drive[todo], push)
         length = np.abs(change).max(axis=1)

@@ -12,11 +12,12 @@ from emulators.networks.complex_states import continuation
 from emulators.networks.current_mode import Block, CurrentModeNetwork
 from emulators.networks.dynamics import Dynamics
 from emulators.networks.equilibrium import Tolerance, settle
+from emulators.networks.fed_stability import stable_under
 from emulators.networks.linear_response import adjoint
 from emulators.networks.motion import Moved, Mover
 from emulators.networks.quasi_static import followed, nudged_period
 from emulators.neurons import Neurons
-from substrate.arrays import BoolArray, ComplexArray, FloatArray
+from substrate.arrays import BoolArray, FloatArray
 from substrate.capabilities import HeldNudge
 from substrate.contract import Scale
 from substrate.errors import InputError
@@ -104,10 +105,11 @@ class CurrentModeCircuit(Circuit, HolomorphicCircuit, NeuronCircuit):
         """Always."""
         return True
 
-    def continued(self, amperes: ComplexArray) -> NudgedStates:
-        """The analytic continuation of the free state; unsettled where that is."""
-        free, residual = self._settled_state("complex nudge"), self._tolerance.residual
-        return continuation(self.equations(), free, self._settled, self._held_drive(), amperes, self._scale, residual)
+    def continued(self, nudge: HeldNudge) -> NudgedStates:
+        """The continuation of the free state; unsettled where that is, and real ones where they are not stable."""
+        network, free, drive = self.equations(), self._settled_state("held nudge"), self._held_drive()
+        found = continuation(network, free, self._settled, drive, nudge, self._scale, self._tolerance.residual)
+        return found if nudge.complex else stable_under(network, drive, found, nudge, self._scale)
 
     def settle_nudged(self, nudge: HeldNudge) -> NudgedStates:
         """Real currents by the solvers of the free state, complex ones by continuation, or either by sweeps."""
@@ -118,8 +120,8 @@ class CurrentModeCircuit(Circuit, HolomorphicCircuit, NeuronCircuit):
         network, drive = self.equations(), self._held_drive()
         if self._mover.sweeping:
             return self._states(self._mover.nudged(network, drive, nudge), self._settled)
-        if nudge.complex:
-            return self.continued(nudge.amperes)
+        if nudge.complex or nudge.feeds_back:
+            return self.continued(nudge)
         peak = (nudge.amperes / self._scale.unit_amperes).reshape(batch * points, -1)
         start, held = np.repeat(free, points, axis=0), np.repeat(drive, points, axis=0)
         states, residual, unbroken = followed(network, start, held, peak, np.array([1.0, 0.0]), self._tolerance)

@@ -12,9 +12,10 @@ from emulators.networks.complex_states import continuation
 from emulators.networks.curved import CurvedNetwork, nudged_period, settle
 from emulators.networks.dynamics import Dynamics
 from emulators.networks.equilibrium import Tolerance
+from emulators.networks.fed_stability import stable_under
 from emulators.networks.linear_response import adjoint
 from emulators.neurons import Neurons
-from substrate.arrays import BoolArray, ComplexArray, FloatArray
+from substrate.arrays import BoolArray, FloatArray
 from substrate.capabilities import HeldNudge
 from substrate.contract import Scale
 from substrate.errors import CapabilityError, InputError
@@ -96,15 +97,16 @@ class CurvedCircuit(Circuit, HolomorphicCircuit, NeuronCircuit):
         """Whether the cells are sinh or rectifying ones that neither wires nor access devices nor rounding follow."""
         return self.equations().analytic() is not None
 
-    def continued(self, amperes: ComplexArray) -> NudgedStates:
-        """The analytic continuation of the free state; unsettled where that is."""
-        network, free = self.equations(), self._settled_state("complex nudge")
+    def continued(self, nudge: HeldNudge) -> NudgedStates:
+        """The continuation of the free state; unsettled where that is, and real ones where they are not stable."""
+        network, free, drive = self.equations(), self._settled_state("held nudge"), self._held_drive()
         analytic = network.analytic()
         if analytic is None:
             raise CapabilityError("complex_nudges: expected cells sinh or rectifying, without wires or rounded sums")
         # At rest only bias lines drive currents: of a held line they are no function of s.
-        held = self._held_drive() + network.currents(np.zeros((1, self._network.node_count)))
-        return continuation(analytic, free, self._settled, held, amperes, self._scale, self._tolerance.residual)
+        held = drive + network.currents(np.zeros((1, self._network.node_count)))
+        found = continuation(analytic, free, self._settled, held, nudge, self._scale, self._tolerance.residual)
+        return found if nudge.complex else stable_under(network, drive, found, nudge, self._scale)
 
     def settle_nudged(self, nudge: HeldNudge) -> NudgedStates:
         """Real currents by the dynamics from the free state, complex ones by continuation."""
@@ -112,8 +114,8 @@ class CurvedCircuit(Circuit, HolomorphicCircuit, NeuronCircuit):
         batch, points, _ = nudge.amperes.shape
         if batch != len(free):
             raise InputError(f"held nudge: expected a batch of {len(free)}, got {batch}")
-        if nudge.complex:
-            return self.continued(nudge.amperes)
+        if nudge.complex or nudge.feeds_back:
+            return self.continued(nudge)
         peak = (nudge.amperes / self._scale.unit_amperes).reshape(batch * points, -1)
         drive = np.repeat(self._held_drive(), points, axis=0) + peak
         found = settle(self.equations(), np.repeat(free, points, axis=0), drive, self._tolerance)

@@ -9,6 +9,7 @@ Small networks go through compiled kernels (``settling_kernels``: Broyden's meth
 batched here on matrix products: Anderson acceleration (Walker & Ni 2011) and the growth of a tangent.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import final
 
@@ -243,16 +244,21 @@ def stable_batched(network: CurrentModeNetwork, x: FloatArray) -> BoolArray:
     doubtful = np.flatnonzero(~out)
     if len(doubtful):
         slope = slope[doubtful]
-        v = np.broadcast_to(np.cos(1.0 + 2.0 * np.arange(x.shape[1]) ** 1.5), slope.shape)
-        half = v
-        for step in range(2 * TANGENT_STEPS):
-            # One step of the classical Runge-Kutta method, stable for loop gains up to 11j, in the Taylor form for a
-            # linear equation.
-            term = v
-            for order in range(1, 5):
-                term = (TANGENT_STEP / order) * (network.tangent(slope, term) - term)
-                v = v + term
-            if step == TANGENT_STEPS - 1:
-                half = v
-        out[doubtful] = np.abs(v).max(axis=1) < np.abs(half).max(axis=1)
+        out[doubtful] = decays(lambda v: network.tangent(slope, v), slope.shape)
     return out
+
+
+def decays(tangent: Callable[[FloatArray], FloatArray], shape: tuple[int, ...]) -> BoolArray:
+    """Whether dv/dt = -v + tangent(v) dies out, for each of a batch (batch, node) of that shape."""
+    v = np.broadcast_to(np.cos(1.0 + 2.0 * np.arange(shape[1]) ** 1.5), shape)
+    half = v
+    for step in range(2 * TANGENT_STEPS):
+        # One step of the classical Runge-Kutta method, stable for loop gains up to 11j, in the Taylor form for a
+        # linear equation.
+        term = v
+        for order in range(1, 5):
+            term = (TANGENT_STEP / order) * (tangent(term) - term)
+            v = v + term
+        if step == TANGENT_STEPS - 1:
+            half = v
+    return np.asarray(np.abs(v).max(axis=1) < np.abs(half).max(axis=1))

@@ -122,13 +122,15 @@ class ResistiveCircuit(Circuit):
         return Period(period.volts, residual, period.settled & free.settled, period.switched)
 
     def settle_nudged(self, nudge: HeldNudge) -> NudgedStates:
-        """Real currents; the steady state is unique."""
+        """Real currents, and conductances to sources; the steady state is unique."""
         free = self._settled_state("held nudge")
         batch, points, _ = nudge.amperes.shape
         if batch != len(free.volts):
             raise InputError(f"held nudge: expected a batch of {len(free.volts)}, got {batch}")
-        drive = np.repeat(self._held_drive(), points, axis=0) + nudge.amperes.reshape(batch * points, -1)
-        found = settle(self.equations(), drive, self._tolerance, np.repeat(free.volts, points, axis=0))
+        drive = np.repeat(self._held_drive(), points, axis=0) + nudge.amperes.real.reshape(batch * points, -1)
+        load = None if nudge.siemens is None else nudge.siemens.real.reshape(batch * points, -1)
+        start = np.repeat(free.volts, points, axis=0)
+        found = settle(self.equations(), drive, self._tolerance, start, load_siemens=load)
         residual = found.residual_volts.reshape(batch, points) / self._scale.volts_per_unit
         settled = found.settled.reshape(batch, points) & free.settled[:, None]
         return NudgedStates(found.volts.reshape(batch, points, -1), residual, settled)

@@ -78,6 +78,7 @@ def settle(
     tolerance: SteadyTolerance | None = None,
     start: FloatArray | None = None,
     clamped_outputs: FloatArray | None = None,
+    load_siemens: FloatArray | None = None,
 ) -> SteadyState:
     """Solve for the steady states.
 
@@ -87,6 +88,7 @@ def settle(
         tolerance: when to stop.
         start: (batch, node) volts to start from; the state does not depend on it, the number of steps does.
         clamped_outputs: (batch, output) volts at which the outputs are held (coupled learning).
+        load_siemens: (batch, node) conductances from nodes to ground; those below zero must leave the network passive.
 
     Returns:
         States; ``settled`` is False where the tolerance was not reached.
@@ -104,12 +106,18 @@ def settle(
     steps = np.zeros(len(volts), dtype=np.int64)
     todo = np.arange(len(volts))
     now, push, floor, ceiling = volts, forced, low, high
+    load = None if load_siemens is None else finite("load_siemens", load_siemens, forced.shape)
     for step in range(limits.most_steps + 1):
-        if not diodes.curved:
+        if not diodes.curved and load is None:
             now = system.relax(now, push, floor, ceiling)
         current, slope = diodes.current_and_slope(now)
         force = push - system.apply(now) + current
-        residual = _residual(now, force / system.diagonal, floor, ceiling, level)
+        diagonal = system.diagonal
+        if load is not None:
+            force -= load * now
+            slope = slope + load
+            diagonal = diagonal + load
+        residual = _residual(now, force / diagonal, floor, ceiling, level)
         volts[todo], worst[todo], steps[todo] = now, residual, step
         going = ~(residual <= limits.residual_volts)
         if not going.any() or step == limits.most_steps:
@@ -117,7 +125,8 @@ def settle(
         if not going.all():
             todo, now, push, floor, ceiling = todo[going], now[going], push[going], floor[going], ceiling[going]
             force, slope = force[going], slope[going]
-        now = _newton_step(network, now, force, slope, floor, ceiling)
+            load = None if load is None else load[going]
+        now = _newton_step(network, now, force, slope, floor, ceiling, load)
     return _finished(network, volts, low, high, worst, worst <= limits.residual_volts, steps)
 
 
@@ -165,6 +174,7 @@ def _newton_step(
     slope: FloatArray,
     low: FloatArray,
     high: FloatArray,
+    load: FloatArray | None,
 ) -> FloatArray:
     """One projected Newton step of each of a batch that lowers its co-content; levelled volts.
 
@@ -181,6 +191,8 @@ def _newton_step(
         at, push = volts[failed], force[failed]
         first_order = np.sum(push * step, axis=1)
         curvature = 0.5 * step * system.apply(step) + diodes.excess(at, step)
+        if load is not None:
+            curvature += 0.5 * load[failed] * step**2
         good = np.sum(curvature, axis=1) <= (1.0 - DECREASE) * first_order
         out[failed[good]] = (at + step)[good]
         failed = failed[~good]
