@@ -1,0 +1,207 @@
+"""The way to a device: a stream of bytes with deadlines of our own, one lock, and our own few errors.
+
+``Link`` is what all ways share: opening, the errors, the deadlines and the transcript. ``SerialLink`` is a serial
+port, a pty or ``socket://host:port``, by way of pyserial.
+"""
+
+import contextlib
+import os
+import select
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from typing import Any, Literal, final
+
+from drivers.errors import ConnectionLost, DeviceTimeout
+
+PIECE = 65536
+"""Bytes that are read at a time."""
+
+Transcript = Callable[[float, str, Literal[">", "<"], bytes], None]
+"""Called with (seconds since opening, address, direction, bytes) for all that goes out (>) and comes in (<)."""
+
+
+class Link(ABC):
+    """One session with a device.
+
+    ``lock`` is held by whoever needs several calls to stay together, such as a question and its answer.
+
+    Args:
+        address: of the port.
+        transcript: hears everything that is sent and received.
+
+    Attributes:
+        address: as given.
+        lock: may be taken again by who holds it.
+    """
+
+    def __init__(self, address: str, transcript: Transcript | None = None) -> None:
+        self.address = address
+        self.lock = threading.RLock()
+        self._transcript = transcript
+        self._opened = 0.0
+        self._is_open = False
+
+    @abstractmethod
+    def _connect(self) -> None:
+        """Open the port."""
+
+    @abstractmethod
+    def _disconnect(self) -> None:
+        """Close the port, in any state."""
+
+    @abstractmethod
+    def _send(self, data: memoryview, deadline: float) -> int:
+        """Send some of the data before ``deadline`` (of ``time.monotonic``); how much, 0 where none got away."""
+
+    @abstractmethod
+    def _receive(self, deadline: float) -> bytes:
+        """What has come in, waiting until ``deadline`` for a first byte; empty where none came."""
+
+    @abstractmethod
+    def _failures(self) -> tuple[type[Exception], ...]:
+        """What the library below raises when a connection fails."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the port is open, as far as is known."""
+        return self._is_open
+
+    @final
+    def open(self) -> None:
+        """Open the port.
+
+        Raises:
+            ConnectionLost: it cannot be opened.
+        """
+        with self.lock, self._mapped("cannot be opened"):
+            self._connect()
+            self._opened = time.monotonic()
+            self._is_open = True
+
+    @final
+    def close(self) -> None:
+        """Close the port; nothing where it is closed."""
+        with self.lock:
+            if self._is_open:
+                self._is_open = False
+                with contextlib.suppress(*self._failures()):
+                    self._disconnect()
+
+    @final
+    def write(self, data: bytes, seconds: float) -> None:
+        """Send all of ``data``. Never repeated here: what a device has heard of it is unknown after an error.
+
+        Raises:
+            DeviceTimeout: it could not be sent within ``seconds``.
+            ConnectionLost: the port is gone.
+        """
+        with self.lock, self._mapped("was lost"):
+            self._require_open()
+            self._log(">", data)
+            deadline = time.monotonic() + seconds
+            rest = memoryview(data)
+            while rest:
+                sent = self._send(rest, deadline)
+                rest = rest[sent:]
+                if rest and time.monotonic() >= deadline:
+                    raise DeviceTimeout(f"{self.address}: {len(rest)} of {len(data)} bytes not sent in {seconds:g} s")
+
+    @final
+    def read(self, seconds: float) -> bytes:
+        """What has come in, at least a byte.
+
+        Raises:
+            DeviceTimeout: nothing came within ``seconds``.
+            ConnectionLost: the port is gone.
+        """
+        with self.lock, self._mapped("was lost"):
+            self._require_open()
+            data = self._receive(time.monotonic() + seconds)
+            if not data:
+                raise DeviceTimeout(f"{self.address}: no answer in {seconds:g} s")
+            self._log("<", data)
+            return data
+
+    @final
+    def drain(self, quiet_seconds: float, most_seconds: float) -> bytes:
+        """Throw away what comes in until it has been quiet for a while: banners, answers that came late.
+
+        Raises:
+            ConnectionLost: the port is gone.
+        """
+        end = time.monotonic() + most_seconds
+        found = b""
+        with self.lock:
+            while (left := end - time.monotonic()) > 0:
+                try:
+                    found += self.read(min(quiet_seconds, left))
+                except DeviceTimeout:
+                    break
+        return found
+
+    @contextlib.contextmanager
+    def _mapped(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except self._failures() as error:
+            self.close()
+            raise ConnectionLost(f"{self.address}: the connection {what}: {error}") from error
+
+    def _require_open(self) -> None:
+        if not self._is_open:
+            raise ConnectionLost(f"{self.address}: not open")
+
+    def _log(self, direction: Literal[">", "<"], data: bytes) -> None:
+        if self._transcript is not None:
+            self._transcript(time.monotonic() - self._opened, self.address, direction, data)
+
+
+@final
+class SerialLink(Link):
+    """A serial port (8N1, no flow control), a pty, or ``socket://host:port``.
+
+    The port's file is read and written directly: pyserial's own calls know no deadline of a whole message, and read a
+    socket byte by byte.
+
+    Args:
+        address: a device file or one of pyserial's addresses.
+        baud: of a real port.
+        transcript: hears everything.
+    """
+
+    def __init__(self, address: str, baud: int = 921600, transcript: Transcript | None = None) -> None:
+        super().__init__(address, transcript)
+        self._baud = baud
+        self._port: Any = None
+
+    def _connect(self) -> None:
+        # Imported on first use: a driver is described without it.
+        import serial
+
+        self._port = serial.serial_for_url(self.address, baudrate=self._baud, exclusive=True, timeout=0)
+
+    def _disconnect(self) -> None:
+        self._port.close()
+
+    def _send(self, data: memoryview, deadline: float) -> int:
+        file = self._port.fileno()
+        _, ready, _ = select.select([], [file], [], max(0.0, deadline - time.monotonic()))
+        return os.write(file, data[:PIECE]) if ready else 0
+
+    def _receive(self, deadline: float) -> bytes:
+        file = self._port.fileno()
+        ready, _, _ = select.select([file], [], [], max(0.0, deadline - time.monotonic()))
+        if not ready:
+            return b""
+        data = os.read(file, PIECE)
+        if not data:
+            raise ConnectionResetError("closed by the other side")
+        return data
+
+    def _failures(self) -> tuple[type[Exception], ...]:
+        # termios.error is no OSError; a port that was closed by another thread has no file number (TypeError).
+        import termios
+
+        return (OSError, termios.error, ValueError, TypeError)
