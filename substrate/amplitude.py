@@ -56,7 +56,7 @@ class Amplitude:
 
     def __init__(self, fixed: float | None, harmonics: int, largest_peak: float, drive: float = 0.2) -> None:
         self._fixed = fixed
-        self._order = harmonics if harmonics % 2 else harmonics - 1
+        self.follow(harmonics)
         self._largest_peak = largest_peak
         self.drive = drive
 
@@ -64,6 +64,10 @@ class Amplitude:
     def automatic(self) -> bool:
         """Whether the amplitude follows the measured harmonics."""
         return self._fixed is None
+
+    def follow(self, harmonics: int) -> None:
+        """From now on the highest harmonic used is another."""
+        self._order = harmonics if harmonics % 2 else harmonics - 1
 
     def choose(self, error: FloatArray) -> FloatArray:
         """Beta of each sample, (batch,), for output errors (batch, output) in activity units."""

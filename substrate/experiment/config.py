@@ -266,6 +266,8 @@ def _resolved(experiment: Experiment) -> Experiment:
     experiment.rule.check(network, experiment.nudge, experiment.cost.name)
     if experiment.logging.records and not experiment.rule.periodic:
         raise InputError(f"logging.records: rule {experiment.rule.name} records no periods of a tone; expected false")
+    if experiment.logging.records and experiment.nudge.periods == "auto":
+        raise InputError("logging.records: records of automatic periods differ in length; expected false")
     training = experiment.training
     for key, names in (("frozen", training.frozen), ("learning_rates", training.learning_rates)):
         for name in names:

@@ -19,6 +19,7 @@ from substrate.errors import InputError
 from substrate.network import Network
 from substrate.rules.base import Estimate, Excluded, FreePhase, Rule, Update, relative_noise
 from substrate.rules.sections import NudgeConfig, RuleContext, RuleSection
+from substrate.tone_choice import ToneChoice
 from substrate.tone_response import ToneResponse, measure_tone, merged
 from substrate.tones import SamplingPlan
 
@@ -67,8 +68,14 @@ class OscillatingSection(RuleSection):
         nudge = context.nudge
         fixed = None if nudge.amplitude == "auto" else float(nudge.amplitude)
         largest = context.capabilities.limits.current_amperes / context.scale.unit_amperes
-        amplitude = Amplitude(fixed, nudge.harmonics, largest)
-        return OscillatingEP(nudge.plan(), amplitude, self.conjugate, nudge.richardson, nudge.settle_tolerance)
+        amplitude = Amplitude(fixed, nudge.plan().harmonics, largest)
+        tone = ToneChoice(
+            nudge.plan(),
+            harmonics=nudge.harmonics == "auto",
+            periods=nudge.periods == "auto",
+            amplitude=amplitude.automatic,
+        )
+        return OscillatingEP(tone, amplitude, self.conjugate, nudge.richardson, nudge.settle_tolerance)
 
 
 @final
@@ -76,7 +83,7 @@ class OscillatingEP(Rule):
     """The rule ``oscillating_ep``.
 
     Args:
-        plan: the tone, the highest one where there are several, and its sampling.
+        tone: the tone, the highest one where there are several, and its sampling; or what chooses it.
         amplitude: chooses beta.
         conjugate: ``auto``, ``product`` or ``postsynaptic``.
         frequencies: how many the response is extrapolated from, each half the one before.
@@ -86,13 +93,13 @@ class OscillatingEP(Rule):
 
     def __init__(
         self,
-        plan: SamplingPlan,
+        tone: SamplingPlan | ToneChoice,
         amplitude: Amplitude,
         conjugate: str = "auto",
         frequencies: int = 1,
         settle_tolerance: float | None = None,
     ) -> None:
-        self._plan = plan
+        self._tone = tone if isinstance(tone, ToneChoice) else ToneChoice(tone)
         self._amplitude = amplitude
         self._conjugate = conjugate
         self._frequencies = frequencies
@@ -109,19 +116,20 @@ class OscillatingEP(Rule):
         return ("simultaneous_sampling",) if product else ()
 
     def prepare(self, substrate: Substrate, phase: FreePhase) -> None:
-        """Let an automatic amplitude find its drive on a held batch."""
-        if self._amplitude.automatic:
+        """Let an automatic amplitude find its drive, and the tone its harmonics and periods, on a held batch."""
+        if self._amplitude.automatic or self._tone.automatic:
             for _ in range(PREPARATION_ROUNDS):
                 self.measure(substrate, phase)
 
     def measure(self, substrate: Substrate, phase: FreePhase, update: Update | None = None) -> Estimate:
         """Nudge, record, demodulate. Samples that lost their branch, saturated or did not settle are left out."""
-        network, plan, scale = substrate.network, self._plan, substrate.scale
+        network, plan, scale = substrate.network, self._tone.plan, substrate.scale
+        self._amplitude.follow(plan.harmonics)
         beta = self._amplitude.choose(phase.error)
         amperes = np.zeros((len(beta), network.node_count))
         amperes[:, network.output.nodes] = beta[:, None] * phase.error * scale.unit_amperes
         found = measure_tone(substrate, amperes, beta, plan, self._frequencies, self._settle_tolerance)
-        _, worst = self._truncation(found)
+        _, worst = _truncation(found, plan)
         usable = found.settled & ~found.saturated & (worst <= LOST_TRUNCATION)
         self._amplitude.update(
             AmplitudeReport(
@@ -131,10 +139,11 @@ class OscillatingEP(Rule):
             )
         )
         if self._amplitude.automatic:
-            found, beta = self._refined(substrate, amperes, beta, found)
+            found, beta = self._refined(substrate, amperes, beta, found, plan)
+        self._tone.update(found.cosines, found.response, beta, found.noise, found.settled & ~found.saturated)
         variance = found.variance + _variance_of_error(phase.error, found)
         signals = Signals(phase.inputs, found.activity, found.response, variance, found.waveform, found.weights)
-        truncation, worst = self._truncation(found)
+        truncation, worst = _truncation(found, plan)
         unsettled = ~phase.usable | ~found.steady
         saturated = found.saturated & ~unsettled
         lost = (~found.settled | (worst > LOST_TRUNCATION)) & ~unsettled & ~saturated
@@ -155,28 +164,29 @@ class OscillatingEP(Rule):
         )
 
     def snapshot(self) -> dict[str, Any]:
-        """The drive of an automatic amplitude."""
-        return self._amplitude.snapshot()
+        """The drive of an automatic amplitude, and the choice of the tone."""
+        return {"amplitude": self._amplitude.snapshot(), "tone": self._tone.snapshot()}
 
     def restore(self, snapshot: dict[str, Any]) -> None:
-        """Put a drive back."""
-        self._amplitude.restore(snapshot)
+        """Put a drive and a choice back."""
+        self._amplitude.restore(snapshot["amplitude"])
+        self._tone.restore(snapshot["tone"])
 
     def _refined(
-        self, substrate: Substrate, amperes: FloatArray, beta: FloatArray, found: ToneResponse
+        self, substrate: Substrate, amperes: FloatArray, beta: FloatArray, found: ToneResponse, plan: SamplingPlan
     ) -> tuple[ToneResponse, FloatArray]:
         """Nudge samples whose harmonics do not decay again, with less; the others rest meanwhile."""
         beta = beta.copy()
         for _ in range(REFINEMENTS):
-            _, worst = self._truncation(found)
+            _, worst = _truncation(found, plan)
             poor = (~found.settled | (worst > POOR_TRUNCATION)) & ~found.saturated
             if not poor.any():
                 break
             less = np.where(poor, REFINEMENT * beta, beta)
             share = np.where(poor, less / beta, 0.0)
             amperes = amperes * share[:, None]
-            again = measure_tone(substrate, amperes, less, self._plan, self._frequencies, self._settle_tolerance)
-            better = poor & again.settled & (self._error_power(again) < self._error_power(found))
+            again = measure_tone(substrate, amperes, less, plan, self._frequencies, self._settle_tolerance)
+            better = poor & again.settled & (_error_power(again, plan) < _error_power(found, plan))
             found = merged(found, again, better)
             beta[better] = less[better]
             # A sample that gained nothing would be drowned by noise at a still smaller nudge.
@@ -185,25 +195,27 @@ class OscillatingEP(Rule):
                 break
         return found, beta
 
-    def _error_power(self, found: ToneResponse) -> FloatArray:
-        """Squared relative error of each sample's response: truncation and noise; infinite where a branch was lost."""
-        _, worst = self._truncation(found)
-        signal = np.sum(found.response**2, axis=1)
-        noise = found.variance * found.response.shape[1]
-        total = worst**2 + noise / np.maximum(signal, np.finfo(float).tiny)
-        return np.where(found.settled, total, np.inf)
 
-    def _truncation(self, found: ToneResponse) -> tuple[FloatArray, FloatArray]:
-        """(unbiased, beyond three sigma) relative size of the first omitted term; zero where it was not sampled."""
-        plan, cosines, noise = self._plan, found.cosines, found.noise
-        omitted = plan.harmonics + 2 if plan.harmonics % 2 else plan.harmonics + 1
-        if omitted > plan.highest_harmonic:
-            nothing = np.zeros(len(cosines))
-            return nothing, nothing
-        return (
-            truncation_ratio(cosines, plan.harmonics, noise, plan.sample_count),
-            truncation_ratio(cosines, plan.harmonics, noise, plan.sample_count, floor_sigmas=3.0),
-        )
+def _error_power(found: ToneResponse, plan: SamplingPlan) -> FloatArray:
+    """Squared relative error of each sample's response: truncation and noise; infinite where a branch was lost."""
+    _, worst = _truncation(found, plan)
+    signal = np.sum(found.response**2, axis=1)
+    noise = found.variance * found.response.shape[1]
+    total = worst**2 + noise / np.maximum(signal, np.finfo(float).tiny)
+    return np.where(found.settled, total, np.inf)
+
+
+def _truncation(found: ToneResponse, plan: SamplingPlan) -> tuple[FloatArray, FloatArray]:
+    """(unbiased, beyond three sigma) relative size of the first omitted term; zero where it was not sampled."""
+    cosines, noise = found.cosines, found.noise
+    omitted = plan.harmonics + 2 if plan.harmonics % 2 else plan.harmonics + 1
+    if omitted > plan.highest_harmonic:
+        nothing = np.zeros(len(cosines))
+        return nothing, nothing
+    return (
+        truncation_ratio(cosines, plan.harmonics, noise, plan.sample_count),
+        truncation_ratio(cosines, plan.harmonics, noise, plan.sample_count, floor_sigmas=3.0),
+    )
 
 
 def _variance_of_error(error: FloatArray, found: ToneResponse) -> FloatArray:

@@ -23,25 +23,40 @@ class NudgeConfig(Section):
     ``richardson`` frequencies are measured, ``frequency_hz`` and its halves in turn, and extrapolated to zero
     frequency: each takes a power of (omega tau)^2 off the error. With ``settle_tolerance`` samples whose
     periods differ by more, relative to the swing of their record and beyond the noise, count as unsettled.
+
+    ``harmonics`` and ``periods`` are numbers or ``auto``: chosen from the measured noise and decay (``tone_choice``).
     """
 
     amplitude: Positive | Literal["auto"] = 0.5
     frequency_hz: Positive = 1000.0
-    harmonics: Count = 3
-    periods: Count = 2
+    harmonics: Count | Literal["auto"] = 3
+    periods: Count | Literal["auto"] = 2
     samples_per_period: Count = 16
     richardson: Annotated[int, Field(ge=1, le=8)] = 1
     settle_tolerance: Positive | None = None
 
     @model_validator(mode="after")
     def _comparable(self) -> "NudgeConfig":
-        if self.settle_tolerance is not None and self.periods < 2:
+        if self.settle_tolerance is not None and self.periods == 1:
             raise ValueError(f"settle_tolerance: needs a second period to compare with; got periods {self.periods}")
         return self
 
     def plan(self) -> SamplingPlan:
-        """The tone and its sampling."""
-        return SamplingPlan(self.frequency_hz, self.harmonics, self.samples_per_period, self.periods)
+        """The tone and its sampling; where they are chosen automatically, what the choice begins with.
+
+        Raises:
+            InputError: too few samples a period for the harmonics.
+        """
+        periods = 2 if self.periods == "auto" else self.periods
+        if self.harmonics != "auto":
+            return SamplingPlan(self.frequency_hz, self.harmonics, self.samples_per_period, periods)
+        if self.samples_per_period < 7:
+            raise InputError(
+                "nudge.samples_per_period: harmonics auto measures two odd ones at least; expected 7 or more, got "
+                f"{self.samples_per_period}"
+            )
+        first = 3 if self.samples_per_period > 10 else 1
+        return SamplingPlan(self.frequency_hz, first, self.samples_per_period, periods)
 
     def fixed_amplitude(self, rule: str) -> float:
         """The amplitude, of a rule that is given one.
