@@ -1,0 +1,322 @@
+"""Instruments that speak SCPI: a table of commands and settings over IEEE 488.2's common commands and status."""
+
+import logging
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, final
+
+from emulators.bench.instruments.base import Instrument, Surroundings
+from emulators.bench.protocol.framing import Framer, ScpiFramer
+from emulators.bench.protocol.scpi import (
+    NAN,
+    Answer,
+    Command,
+    CommandTable,
+    ErrorQueue,
+    Request,
+    ScpiError,
+    Unit,
+    parse_message,
+    short_form,
+)
+from substrate.errors import SubstrateError
+
+log = logging.getLogger(__name__)
+
+Limit = float | Callable[[tuple[int, ...]], float]
+"""A number, or one that depends on other settings; it is given the header's suffixes."""
+
+OPERATION_COMPLETE, QUERY_ERROR, DEVICE_ERROR, EXECUTION_ERROR, COMMAND_ERROR, POWER_ON = 1, 4, 8, 16, 32, 128
+"""Bits of the standard event status register (IEEE 488.2, 11.5.1)."""
+
+
+class ScpiInstrument(Instrument):
+    """A SCPI instrument, but for its physics and its own commands.
+
+    A subclass gives ``identity``, the ports, ``commands()`` and ``reset()``; settings that are plain values are made by
+    ``number``, ``choice``, ``switch`` and ``text`` and read with ``value``. ``*RST`` puts all back to their defaults,
+    then calls ``reset``.
+    """
+
+    error_format: ClassVar[str] = '{code:+d},"{text}"'
+    """Answer of SYST:ERR?."""
+
+    number_format: ClassVar[str] = "{:+.15E}"
+    """Answer of a number, unless the setting says otherwise."""
+
+    error_bit: ClassVar[int] = 4
+    """Bit of the status byte for a filled error queue (SCPI 1999)."""
+
+    def __init__(self, name: str, surroundings: Surroundings, options: Mapping[str, Any] | None = None) -> None:
+        super().__init__(name, surroundings, options)
+        self.errors = ErrorQueue()
+        self._defaults: dict[str, Any] = {}
+        self._values: dict[tuple[str, tuple[int, ...]], Any] = {}
+        self._event_status = POWER_ON
+        self._event_enable = self._service_enable = 0
+        self._completes = False
+        self._table = CommandTable([*self.commands(), *self._common()], self.strict)
+
+    @property
+    @abstractmethod
+    def identity(self) -> str:
+        """Answer of ``*IDN?``."""
+
+    @abstractmethod
+    def commands(self) -> Sequence[Command]:
+        """The instrument's own commands; called once, when the instrument is built."""
+
+    @abstractmethod
+    def reset(self) -> None:
+        """After ``*RST`` has put the settings to their defaults: outputs off, nothing pending."""
+
+    @abstractmethod
+    def trigger(self) -> None:
+        """``*TRG``.
+
+        Raises:
+            ScpiError: -211 where no trigger is waited for.
+        """
+
+    @final
+    def framer(self) -> Framer:
+        """Lines with blocks."""
+        return ScpiFramer()
+
+    @final
+    def power_on(self) -> None:
+        """Everything at its defaults, error queue and status empty."""
+        self.errors.clear()
+        self._event_status = POWER_ON
+        self._event_enable = self._service_enable = 0
+        self._reset()
+
+    @final
+    def execute(self, message: bytes) -> bytes:
+        """Carry out the units of a message in turn; answers joined by semicolons. Never raises: see SYST:ERR?."""
+        answers: list[bytes] = []
+        path = ""
+        for unit in parse_message(message):
+            try:
+                if isinstance(unit, ScpiError):
+                    raise unit
+                command, suffixes, path = self._table.find(unit.header, path, unit.query)
+                answer = self._run(unit, command, Request(unit.header, suffixes, unit.parameters))
+            except ScpiError as error:
+                self.report(error.code, error.text)
+            except SubstrateError as error:
+                self.report(-200, f"Execution error; {error}")
+            except Exception as error:
+                log.exception("%s: %r", self.name, message[:200])
+                self.report(-310, f"System error; {type(error).__name__}: {error}")
+            else:
+                if answer is not None:
+                    answers.append(answer.encode("latin-1", "replace") if isinstance(answer, str) else answer)
+        return b";".join(answers) + b"\n" if answers else b""
+
+    def _run(self, unit: Unit, command: Command, request: Request) -> Answer | None:
+        if len(unit.parameters) > command.most:
+            raise ScpiError(-108, unit.header)
+        if unit.query:
+            assert command.query is not None  # what the table looked for
+            return command.query(request)
+        assert command.write is not None
+        command.write(request)
+        return None
+
+    @final
+    def report(self, code: int, text: str) -> None:
+        """Put an error into the queue and its class into the event status (IEEE 488.2, 11.5.1.1)."""
+        self.errors.push(code, text)
+        bit = {1: COMMAND_ERROR, 2: EXECUTION_ERROR, 4: QUERY_ERROR}.get(-code // 100, DEVICE_ERROR)
+        self._event_status |= bit
+
+    # Settings.
+
+    @final
+    def value(self, key: str, *suffixes: int) -> Any:
+        """A setting, of the channel or source that the header's suffixes name."""
+        return self._values.get((key, suffixes), self._defaults[key])
+
+    @final
+    def put(self, key: str, value: Any, *suffixes: int) -> None:
+        """Change a setting as a command would; nothing is checked."""
+        if key not in self._defaults:
+            raise KeyError(key)
+        self._values[key, suffixes] = value
+
+    @final
+    def number(
+        self,
+        pattern: str,
+        key: str,
+        default: float,
+        low: Limit,
+        high: Limit,
+        *,
+        unit: str = "",
+        integer: bool = False,
+        form: str | None = None,
+        changed: Callable[[Request], None] | None = None,
+    ) -> Command:
+        """A numeric setting; a value outside the limits is refused with -222. ``changed`` is called after a change.
+
+        ``form``: of the answer, a format string.
+        """
+        self._defaults[key] = default
+        shown = form or ("{:d}" if integer else self.number_format)
+
+        def limits(suffixes: tuple[int, ...]) -> tuple[float, float]:
+            return (low(suffixes) if callable(low) else low), (high(suffixes) if callable(high) else high)
+
+        def write(request: Request) -> None:
+            value = request.number(0, *limits(request.suffixes), default, unit)
+            self._values[key, request.suffixes] = round(value) if integer else value
+            if changed:
+                changed(request)
+
+        def query(request: Request) -> str:
+            if request.parameters:
+                value = request.number(0, *limits(request.suffixes), default, unit)
+            else:
+                value = self.value(key, *request.suffixes)
+            return shown.format(round(value) if integer else value)
+
+        return Command(pattern, write, query)
+
+    @final
+    def choice(
+        self,
+        pattern: str,
+        key: str,
+        default: str,
+        words: Sequence[str],
+        *,
+        changed: Callable[[Request], None] | None = None,
+    ) -> Command:
+        """A setting of one of ``words``, written as in manuals (``SINusoid``); answered with the short form."""
+        self._defaults[key] = default
+
+        def write(request: Request) -> None:
+            self._values[key, request.suffixes] = request.choice(words)
+            if changed:
+                changed(request)
+
+        return Command(pattern, write, lambda request: short_form(self.value(key, *request.suffixes)))
+
+    @final
+    def switch(
+        self, pattern: str, key: str, default: bool, *, changed: Callable[[Request], None] | None = None
+    ) -> Command:
+        """ON, OFF, 1 or 0; answered 1 or 0."""
+        self._defaults[key] = default
+
+        def write(request: Request) -> None:
+            self._values[key, request.suffixes] = request.boolean()
+            if changed:
+                changed(request)
+
+        return Command(pattern, write, lambda request: "1" if self.value(key, *request.suffixes) else "0")
+
+    @final
+    def text(
+        self, pattern: str, key: str, default: str, *, changed: Callable[[Request], None] | None = None
+    ) -> Command:
+        """A string, answered in quotes."""
+        self._defaults[key] = default
+
+        def write(request: Request) -> None:
+            self._values[key, request.suffixes] = request.text()
+            if changed:
+                changed(request)
+
+        def query(request: Request) -> str:
+            return '"' + str(self.value(key, *request.suffixes)).replace('"', '""') + '"'
+
+        return Command(pattern, write, query)
+
+    @final
+    def numbers(self, values: Sequence[float]) -> str:
+        """Numbers as an answer; not-a-number as +9.91E+37."""
+        return ",".join(self.number_format.format(NAN if value != value else value) for value in values)
+
+    # IEEE 488.2.
+
+    def _reset(self) -> None:
+        self._values.clear()
+        self._completes = False
+        self.free()
+        self.reset()
+
+    def _common(self) -> list[Command]:
+        return [
+            Command("*IDN", query=lambda _: self.identity, most=0),
+            Command("*RST", lambda _: self._reset(), most=0),
+            Command("*CLS", lambda _: self._clear(), most=0),
+            Command("*ESR", query=lambda _: self._take_events(), most=0),
+            Command("*ESE", self._enable_events, lambda _: str(self._event_enable)),
+            Command("*STB", query=lambda _: str(self.status_byte), most=0),
+            Command("*SRE", self._enable_service, lambda _: str(self._service_enable)),
+            Command("*OPC", lambda _: self._complete_later(), lambda _: self._completed(), most=0),
+            Command("*WAI", lambda _: self.finish(), most=0),
+            Command("*TRG", lambda _: self.trigger(), most=0),
+            Command("*TST", query=lambda _: "0", most=0),
+            Command("*OPT", query=lambda _: "0", most=0),
+            Command("SYSTem:ERRor[:NEXT]", query=lambda _: self._next_error(), most=0),
+            Command("SYSTem:ERRor:CODE[:NEXT]", query=lambda _: str(self.errors.pop()[0]), most=0),
+            Command("SYSTem:ERRor:COUNt", query=lambda _: str(len(self.errors)), most=0),
+            Command("SYSTem:ERRor:CODE:ALL", query=lambda _: self._all_codes(), most=0),
+            Command("SYSTem:ERRor:ALL", query=lambda _: self._all_errors(), most=0),
+            Command("SYSTem:VERSion", query=lambda _: "1999.0", most=0),
+        ]
+
+    @property
+    @final
+    def status_byte(self) -> int:
+        """IEEE 488.2, 11.2; no message is available, since answers are sent at once."""
+        self._note_completion()
+        byte = (1 << self.error_bit if self.errors else 0) | (32 if self._event_status & self._event_enable else 0)
+        return byte | (64 if byte & self._service_enable else 0)
+
+    def _clear(self) -> None:
+        self.errors.clear()
+        self._event_status = 0
+        self._completes = False
+
+    def _take_events(self) -> str:
+        self._note_completion()
+        found, self._event_status = self._event_status, 0
+        return str(found)
+
+    def _enable_events(self, request: Request) -> None:
+        self._event_enable = request.integer(0, 0, 255)
+
+    def _enable_service(self, request: Request) -> None:
+        self._service_enable = request.integer(0, 0, 255) & ~64
+
+    def _complete_later(self) -> None:
+        self._completes = True
+        self._note_completion()
+
+    def _note_completion(self) -> None:
+        if self._completes and not self.busy:
+            self._completes = False
+            self._event_status |= OPERATION_COMPLETE
+
+    def _completed(self) -> str:
+        self.finish()
+        return "1"
+
+    def _shown(self, code: int, text: str) -> str:
+        return self.error_format.format(code=code, text=text)
+
+    def _next_error(self) -> str:
+        return self._shown(*self.errors.pop())
+
+    def _all_codes(self) -> str:
+        codes = [str(self.errors.pop()[0]) for _ in range(len(self.errors))]
+        return ",".join(codes) or "0"
+
+    def _all_errors(self) -> str:
+        entries = [self._next_error() for _ in range(len(self.errors))]
+        return ",".join(entries) or self._shown(0, "No error")

@@ -1,0 +1,1 @@
+"""Dialects of instruments, and how bytes become messages."""
