@@ -47,14 +47,18 @@ class ArrayMeter:
         ledger: is booked on.
         arrays: by their names in the ledger.
         config: durations and voltages of operations.
-        static: a part of the ledger, and the watts that it takes all the time.
+        static: a part of the ledger, and the watts that it takes all the time; None is none.
     """
 
     def __init__(
-        self, ledger: Ledger, arrays: Mapping[str, MeteredArray], config: EmulatorConfig, static: tuple[str, float]
+        self,
+        ledger: Ledger,
+        arrays: Mapping[str, MeteredArray],
+        config: EmulatorConfig,
+        static: tuple[str, float] | None = None,
     ) -> None:
         self._ledger, self._arrays, self._operation = ledger, arrays, config.operation
-        self._static_part, self._static_watts = static
+        self._static = static
         self._line_farads = config.neurons.line_farads
         self._tiles, self._forming = config.tiles, config.cells.forming
         self._pulse_volts, self._scheme = config.pulse_volts, config.unselected
@@ -119,8 +123,9 @@ class ArrayMeter:
     def elapse(self, activity: str, seconds: float) -> None:
         """Let the clock run, and static power with it."""
         self._ledger.elapse(activity, seconds)
-        if self._static_watts:
-            self._ledger.book(self._static_part, activity, self._static_watts * seconds, seconds)
+        if self._static is not None:
+            part, watts = self._static
+            self._ledger.book(part, activity, watts * seconds, seconds)
 
     def _pulses(
         self, meter: PowerMeter, counts: IntArray, siemens: FloatArray, volts: float, selected_watts: float

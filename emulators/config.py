@@ -122,7 +122,8 @@ class NeuronsConfig(_Section):
 
     A summing node is slow by ``time_constant_seconds``, or by its capacitance ``node_farads`` and that of all lines
     that end in it, ``line_farads``, beside the resistance 1/``cells.unit_siemens``; an amplifier by its bandwidth
-    (-3 dB), None for no delay. ``time_constant_spread`` is the standard deviation of the logarithm of each of these
+    (-3 dB), None for no delay. Each driven line has ``line_farads`` too, which its source charges
+    (``emulators.ledger``). ``time_constant_spread`` is the standard deviation of the logarithm of each of these
     time constants from neuron to neuron.
 
     ``noise`` is the standard deviation, in activity units, of white noise on the summed input, drawn anew at every step

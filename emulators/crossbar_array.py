@@ -3,31 +3,54 @@
 from typing import Any, final
 
 import numpy as np
+from pydantic import ValidationError
 
-from emulators.config import CellsConfig, LimitsConfig, WiresConfig
-from emulators.crossbar import Crossbar
-from emulators.memristors.devices import Devices
+from emulators.aging import Surroundings
+from emulators.array_meter import ArrayMeter
+from emulators.array_operations import ArrayOperations
+from emulators.arrays import DifferentialArray
+from emulators.config import (
+    CellsConfig,
+    EmulatorConfig,
+    LimitsConfig,
+    NoiseConfig,
+    OperationConfig,
+    TemperatureConfig,
+    WiresConfig,
+)
 from emulators.memristors.updates import update_from_config
 from substrate.arrays import BoolArray, FloatArray, IntArray
-from substrate.capabilities import Capabilities, Limits
+from substrate.capabilities import Capabilities, Limits, WriteRequest
 from substrate.contract import CrossbarArray, Direction
 from substrate.errors import InputError
+from substrate.ledger import Ledger
+from substrate.validation import describe
+
+CELLS = "cells"
+"""What the array is called in its ledger."""
 
 
 @final
 class EmulatedCrossbar(CrossbarArray):
     """A single crossbar of ohmic cells, read in both directions and written by pulses or outright as its cells are.
 
-    The effective matrix of each direction (wires and terminations included) carries the circuit, and is computed anew
-    after every write. As with a switch matrix, lines keep the voltages of the last read until the safe state.
+    The circuit is solved anew after every write. As with a switch matrix, lines keep the voltages of the last read
+    until the safe state. Cells age and fluctuate, readings are noisy, and everything is booked as in an emulated
+    network.
 
     Args:
         shape: (word lines, bit lines).
-        cells: window, spread and stuck cells; ``unit_siemens`` has no meaning for single cells.
+        cells: window, spread, stuck cells, disturb, forming and endurance; ``unit_siemens`` has no meaning for single
+            cells.
         update: how cells are written, ``{law: NAME, ...}`` or ``{preset: NAME, ...}``; ``{law: ideal}`` is outright.
         wires: resistances; ``refresh`` has to be ``every_write``.
         limits: what the array survives.
-        read_noise_amperes: standard deviation of the noise of each current that is read.
+        noise: thermal and shot noise of the currents, fluctuations and read disturb of the cells; those of readings in
+            volts belong to networks.
+        temperature: of the cells.
+        operation: durations and voltages of operations.
+        line_farads: capacitance of each line.
+        read_noise_amperes: standard deviation of the noise that the sense input adds to each current.
         rng: its children draw the cells and the noise.
 
     Raises:
@@ -43,37 +66,63 @@ class EmulatedCrossbar(CrossbarArray):
         update: dict[str, Any] | None = None,
         wires: WiresConfig | None = None,
         limits: LimitsConfig | None = None,
+        noise: NoiseConfig | None = None,
+        temperature: TemperatureConfig | None = None,
+        operation: OperationConfig | None = None,
+        line_farads: float = 0.0,
         read_noise_amperes: float = 0.0,
     ) -> None:
-        cells, wires, limits = cells or CellsConfig(), wires or WiresConfig(), limits or LimitsConfig()
+        given: dict[str, Any] = {
+            "cells": cells,
+            "update": update,
+            "wires": wires,
+            "limits": limits,
+            "noise": noise,
+            "temperature": temperature,
+            "operation": operation,
+        }
         law = update_from_config(update or {"law": "ideal"})
-        if wires.refresh != "every_write":
-            raise InputError(f"wires.refresh: a single crossbar takes only every_write, got {wires.refresh!r}")
-        if cells.law != "ohmic":
-            raise InputError(f"cells.law: a single crossbar is of ohmic cells, got {cells.law}")
-        for key in ("disturb", "forming", "endurance"):
-            if getattr(cells, key) is not None:
-                raise InputError(f"cells.{key}: not modelled in a single crossbar; expected none")
+        try:
+            config = EmulatorConfig.model_validate(
+                {"backend": "emulator", "neurons": {"line_farads": line_farads}}
+                | {key: section for key, section in given.items() if section is not None}
+            )
+        except ValidationError as error:
+            raise InputError(describe(error, "crossbar")) from error
+        if config.wires.refresh != "every_write":
+            raise InputError(f"wires.refresh: a single crossbar takes only every_write, got {config.wires.refresh!r}")
+        if config.cells.law != "ohmic":
+            raise InputError(f"cells.law: a single crossbar is of ohmic cells, got {config.cells.law}")
+        for key, volts in (
+            ("mains", config.noise.mains.volts),
+            ("reading_flicker", config.noise.reading_flicker.white_volts_per_root_hertz),
+        ):
+            if volts:
+                raise InputError(f"noise.{key}: of readings in volts; a crossbar reads currents, expected none")
         if not (np.isfinite(read_noise_amperes) and read_noise_amperes >= 0):
             raise InputError(f"read_noise_amperes: expected a finite number >= 0, got {read_noise_amperes!r}")
-        if len(shape) != 2:
+        if len(shape) != 2 or min(shape) < 1:
             raise InputError(f"shape: expected (word lines, bit lines), got {shape!r}")
-        device_rng, self._noise_rng = rng.spawn(2)
-        self._devices = Devices(shape, cells.window_siemens, law, device_rng, cells.spread, cells.stuck)
-        self._circuit = Crossbar(
-            self._devices.conductances,
-            wordline_resistance=wires.segment_ohms,
-            bitline_resistance=wires.segment_ohms,
-            source_resistance=wires.source_ohms,
-            sense_resistance=wires.sense_ohms,
+        device_rng, self._noise_rng, operations_rng, aging_rng = rng.spawn(4)
+        self._array = DifferentialArray(
+            shape,
+            config.cells,
+            config.wires,
+            law,
+            device_rng,
+            polarities=1,
+            surroundings=Surroundings(config.noise, config.temperature, aging_rng),
         )
+        self.ledger = Ledger((CELLS,))
+        arrays = {CELLS: self._array}
+        meter = ArrayMeter(self.ledger, arrays, config)
+        self._operations = ArrayOperations(arrays, config, meter, operations_rng)
         self._read_noise_amperes = float(read_noise_amperes)
-        self._effective: dict[Direction, FloatArray] = {}
         self._line_volts = np.zeros(0)
-        steps = self._devices.nominal_step_siemens if law.pulsed else (0.0, 0.0)
+        steps = self._array.devices.nominal_step_siemens if law.pulsed else (0.0, 0.0)
         self._capabilities = Capabilities(
-            limits=Limits(limits.read_volts, limits.write_volts, limits.current_amperes),
-            conductance_window_siemens=cells.window_siemens,
+            limits=Limits(config.limits.read_volts, config.limits.write_volts, config.limits.current_amperes),
+            conductance_window_siemens=config.cells.window_siemens,
             step_siemens=(float(steps[0]), float(steps[1])),
             highest_frequency_hz=float("inf"),
             pulses=law.pulsed,
@@ -94,12 +143,22 @@ class EmulatedCrossbar(CrossbarArray):
     @property
     def shape(self) -> tuple[int, int]:
         """(word lines, bit lines)."""
-        return self._circuit.shape
+        _, rows, columns = self._array.devices.shape
+        return rows, columns
 
     @property
     def line_volts(self) -> FloatArray:
         """Voltages that stand on the driven lines now, (driven,) volts; empty with the matrix open."""
         return self._line_volts.copy()
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass on the array's clock, nothing being driven: retention and fluctuations.
+
+        Raises:
+            InputError: not open, seconds that are negative or not finite.
+        """
+        self._require_open()
+        self._operations.wait(seconds)
 
     def _open(self) -> None:
         self._safe_state()
@@ -108,31 +167,24 @@ class EmulatedCrossbar(CrossbarArray):
         self._line_volts = np.zeros(0)
 
     def _close(self) -> None:
-        self._effective = {}
+        """Nothing is connected."""
 
     def _read(self, volts: FloatArray, direction: Direction) -> FloatArray:
-        if direction not in self._effective:
-            self._effective[direction] = self._circuit.effective_conductances(direction)
+        self._operations.age()
         if len(volts):
             self._line_volts = volts[-1].copy()
-        currents = volts @ self._effective[direction]
+        amperes = self._array.read(volts, direction).amperes
+        currents = self._operations.products(CELLS, volts, amperes, direction)
         if self._read_noise_amperes > 0:
             currents = currents + self._read_noise_amperes * self._noise_rng.standard_normal(currents.shape)
         return np.asarray(currents)
 
     def _read_cells(self) -> FloatArray:
-        return self._devices.conductances
+        return np.asarray(self._operations.cells(CELLS)[0])
 
     def _pulse(self, counts: IntArray) -> BoolArray:
-        self._devices.pulse(counts)
-        self._changed()
-        return np.asarray(self._devices.stuck & (counts != 0))
+        return np.asarray(self._operations.write(WriteRequest(CELLS, pulses=counts[None])).failed[0])
 
     def _set(self, target_siemens: FloatArray) -> BoolArray:
-        self._devices.set(target_siemens)
-        self._changed()
-        return np.asarray(self._devices.stuck & (self._devices.conductances != target_siemens))
-
-    def _changed(self) -> None:
-        self._circuit.program(self._devices.conductances)
-        self._effective = {}
+        request = WriteRequest(CELLS, target_siemens=target_siemens[None])
+        return np.asarray(self._operations.write(request).failed[0])

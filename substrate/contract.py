@@ -235,7 +235,13 @@ class Device(ABC):
 
 
 class CrossbarArray(Device):
-    """One array seen from its ports: voltages in, currents out, cells read and written."""
+    """One array seen from its ports: voltages in, currents out, cells read and written.
+
+    Attributes:
+        ledger: what the use of the array has cost in energy and time; None where it cannot tell.
+    """
+
+    ledger: Ledger | None = None
 
     @property
     @abstractmethod

@@ -286,10 +286,33 @@ def test_bad_sections_are_named(cells: dict[str, Any], message: str) -> None:
         backend.resolve({"backend": "emulator", "cells": cells}, Network((2, 2)))
 
 
-@pytest.mark.parametrize("cells", [{"law": "sinh"}, {"disturb": {}}, {"forming": {}}, {"endurance": {}}])
-def test_a_single_crossbar_refuses_what_it_does_not_model(cells: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match=rf"cells\.{next(iter(cells))}"):
-        EmulatedCrossbar((2, 3), np.random.default_rng(0), cells=CellsConfig.model_validate(cells), update=CONSTANT)
+def test_a_single_crossbar_forms_disturbs_and_wears() -> None:
+    cells = {
+        "forming": {"pulse_volts": 1.9, "threshold_volts": 1.0},
+        "disturb": {"scheme": "half", "volts_per_decade": 1.0},
+        "endurance": {"characteristic_pulses": 50.0},
+    }
+    counts = np.zeros((2, 3), dtype=np.int64)
+    counts[0, 1] = 20
+    with EmulatedCrossbar(
+        (2, 3), np.random.default_rng(0), cells=CellsConfig.model_validate(cells), update=CONSTANT
+    ) as device:
+        assert (device.read_cells() < 2e-8).all()
+        device.write_cells(WriteRequest("", pulses=np.ones((2, 3))))
+        formed = device.read_cells()
+        assert (formed > 4e-5).all()
+        device.write_cells(WriteRequest("", pulses=counts))
+        moved = device.read_cells() - formed
+        assert moved[0, 1] == moved.max()
+        # Half-selected cells share its row or column; the rest see nothing.
+        assert (moved[[0, 0, 1], [0, 2, 1]] > 0).all()
+        assert (moved[1, [0, 2]] == 0).all()
+        assert device.write_cells(WriteRequest("", pulses=np.full((2, 3), 1000))).failed.all()
+
+
+def test_a_single_crossbar_refuses_curved_cells() -> None:
+    with pytest.raises(InputError, match=r"cells\.law"):
+        EmulatedCrossbar((2, 3), np.random.default_rng(0), cells=CellsConfig.model_validate({"law": "sinh"}))
 
 
 def test_disturb_needs_pulses() -> None:
