@@ -269,8 +269,8 @@ class Crossbar:
         slopes = self.cell.linear_conductances(self._g)
         if slopes is None:
             return self._solve_newton(terminals, guess, keep)
-        kept = (terminals.batch if keep else 0, *self.shape)
-        word, bit = np.empty(kept), np.empty(kept)
+        # One block: its fresh pages are a good part of the time, and fewer if the system can make large ones of it.
+        word, bit = np.empty((2, terminals.batch if keep else 0, *self.shape))
         earlier = None if start is None else start.cell.linear_conductances(start.conductances)
         reuse = plan(slopes, earlier, None if start is None else start._directions, self.tolerance)
         result = solve_linear(

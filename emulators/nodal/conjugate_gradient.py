@@ -66,7 +66,8 @@ def _first_residual(  # type: ignore[no-untyped-def]
 ):
     """Finish an exact pass from ``guess``: x from f, r = D t with t what that changes in the word lines, w += t.
 
-    ``guess`` and x may be one array. Returns the power in the cells, and the power that the voltages themselves would have there (a scale for rounding).
+    ``guess`` and x may be one array. Returns the power in the cells, and the power that the voltages themselves would
+    have there (a scale for rounding).
     """
     m, n = g.shape
     power = 0.0

@@ -87,7 +87,8 @@ def factor_bit_lines(g, rb, port, cb, kb, hb, eb):  # type: ignore[no-untyped-de
 def solve_word_lines(u, start, count, rw, cw, kw, hw, v, norton):  # type: ignore[no-untyped-def]
     """Turn injected currents u[:count] of the word lines start.. into node voltages, in place.
 
-    ``u`` (4 or fewer, cols or more); ``v`` holds the port voltages (rows,); the Norton current at the port node goes to ``norton`` (rows,).
+    ``u`` is (4 or fewer, cols or more); ``v`` holds the port voltages (rows,); the Norton current at the port node goes
+    to ``norton`` (rows,).
     """
     n = cw.shape[1]
     if count == 4:  # four lines at a time hide the latency of the recurrences

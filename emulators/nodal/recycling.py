@@ -56,6 +56,10 @@ class Directions(NamedTuple):
             np.empty(count),
         )
 
+    def head(self, count: int) -> Self:
+        """Return the first ``count``."""
+        return type(self)(self.conductances, self.word[:count], self.bit[:count], self.energies[:count])
+
 
 class Reuse(NamedTuple):
     """What one solve takes from an earlier one and leaves to a later one."""
@@ -71,7 +75,7 @@ class Reuse(NamedTuple):
         if self.fresh is None:
             return self.given
         count = min(int(iterations[:1].sum()), len(self.fresh.energies))
-        return Directions(self.fresh.conductances, *(part[:count] for part in self.fresh[1:])) if count else None
+        return self.fresh.head(count) if count else None
 
 
 def plan(new: FloatArray, old: FloatArray | None, given: Directions | None, tolerance: float) -> Reuse:
