@@ -6,6 +6,7 @@ from pydantic import Field
 
 from substrate.rules.always_on import AlwaysOnSection
 from substrate.rules.backpropagation import BackpropagationSection
+from substrate.rules.continual import ContinualSection
 from substrate.rules.direct_feedback_alignment import DirectFeedbackAlignmentSection
 from substrate.rules.equilibrium_propagation import EquilibriumPropagationSection
 from substrate.rules.feedback_alignment import FeedbackAlignmentSection
@@ -23,6 +24,7 @@ RuleConfig: TypeAlias = Annotated[
     | HolomorphicSection
     | EquilibriumPropagationSection
     | AlwaysOnSection
+    | ContinualSection
     | BackpropagationSection
     | FeedbackAlignmentSection
     | DirectFeedbackAlignmentSection
