@@ -5,6 +5,7 @@ from functools import partial
 from typing import final
 
 import numpy as np
+import numpy.typing as npt
 
 from emulators.arrays import DifferentialArray
 from emulators.networks.circuit import Circuit, HolomorphicCircuit, NeuronCircuit, NudgedStates, Parts, Period, Settled
@@ -58,18 +59,22 @@ class CurrentModeCircuit(Circuit, HolomorphicCircuit, NeuronCircuit):
         self._mover = mover
         self._equations: CurrentModeNetwork | None = None
         self._inputs = np.zeros((0, network.input_size))
-        self._drive: FloatArray | None = None
+        self._drives: dict[str, FloatArray] = {}
+        self._input_weights: dict[str, FloatArray] = {}
         self._free: FloatArray | None = None
         self._settled: BoolArray = np.zeros(0, dtype=np.bool_)
 
     def cells_changed(self) -> None:
         """Forget what was derived from the cells."""
-        self._equations = self._drive = self._free = None
+        self._equations = self._free = None
+        self._drives = {}
+        self._input_weights = {}
 
     def hold(self, volts: FloatArray) -> None:
         """Hold inputs."""
         self._inputs = volts
-        self._drive = self._free = None
+        self._drives = {}
+        self._free = None
         self._mover.rest()
 
     def release(self) -> None:
@@ -78,11 +83,11 @@ class CurrentModeCircuit(Circuit, HolomorphicCircuit, NeuronCircuit):
 
     def settle(self) -> Settled:
         """The free state from rest, u = 0."""
-        drive = self._held_drive()
         if self._mover.sweeping:
-            self._free, s, residual = self._mover.settle(self.equations(), drive)
+            self._free, s, residual = self._mover.settle(self.equations(), self._held_drive(self._mover.dtype))
             self._settled = residual <= self._mover.tolerance
             return Settled(s * self._scale.volts_per_unit, residual, self._settled)
+        drive = self._held_drive()
         found = settle(self.equations(), np.zeros_like(drive), drive, self._tolerance)
         self._free, self._settled = found.u, found.settled
         self._mover.begin_at(found.u)
@@ -95,10 +100,15 @@ class CurrentModeCircuit(Circuit, HolomorphicCircuit, NeuronCircuit):
             raise InputError(f"nudge: expected a batch of {len(free)}, got {len(amperes)}")
         peak = amperes / self._scale.unit_amperes
         network, drive = self.equations(), self._held_drive()
+        settled = self._settled
+        if self._mover.sweeping:
+            # Sweeps stop short of the equilibrium that a period is walked from.
+            rest = settle(network, free, drive, self._tolerance)
+            free, settled = rest.u, rest.settled
         walk = partial(nudged_period, network)
         found = self._dynamics.outputs(network, walk, free, drive, peak, plan, self._tolerance)
         volts = found.s * self._scale.volts_per_unit
-        return Period(volts, found.residual, found.unbroken & self._settled)
+        return Period(volts, found.residual, found.unbroken & settled)
 
     @property
     def holomorphic(self) -> bool:
@@ -117,11 +127,13 @@ class CurrentModeCircuit(Circuit, HolomorphicCircuit, NeuronCircuit):
         batch, points, _ = nudge.amperes.shape
         if batch != len(free):
             raise InputError(f"held nudge: expected a batch of {len(free)}, got {batch}")
-        network, drive = self.equations(), self._held_drive()
+        network = self.equations()
         if self._mover.sweeping:
-            return self._states(self._mover.nudged(network, drive, nudge), self._settled)
+            moved = self._mover.nudged(network, self._held_drive(self._mover.dtype), nudge)
+            return self._states(moved, self._settled)
         if nudge.complex or nudge.feeds_back:
             return self.continued(nudge)
+        drive = self._held_drive()
         peak = (nudge.amperes / self._scale.unit_amperes).reshape(batch * points, -1)
         start, held = np.repeat(free, points, axis=0), np.repeat(drive, points, axis=0)
         states, residual, unbroken = followed(network, start, held, peak, np.array([1.0, 0.0]), self._tolerance)
@@ -135,7 +147,9 @@ class CurrentModeCircuit(Circuit, HolomorphicCircuit, NeuronCircuit):
         Raises:
             InputError: a nudge of another batch.
         """
-        moved = self._mover.evolve(self.equations(), self._held_drive(), nudge, steps, time_constants, every)
+        moved = self._mover.evolve(
+            self.equations(), self._held_drive(self._mover.dtype), nudge, steps, time_constants, every
+        )
         return self._states(moved, np.ones(len(moved.s), dtype=np.bool_))
 
     def rest(self) -> None:
@@ -193,17 +207,20 @@ class CurrentModeCircuit(Circuit, HolomorphicCircuit, NeuronCircuit):
     def _volts(self, u: FloatArray) -> FloatArray:
         return self._neurons.activity(u) * self._scale.volts_per_unit
 
-    def _held_drive(self) -> FloatArray:
+    def _held_drive(self, dtype: npt.DTypeLike = np.float64) -> FloatArray:
         """Currents into the free nodes from held inputs and bias lines, (batch, node) activity units."""
-        if self._drive is None:
-            activities = self._inputs / self._scale.volts_per_unit
-            drive = np.zeros((len(activities), self._network.node_count))
+        key = np.dtype(dtype).name
+        if key not in self._drives:
+            activities = (self._inputs / self._scale.volts_per_unit).astype(dtype, copy=False)
+            drive = np.zeros((len(activities), self._network.node_count), dtype=dtype)
             for coupling in self._network.forward:
                 weights = self._arrays[coupling.name].weights()
                 nodes = coupling.target.nodes
                 lines = coupling.source_lines
                 drive[:, nodes] += coupling.into_target(coupling.per_place(weights[lines:]))
                 if coupling.source.start < 0:
-                    drive[:, nodes] += coupling.into_target(coupling.driven(activities) @ weights[:lines])
-            self._drive = drive
-        return self._drive
+                    if key not in self._input_weights:
+                        self._input_weights[key] = np.ascontiguousarray(weights[:lines], dtype=dtype)
+                    drive[:, nodes] += coupling.into_target(coupling.driven(activities) @ self._input_weights[key])
+            self._drives[key] = drive
+        return self._drives[key]

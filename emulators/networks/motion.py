@@ -34,6 +34,7 @@ class Mover:
         rng: draws the noise.
 
     Attributes:
+        dtype: of all arithmetic.
         sweeping: whether free and nudged phases are so many sweeps.
         tolerance: residual up to which a state is called settled.
     """
@@ -42,14 +43,14 @@ class Mover:
         self.sweeping = solver.relaxation == "sweeps"
         self.tolerance = solver.sweeps.tolerance if self.sweeping else solver.residual
         self._sweeps = solver.sweeps
-        self._dtype = np.dtype(solver.precision)
+        self.dtype = np.dtype(solver.precision)
         self._noise = noise
         self._scale = scale
         self._rng = rng
         self._network: CurrentModeNetwork | None = None
         self._map: SteppingMap | None = None
         self._drive: FloatArray | None = None
-        self._held: Reals = np.zeros((1, 0, 0), dtype=self._dtype)
+        self._held: Reals = np.zeros((1, 0, 0), dtype=self.dtype)
         self._free: Motion | None = None
         self._motion: Motion | None = None
         self._start: FloatArray | None = None
@@ -119,7 +120,7 @@ class Mover:
     def _mapped(self, network: CurrentModeNetwork, drive: FloatArray) -> SteppingMap:
         if self._map is None or self._network is not network:
             self._network = network
-            self._map = SteppingMap(network.layers, network.blocks, network.neurons, self._dtype, self._noise)
+            self._map = SteppingMap(network.layers, network.blocks, network.neurons, self.dtype, self._noise)
         if self._drive is not drive:
             self._drive, self._held = drive, self._map.arrange(drive)
         return self._map
