@@ -90,6 +90,7 @@ def _first_residual(  # type: ignore[no-untyped-def]
                 part += g[i, j] * drop * drop
                 part_floor += g[i, j] * (w[i, j] * w[i, j] + z[j] * z[j])
                 u[k, j] = g[i, j] * (z[j] - guess[i, j])
+            for j in range(n):  # apart, lest so many arrays in one loop keep it from being vectorised
                 x[i, j] = z[j]
             power += part
             floor += part_floor
