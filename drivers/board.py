@@ -5,15 +5,14 @@ quasi-static response itself, whatever the nudge's frequency is called (physics.
 beside the chip's time constants. Batches are looped here, as many samples to a frame as the board has room for.
 """
 
-import contextlib
 import struct
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Annotated, Any, Final, Literal, final
+from typing import Annotated, Any, Final, Literal, final
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from drivers.board_protocol import LARGEST_PAYLOAD, Kind
 from drivers.board_session import BoardSession, Patience
@@ -35,14 +34,17 @@ HEAD = 8
 """Bytes in front of the codes of a request to measure."""
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+FLAGS: Final = ("continuous_writing", "resets", "node_nudges", "forward_products", "transposed_products")
+"""What a board offers or not."""
 
 REQUIRED: Final = {
     "protocol": int, "max_payload": int, "inputs": int, "nodes": int, "outputs": int, "arrays": list,
     "volts_per_unit": float, "unit_siemens": float, "input_range_volts": float, "node_range_volts": float,
     "current_range_amperes": float, "limits": dict, "window_siemens": list, "step_siemens": list,
-    "step_seconds": float, "pulse_volts": float, "pulse_seconds": float, "largest_burst": int, "pulses": bool,
-    "continuous_writing": bool, "resets": bool, "node_nudges": bool, "forward_products": bool,
-    "transposed_products": bool,
+    "step_seconds": float, "pulse_volts": float, "pulse_seconds": float, "largest_burst": int,
+    **dict.fromkeys(("pulses", *FLAGS), bool),
 }  # fmt: skip
 """What a board says of itself."""
 
@@ -52,21 +54,31 @@ class _Section(BaseModel):
 
 
 class BoardLimitsConfig(_Section):
-    """What the chip survives; the board's own limits hold as well."""
+    """What no request may exceed; not above what the board itself allows."""
 
-    read_volts: Positive = 0.3
+    read_volts: Positive = 0.25
     write_volts: Positive = 2.0
-    current_amperes: Positive = 1.0e-3
+    current_amperes: Positive = 2.0e-5
 
 
 class BoardConfig(_Section):
-    """The ``substrate`` section of a reference board.
+    """The ``substrate`` section of a reference board: what is used of it, known before it is opened.
+
+    When it is opened, the board's own description has to agree, and to offer what is declared; ``section_of`` writes a
+    section for a board that is there.
 
     Attributes:
         port: device file, or ``socket://host:port``.
         baud: of a real port.
-        volts_per_unit: volts of an activity of one; the board's own has to agree.
-        unit_siemens: conductance of a weight of one; likewise.
+        volts_per_unit: volts of an activity of one.
+        unit_siemens: conductance of a weight of one.
+        window_siemens: lowest and highest conductance of a cell.
+        step_siemens: mean change of a cell by one pulse (up, down); zeros: no pulses are given.
+        continuous_writing: the board programs cells to conductances by itself.
+        resets: cells can be reset.
+        node_nudges: there are current ports at all nodes, not only at the outputs.
+        forward_products: single arrays can be read.
+        transposed_products: the other way as well.
         limits: see ``BoardLimitsConfig``.
         answer_seconds: deadline of an answer, beyond what the request itself takes.
         attempts: times that a request is sent.
@@ -80,6 +92,13 @@ class BoardConfig(_Section):
     baud: Annotated[int, Field(gt=0)] = 921600
     volts_per_unit: Positive = 0.2
     unit_siemens: Positive = 2.5e-5
+    window_siemens: tuple[NonNegative, Positive] = (1.0e-6, 1.0e-4)
+    step_siemens: tuple[NonNegative, NonNegative] = (0.0, 0.0)
+    continuous_writing: bool = False
+    resets: bool = False
+    node_nudges: bool = True
+    forward_products: bool = True
+    transposed_products: bool = False
     limits: BoardLimitsConfig = BoardLimitsConfig()
     answer_seconds: Positive = 2.0
     attempts: Annotated[int, Field(ge=1)] = 4
@@ -87,12 +106,37 @@ class BoardConfig(_Section):
     watchdog_seconds: Annotated[float, Field(ge=0.2, le=60.0)] = 2.0
     transcript: str | None = None
 
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the section declares. A board that is stepped has no highest frequency."""
+        return Capabilities(
+            limits=Limits(self.limits.read_volts, self.limits.write_volts, self.limits.current_amperes),
+            conductance_window_siemens=self.window_siemens,
+            step_siemens=self.step_siemens,
+            highest_frequency_hz=float("inf"),
+            pulses=any(self.step_siemens),
+            continuous_writing=self.continuous_writing,
+            simultaneous_sampling=True,
+            complex_nudges=False,
+            node_nudges=self.node_nudges,
+            forward_products=self.forward_products,
+            exact_adjoint=False,
+            state_snapshots=False,
+            resets=self.resets,
+            transposed_products=self.transposed_products,
+        )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "BoardConfig":
+        low, high = self.window_siemens
+        if not low < high:
+            raise ValueError(f"window_siemens: expected [lowest, highest], got [{low:g}, {high:g}]")
+        return self
+
 
 @final
 class BoardSubstrate(Substrate):
     """A network on the chip of a reference board.
-
-    Until it is opened, its capabilities are what the section allows; then what the board can do as well.
 
     Args:
         network: the topology that the board has to be wired as.
@@ -103,19 +147,17 @@ class BoardSubstrate(Substrate):
         self._network = network
         self._config = config
         self._scale = Scale(config.volts_per_unit, config.unit_siemens)
-        self._files = contextlib.ExitStack()
-        self._transcript: IO[str] | None = None
         patience = Patience(
             config.answer_seconds, config.attempts, config.reconnect_seconds, config.watchdog_seconds, config.baud
         )
         self.session = BoardSession(SerialLink(config.port, config.baud, self._note), patience)
-        self._capabilities = _declared(config)
+        self._capabilities = config.capabilities
         self._held = np.zeros((0, network.input_size))
         self._has_settled = False
 
     @property
     def capabilities(self) -> Capabilities:
-        """What the board can do, within the section's limits."""
+        """What the section declares, and the board has agreed to."""
         return self._capabilities
 
     @property
@@ -139,13 +181,14 @@ class BoardSubstrate(Substrate):
         return None
 
     def _open(self) -> None:
-        if self._config.transcript is not None:
+        config = self._config
+        if config.transcript is not None:
             try:
-                self._transcript = self._files.enter_context(Path(self._config.transcript).open("a", encoding="ascii"))
+                Path(config.transcript).touch()
             except OSError as error:
                 raise InputError(f"substrate.transcript: cannot be written: {error}") from error
         self.session.open()
-        self._capabilities = self._agreed(self.session.info)
+        self._agree(_described(config.port, self.session.info))
 
     def _safe_state(self) -> None:
         self._held = np.zeros((0, self._network.input_size))
@@ -155,24 +198,18 @@ class BoardSubstrate(Substrate):
 
     def _close(self) -> None:
         self.session.close()
-        self._transcript = None
-        self._files.close()
 
     def _note(self, seconds: float, address: str, direction: str, data: bytes) -> None:
-        if self._transcript is not None:
-            self._transcript.write(f"{seconds:.6f} {address} {direction} {data.hex()}\n")
+        if self._config.transcript is not None:
+            with Path(self._config.transcript).open("a", encoding="ascii") as file:
+                file.write(f"{seconds:.6f} {address} {direction} {data.hex()}\n")
 
-    def _agreed(self, info: Mapping[str, Any]) -> Capabilities:
-        """What the board says of itself, held against the network and the section.
+    def _agree(self, info: Mapping[str, Any]) -> None:
+        """Hold what the board says of itself against the network and the section.
 
         Raises:
-            ProtocolError: it does not say what it has to.
-            InputError: it is wired or scaled in another way.
+            InputError: it is wired or scaled in another way, allows less, or lacks what is declared.
         """
-        for key, kind in REQUIRED.items():
-            given = info.get(key)
-            if not isinstance(given, kind) and not (kind is float and isinstance(given, int)):
-                raise ProtocolError(f"{self._config.port}: the board's greeting gives {key} as {given!r}")
         network, config = self._network, self._config
         wired = [[coupling.name, *coupling.cell_shape] for coupling in network.arrays]
         if info["arrays"] != wired or (info["inputs"], info["nodes"]) != (network.input_size, network.node_count):
@@ -180,32 +217,25 @@ class BoardSubstrate(Substrate):
                 f"network: the board at {config.port} is wired for {info['inputs']} inputs, {info['nodes']} nodes and "
                 f"arrays {info['arrays']}; the experiment has {network.input_size}, {network.node_count} and {wired}"
             )
-        for key, own in (("volts_per_unit", config.volts_per_unit), ("unit_siemens", config.unit_siemens)):
-            if abs(info[key] - own) > 1e-6 * own:
-                raise InputError(f"substrate.{key}: the board's is {info[key]:.6g}, the section's {own:.6g}")
-        limits, own_limits = info["limits"], config.limits
-        low, high = info["window_siemens"]
-        up, down = info["step_siemens"]
-        return Capabilities(
-            limits=Limits(
-                min(limits["read_volts"], own_limits.read_volts, info["input_range_volts"]),
-                min(limits["write_volts"], own_limits.write_volts),
-                min(limits["current_amperes"], own_limits.current_amperes, info["current_range_amperes"]),
-            ),
-            conductance_window_siemens=(float(low), float(high)),
-            step_siemens=(float(up), float(down)),
-            highest_frequency_hz=float("inf"),
-            pulses=info["pulses"],
-            continuous_writing=info["continuous_writing"],
-            simultaneous_sampling=True,
-            complex_nudges=False,
-            node_nudges=info["node_nudges"],
-            forward_products=info["forward_products"],
-            exact_adjoint=False,
-            state_snapshots=False,
-            resets=info["resets"],
-            transposed_products=info["transposed_products"],
-        )
+        own = _section(info)
+        # Boards may reckon in single precision; the mean step of a pulse is known no better than this.
+        for key, tolerance in (
+            ("volts_per_unit", 1e-6),
+            ("unit_siemens", 1e-6),
+            ("window_siemens", 1e-6),
+            ("step_siemens", 1e-2),
+        ):
+            said, declared = np.asarray(own[key]), np.asarray(getattr(config, key))
+            unused = key == "step_siemens" and not declared.any()
+            if not unused and np.any(np.abs(said - declared) > tolerance * np.abs(declared)):
+                raise InputError(f"substrate.{key}: the board's is {own[key]}, the section's {declared.tolist()}")
+        for key, limit in own["limits"].items():
+            asked = getattr(config.limits, key)
+            if asked > limit * (1 + 1e-6):
+                raise InputError(f"substrate.limits.{key}: the board allows {limit:.6g}, the section {asked:.6g}")
+        for key in FLAGS:
+            if getattr(config, key) and not own[key]:
+                raise InputError(f"substrate.{key}: declared, but the board does not offer it")
 
     def _hold(self, volts: FloatArray) -> None:
         self._held = volts.copy()
@@ -403,23 +433,48 @@ class BoardSubstrate(Substrate):
         return WriteReport(pulses, failed.reshape(shape))
 
 
-def _declared(config: BoardConfig) -> Capabilities:
-    """Of a board that has not been asked yet: the section's limits, and nothing refused that it might be able to do."""
-    limits = config.limits
-    return Capabilities(
-        limits=Limits(limits.read_volts, limits.write_volts, limits.current_amperes),
-        conductance_window_siemens=(0.0, float("inf")),
-        step_siemens=(0.0, 0.0),
-        highest_frequency_hz=float("inf"),
-        pulses=True,
-        continuous_writing=True,
-        simultaneous_sampling=True,
-        complex_nudges=False,
-        node_nudges=True,
-        forward_products=True,
-        exact_adjoint=False,
-        state_snapshots=False,
-    )
+def section_of(port: str, baud: int = 921600) -> dict[str, Any]:
+    """The ``substrate`` section for the board at a port, as plain data: the board is asked what it is.
+
+    Raises:
+        BenchError: there is none, or it does not say what it has to.
+    """
+    session = BoardSession(SerialLink(port, baud), Patience(baud=baud))
+    try:
+        session.open()
+        return {"backend": "board", "port": port, "baud": baud, **_section(_described(port, session.info))}
+    finally:
+        session.close()
+
+
+def _described(port: str, info: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a board says of itself, once it is complete.
+
+    Raises:
+        ProtocolError: names what is missing.
+    """
+    for key, kind in REQUIRED.items():
+        given = info.get(key)
+        if not isinstance(given, kind) and not (kind is float and isinstance(given, int)):
+            raise ProtocolError(f"{port}: the board's greeting gives {key} as {given!r}")
+    return info
+
+
+def _section(info: Mapping[str, Any]) -> dict[str, Any]:
+    """What a section may declare of a board at most."""
+    limits = info["limits"]
+    return {
+        "volts_per_unit": info["volts_per_unit"],
+        "unit_siemens": info["unit_siemens"],
+        "window_siemens": info["window_siemens"],
+        "step_siemens": info["step_siemens"] if info["pulses"] else [0.0, 0.0],
+        **{key: info[key] for key in FLAGS},
+        "limits": {
+            "read_volts": min(limits["read_volts"], info["input_range_volts"]),
+            "write_volts": limits["write_volts"],
+            "current_amperes": min(limits["current_amperes"], info["current_range_amperes"]),
+        },
+    }
 
 
 def _codes(name: str, values: FloatArray, full_scale: float) -> npt.NDArray[np.int16]:
