@@ -354,6 +354,9 @@ class SolverConfig(_Section):
         steady_state: of a nudge. ``exact``: the periodic state itself. ``transient``: the nudge is switched on at its
             crest, in the free state, and the record begins ``settle_periods`` later, settled or not.
         settle_periods: periods that a transient is given to die out.
+        settle_tolerance: samples whose last two periods in a transient differ by more, relative to their swing, are
+            reported as unsettled, and so is a single period with none before it; None: none are. What
+            ``nudge.settle_tolerance`` is for readings, noise and all, this is for the states themselves.
     """
 
     relaxation: Literal["equilibrium", "sweeps"] = "equilibrium"
@@ -362,6 +365,7 @@ class SolverConfig(_Section):
     residual: Positive = 1.0e-10
     steady_state: Literal["exact", "transient"] = "exact"
     settle_periods: Annotated[int, Field(ge=0)] = 2
+    settle_tolerance: Positive | None = 1.0e-3
 
     @model_validator(mode="after")
     def _precision_of_sweeps(self) -> "SolverConfig":

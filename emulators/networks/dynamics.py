@@ -16,6 +16,7 @@ from emulators.networks.equations import Equations
 from emulators.networks.equilibrium import Tolerance
 from emulators.networks.orbits import slowest_seconds
 from emulators.networks.quasi_static import PeriodicStates
+from emulators.networks.steadiness import repeats
 from emulators.networks.time_constants import TimeConstants
 from emulators.networks.transient import Accuracy, integrate
 from substrate.arrays import BoolArray, FloatArray
@@ -170,4 +171,4 @@ class Dynamics:
             change = outputs[:, -per_period:] - outputs[:, -2 * per_period : -per_period]
             residual = np.abs(change).max(axis=(1, 2))
         recorded = np.ascontiguousarray(outputs[:, (before - first) * per_period :])
-        return NudgedOutputs(recorded, residual, np.ones(len(free), dtype=np.bool_))
+        return NudgedOutputs(recorded, residual, repeats(outputs, plan, self.solver.settle_tolerance))

@@ -111,8 +111,9 @@ class ResistiveCircuit(Circuit):
         network, drive = self.equations(), self._held_drive()
         if self._farads is not None and self._solver.steady_state == "transient":
             accuracy, before = self._tolerance.residual_volts, self._solver.settle_periods
-            run = switched_on(network, self._farads, free.volts, drive, amperes, plan, before, accuracy)
-            return Period(run.volts, run.change_volts / self._scale.volts_per_unit, free.settled)
+            agreeing = self._solver.settle_tolerance
+            run = switched_on(network, self._farads, free.volts, drive, amperes, plan, before, accuracy, agreeing)
+            return Period(run.volts, run.change_volts / self._scale.volts_per_unit, run.settled & free.settled)
         if self._farads is not None and 2.0 * np.pi * plan.frequency_hz * self._slowest(self._farads) > QUASI_STATIC:
             orbit = periodic_state(network, self._farads, free.volts, drive, amperes, plan, self._tolerance)
             missing = orbit.residual_volts / self._scale.volts_per_unit

@@ -23,6 +23,7 @@ import numpy as np
 from emulators.networks.krylov import gmres
 from emulators.networks.resistive import ResistiveNetwork
 from emulators.networks.resistive_steady import SteadyTolerance
+from emulators.networks.steadiness import repeats
 from substrate.arrays import BoolArray, ComplexArray, FloatArray, IntArray, finite
 from substrate.errors import ConvergenceError, InputError
 from substrate.tones import SamplingPlan
@@ -189,10 +190,12 @@ class ResistiveRecord:
     """What follows the moment a nudge is switched on: ``volts`` (batch, time, node) of all periods that are recorded.
 
     ``change_volts`` (batch,): largest change from the last period but one to the last, NaN where only one was run.
+    ``settled`` (batch,): whether those two agree.
     """
 
     volts: FloatArray
     change_volts: FloatArray
+    settled: BoolArray
 
 
 def switched_on(
@@ -204,6 +207,7 @@ def switched_on(
     plan: SamplingPlan,
     settle_periods: int,
     accuracy_volts: float,
+    settle_tolerance: float | None = None,
 ) -> ResistiveRecord:
     """Switch ``nudge cos(2 pi f t)`` on at the free state (batch, node); record from ``settle_periods`` later on.
 
@@ -213,6 +217,7 @@ def switched_on(
         plan: the tone, its sampling and the periods that are recorded.
         settle_periods: run before.
         accuracy_volts: error of a step, beside a share of 1e-8.
+        settle_tolerance: see ``repeats``.
     """
     peak = finite("nudge", nudge, np.shape(free))
     per_period = plan.samples_per_period
@@ -227,7 +232,8 @@ def switched_on(
     change = np.full(len(volts), np.nan)
     if len(times) > per_period:
         change = np.abs(volts[:, -per_period:] - volts[:, -2 * per_period : -per_period]).max(axis=(1, 2))
-    return ResistiveRecord(np.ascontiguousarray(volts[:, settle_periods * per_period :]), change)
+    recorded = np.ascontiguousarray(volts[:, settle_periods * per_period :])
+    return ResistiveRecord(recorded, change, repeats(volts, plan, settle_tolerance))
 
 
 def susceptibility(

@@ -61,10 +61,24 @@ def test_the_transient_becomes_the_periodic_state() -> None:
     early = nudged(device(neurons=neurons, solver={**solver, "settle_periods": 0}), plan)
     assert exact.volts.shape == late.volts.shape == early.volts.shape
     np.testing.assert_allclose(late.volts, exact.volts, rtol=0, atol=1e-7 * 0.2)
+    assert late.settled.all()
+    assert not early.settled.any()
     assert late.residual.max() < 1e-6
     assert early.residual.min() > 1e-3
     np.testing.assert_array_less(disagreement(late.volts, plan), 1e-5)
     np.testing.assert_array_less(0.02, disagreement(early.volts, plan))
+
+
+@pytest.mark.parametrize(
+    ("settle_periods", "periods", "tolerance", "settled"),
+    [(0, 2, 0.01, False), (0, 2, None, True), (10, 1, 0.01, True), (0, 1, 0.01, False), (0, 1, None, True)],
+)
+def test_a_transient_says_whether_it_repeats(
+    settle_periods: int, periods: int, tolerance: float | None, settled: bool
+) -> None:
+    solver = {"steady_state": "transient", "settle_periods": settle_periods, "settle_tolerance": tolerance}
+    record = nudged(device(solver=solver), SamplingPlan(hertz(0.7), 3, 16, periods))
+    assert (record.settled == settled).all()
 
 
 @pytest.mark.parametrize("steady_state", ["exact", "transient"])
@@ -245,9 +259,14 @@ def test_orders_of_the_gradients_error_through_the_controller(feedback: str) -> 
         assert np.log2(errors[0] / errors[1]) == pytest.approx(2 * frequencies, abs=0.7)
 
 
-def test_unsettled_samples_are_counted_and_left_out() -> None:
+@pytest.mark.parametrize(
+    "detection",
+    ["nudge.settle_tolerance=0.005", "substrate.solver.settle_tolerance=1.0e-3"],
+    ids=["readings", "device"],
+)
+def test_unsettled_samples_are_counted_and_left_out(detection: str) -> None:
     transient = ("substrate.solver.steady_state=transient", "nudge.periods=2", f"nudge.frequency_hz={hertz(1.0)}")
-    experiment = load_experiment("iris", [*SMALL, *transient, "nudge.settle_tolerance=0.005"])
+    experiment = load_experiment("iris", [*SMALL, *transient, "substrate.solver.settle_tolerance=null", detection])
     for settle_periods, unsettled in ((0, 8), (8, 0)):
         overridden = experiment.model_copy(deep=True)
         overridden.substrate["solver"]["settle_periods"] = settle_periods

@@ -219,6 +219,8 @@ def test_transients_on_request_end_in_the_periodic_state() -> None:
     np.testing.assert_allclose(late.volts, exact.volts, rtol=0, atol=1e-6 * swing)
     np.testing.assert_allclose(early.volts[:, 0], free[:, 0], rtol=0, atol=1e-12)
     assert np.abs(early.volts - exact.volts).max() > 0.1 * swing
+    assert late.settled.all()
+    assert not early.settled.any()
     assert late.residual is not None
     assert early.residual is not None
     assert late.residual.max() < 1e-6 < 1e-4 < early.residual.min()
