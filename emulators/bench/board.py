@@ -18,6 +18,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, final
 
+import numpy as np
+
 from emulators.bench.board_chip import ZERO, BoardChip, BoardConverters
 from emulators.bench.board_wire import BoardWire
 from emulators.bench.clock import SimulatedClock
@@ -48,6 +50,7 @@ class VirtualBoard:
 
     Args:
         device: an open network; it is neither opened nor closed here.
+        rng: of the noise of the board's converters.
         transport: ``pty`` or ``tcp``.
         link: symbolic link to the pty, stable over unplugging.
         port: of TCP; 0 lets the system choose.
@@ -68,6 +71,7 @@ class VirtualBoard:
     def __init__(
         self,
         device: Substrate,
+        rng: np.random.Generator,
         transport: Literal["pty", "tcp"] = "pty",
         *,
         link: Path | None = None,
@@ -85,7 +89,7 @@ class VirtualBoard:
         self._port = port
         self._name = name
         self._faults = faults
-        self.chip = BoardChip(device, converters, self._clock, self._lock)
+        self.chip = BoardChip(device, rng, converters, self._clock, self._lock)
         self.wire: BoardWire
         self._folder: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None

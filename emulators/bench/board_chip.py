@@ -37,6 +37,7 @@ class BoardConverters:
     Attributes:
         input_range_volts: full scale of the drivers of inputs and lines.
         node_range_volts: full scale of the readings of nodes.
+        node_noise_volts: standard deviation of a reading; about a step of a 16-bit converter, which it dithers.
         current_range_amperes: full scale of the current ports; None: four units of current of the chip.
         step_seconds: from one level to the next: settling and reading all nodes.
         pulse_volts: of a programming pulse; None: the chip's limit.
@@ -47,6 +48,7 @@ class BoardConverters:
 
     input_range_volts: float = 0.25
     node_range_volts: float = 0.25
+    node_noise_volts: float = 1.0e-5
     current_range_amperes: float | None = None
     step_seconds: float = 1.0e-4
     pulse_volts: float | None = None
@@ -56,7 +58,8 @@ class BoardConverters:
 
     def __post_init__(self) -> None:
         for key, value in asdict(self).items():
-            if isinstance(value, float) and not 0.0 < value < np.inf:
+            least = 0.0 if key == "node_noise_volts" else np.nextafter(0.0, 1.0)
+            if isinstance(value, float) and not least <= value < np.inf:
                 raise InputError(f"board.{key}: expected a positive number, got {value}")
         if not 1024 <= self.max_payload <= 65535:
             raise InputError(f"board.max_payload: expected 1024 to 65535 bytes, got {self.max_payload}")
@@ -68,6 +71,7 @@ class BoardChip:
 
     Args:
         device: an open network, which everything acts on.
+        rng: of the noise of readings.
         converters: between it and the board.
         clock: is advanced by what takes time.
         lock: held during each request; the bench's own, where there are several instruments.
@@ -79,11 +83,13 @@ class BoardChip:
     def __init__(
         self,
         device: Substrate,
+        rng: np.random.Generator,
         converters: BoardConverters | None = None,
         clock: SimulatedClock | None = None,
         lock: AbstractContextManager[Any] | None = None,
     ) -> None:
         self._device = device
+        self._rng = rng
         self._converters = converters or BoardConverters()
         self._clock = clock or SimulatedClock()
         self._lock = lock or threading.RLock()
@@ -198,7 +204,8 @@ class BoardChip:
 
     def _record(self, volts: FloatArray, saturated: BoolArray, settled: BoolArray) -> bytes:
         """Flags and codes of readings (batch, time, node); flags are (batch,) or (batch, time)."""
-        wanted = np.rint(volts * (FULL_SCALE / self._converters.node_range_volts))
+        noise = self._converters.node_noise_volts * self._rng.standard_normal(volts.shape)
+        wanted = np.rint((volts + noise) * (FULL_SCALE / self._converters.node_range_volts))
         clipped = np.abs(wanted) > FULL_SCALE
         clipped = np.any(clipped, axis=2 if saturated.ndim == 2 else (1, 2))
         flags = np.where(saturated | clipped, SATURATED, 0) + np.where(settled, 0, UNSETTLED)
