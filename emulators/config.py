@@ -356,7 +356,8 @@ class SolverConfig(_Section):
         settle_periods: periods that a transient is given to die out.
         settle_tolerance: samples whose last two periods in a transient differ by more, relative to their swing, are
             reported as unsettled, and so is a single period with none before it; None: none are. What
-            ``nudge.settle_tolerance`` is for readings, noise and all, this is for the states themselves.
+            ``nudge.settle_tolerance`` is for readings, noise and all, this is for the states themselves. Gradients
+            leave such samples out as they do those of a lost branch.
     """
 
     relaxation: Literal["equilibrium", "sweeps"] = "equilibrium"
