@@ -130,3 +130,19 @@ def relative_noise(response: FloatArray, variance: FloatArray, keep: BoolArray) 
     power = np.sum(response[keep] ** 2, axis=1)
     signal = np.maximum(power - noise, noise)
     return float(np.median(np.sqrt(noise / np.where(signal > 0, signal, 1.0))))
+
+
+def variance_of_error(error: FloatArray, response: FloatArray, noise: float) -> FloatArray:
+    """Variance on one entry of the response from the noise of the reading that the error was formed from, (batch,).
+
+    A response r = chi e to an error that is off by white noise of variance s^2 is off by s^2 |chi|^2 in all, and
+    |chi|^2 = n |r|^2/|e|^2 for n outputs and an error without preferred direction.
+
+    Args:
+        error: (batch, output).
+        response: (batch, node).
+        noise: s^2, of one reading.
+    """
+    outputs, nodes = error.shape[1], response.shape[1]
+    power = np.maximum(np.sum(error**2, axis=1), np.finfo(float).tiny)
+    return np.asarray(noise * outputs * np.sum(response**2, axis=1) / (power * nodes))

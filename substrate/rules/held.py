@@ -15,7 +15,7 @@ from substrate.conjugates import Conjugate, Signals, mean_directions, standard_e
 from substrate.contract import Scale, Substrate
 from substrate.errors import InputError
 from substrate.network import Network
-from substrate.rules.base import Estimate, Excluded, FreePhase
+from substrate.rules.base import Estimate, Excluded, FreePhase, variance_of_error
 
 NudgeKind: TypeAlias = Literal["open_loop", "feedback"]
 """``open_loop``: currents beta e, e the error of the free outputs; ``feedback``: beta (y - s), as published."""
@@ -110,7 +110,11 @@ def measure_held(
     if readings > 1 and not np.iscomplexobj(activity):
         repeats = activity.reshape(len(activity), -1, readings, activity.shape[2])
         noise = float(np.mean(repeats.var(axis=2, ddof=1)))
-        variance = noise * (np.sum(np.abs(functional) ** 2, axis=1) + points.free_weight**2)
+        variance = noise * (np.sum(functional**2, axis=1) + points.free_weight**2)
+        if kind == "open_loop":
+            # What is fed back is formed from targets, which have no noise.
+            response = np.matmul(functional[:, None, :], activity)[:, 0] + points.free_weight[:, None] * phase.activity
+            variance = variance + variance_of_error(phase.error, response, noise)
     return combined(
         substrate.network,
         phase,

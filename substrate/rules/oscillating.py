@@ -17,7 +17,7 @@ from substrate.contract import Substrate
 from substrate.demodulation import truncation_ratio
 from substrate.errors import InputError
 from substrate.network import Network
-from substrate.rules.base import Estimate, Excluded, FreePhase, Rule, Update, relative_noise
+from substrate.rules.base import Estimate, Excluded, FreePhase, Rule, Update, relative_noise, variance_of_error
 from substrate.rules.sections import NudgeConfig, RuleContext, RuleSection
 from substrate.tone_choice import ToneChoice
 from substrate.tone_response import ToneResponse, measure_tone, merged
@@ -141,7 +141,7 @@ class OscillatingEP(Rule):
         if self._amplitude.automatic:
             found, beta = self._refined(substrate, amperes, beta, found, plan)
         self._tone.update(found.cosines, found.response, beta, found.noise, found.settled & ~found.saturated)
-        variance = found.variance + _variance_of_error(phase.error, found)
+        variance = found.variance + variance_of_error(phase.error, found.response, found.noise)
         signals = Signals(phase.inputs, found.activity, found.response, variance, found.waveform, found.weights)
         truncation, worst = _truncation(found, plan)
         unsettled = ~phase.usable | ~found.steady
@@ -216,14 +216,3 @@ def _truncation(found: ToneResponse, plan: SamplingPlan) -> tuple[FloatArray, Fl
         truncation_ratio(cosines, plan.harmonics, noise, plan.sample_count),
         truncation_ratio(cosines, plan.harmonics, noise, plan.sample_count, floor_sigmas=3.0),
     )
-
-
-def _variance_of_error(error: FloatArray, found: ToneResponse) -> FloatArray:
-    """Variance on one entry of the response from the noise of the reading that the error was formed from, (batch,).
-
-    A response r = chi e to an error that is off by white noise of variance s^2 is off by s^2 |chi|^2 in all, and
-    |chi|^2 = n |r|^2/|e|^2 for n outputs and an error without preferred direction.
-    """
-    outputs, nodes = error.shape[1], found.response.shape[1]
-    power = np.maximum(np.sum(error**2, axis=1), np.finfo(float).tiny)
-    return np.asarray(found.noise * outputs * np.sum(found.response**2, axis=1) / (power * nodes))
