@@ -127,7 +127,13 @@ def oscillation_is_reported(bench: Bench[Substrate]) -> None:
     """A network that has no stable state is not reported as settled."""
     with bench.opened() as device:
         network, writer = device.network, writer_of(device, bench.rng)
-        if network.feedback != "separate" or len(network.sizes) < 3 or min(network.sizes[-2:]) < 2:
+        if (
+            network.feedforward
+            or network.convolutional
+            or network.feedback != "separate"
+            or len(network.sizes) < 3
+            or min(network.sizes[-2:]) < 2
+        ):
             raise NotApplicable("takes two hidden and two output nodes with feedback arrays of their own")
         if network.activation != "tanh":
             raise NotApplicable("takes neurons whose slope is largest at zero")
@@ -201,7 +207,7 @@ def response_follows_the_cells(bench: Bench[Substrate]) -> None:
         change = cosine_harmonics(device.nudge(Nudge(amperes), plan), plan)[..., 1] / scale.volts_per_unit
         # At fixed inputs du = W ds + dI and ds = f'(u) du: every node's ds goes with its own du over all nudges.
         drive = amperes / scale.unit_amperes
-        for coupling in (*network.forward, *network.backward):
+        for coupling in (*network.forward, *(() if network.feedforward else network.backward)):
             if coupling.source.start >= 0:
                 drive[:, coupling.target.nodes] += change[:, coupling.source.nodes] @ _weights(device, coupling.name)
         dot, size = np.sum(drive * change, axis=0), np.linalg.norm(change, axis=0)
@@ -220,14 +226,14 @@ def response_follows_the_cells(bench: Bench[Substrate]) -> None:
 
 
 def _weights(device: Substrate, name: str) -> FloatArray:
-    """Weights (source, target) of a coupling without its bias line, from cells that are read now."""
+    """Weights (source, target) of a coupling without its bias line, at all places, from cells that are read now."""
     network = device.network
     coupling = next(one for one in (*network.forward, *network.backward) if one.name == name)
     mirror = network.mirror(coupling)
     turned = network.feedback == "shared" and coupling.backward and mirror is not None
     own = mirror if turned and mirror is not None else coupling
     cells = device.read_cells(own.name)
-    weights = own.signed(cells)[: own.source.size] / device.scale.unit_siemens
+    weights = own.block(own.signed(cells)[: own.source_lines] / device.scale.unit_siemens)
     return np.asarray(weights.T if turned else weights)
 
 
@@ -279,6 +285,12 @@ def products_follow_the_cells(bench: Bench[Substrate]) -> None:
             close(mixed, 0.25 * of_a - 0.5 * of_b, 2 * relative * largest, f"products({name!r}) of a sum")
             allowed = (relative + bench.tolerance.wires_relative) * largest
             close(of_a, ideal, allowed, f"products({name!r}) against its cells")
+            if device.capabilities.transposed_products:
+                back = bench.rng.uniform(-full, full, (3, coupling.shape[1]))
+                largest = float(np.max(np.abs(back) @ cells.sum(axis=0).T))
+                allowed = (relative + bench.tolerance.wires_relative) * largest
+                found = device.products(name, back, "backward")
+                close(found, back @ coupling.signed(cells).T, allowed, f"products({name!r}) backward")
 
 
 RESPONSES = (

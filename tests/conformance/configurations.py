@@ -7,6 +7,7 @@ import yaml
 
 from emulators.config import EmulatorConfig
 from emulators.substrate import EmulatedSubstrate
+from substrate.convolution import unrolled_layers
 from substrate.network import Network
 from substrate.testing import Tolerance
 
@@ -26,7 +27,9 @@ SHOCKLEY = PULSED | {
     "diodes": {"law": "shockley", "saturation_amperes": 1e-9},
     "wires": {"segment_ohms": 2.0},
 }
+IMAGES, WINDOWS = unrolled_layers([[2, 4, 4], {"channels": 3, "kernel": 2}, {"channels": 2, "kernel": 2}, 3])
 RESISTIVE = {"family": "resistive", "activation": "rectified", "feedback": "shared"}
+SWEEPS = IDEAL | {"solver": {"relaxation": "sweeps", "sweeps": {"free": 200, "nudged": 200, "tolerance": 1e-12}}}
 SHARED_WIRES = {"backend": "emulator", "wires": {"segment_ohms": 2.0, "source_ohms": 50.0, "sense_ohms": 5.0}}
 
 
@@ -74,6 +77,7 @@ SUBSTRATES = {
         substrate_of(SHARED_WIRES, (6, 5, 4), feedback="shared"),
         tolerance_of(SHARED_WIRES, wires_relative=0.05),
     ),
+    "sweeps": (substrate_of(SWEEPS, (5, 4, 3)), tolerance_of(SWEEPS)),
     "three layers of weights, logistic": (
         substrate_of(IDEAL, (4, 5, 4, 3), activation="logistic"),
         tolerance_of(IDEAL),
@@ -90,6 +94,15 @@ SUBSTRATES = {
         tolerance_of(SHOCKLEY, wires_relative=0.05),
     ),
     "resistive, noisy, stuck cells": (substrate_of(NOISY, (6, 5, 4), **RESISTIVE), tolerance_of(NOISY)),
+    "feedforward, product feedback": (
+        substrate_of(PULSED, (4, 5, 4, 3), family="feedforward", feedback="product", product_ratio=2),
+        tolerance_of(PULSED),
+    ),
+    "loop of three layers": (substrate_of(IDEAL, (4, 5, 4, 3), feedback="loop"), tolerance_of(IDEAL)),
+    "convolutions, shared feedback, wires": (
+        substrate_of(SHARED_WIRES, IMAGES, feedback="shared", windows=WINDOWS),
+        tolerance_of(SHARED_WIRES, wires_relative=0.05),
+    ),
     "no hidden layer": (substrate_of(IDEAL, (3, 2), activation="soft_rectified"), tolerance_of(IDEAL)),
 }
 
