@@ -27,6 +27,7 @@ from substrate.contract import CrossbarArray, Substrate
 from substrate.testing.checks import Bench, Check, ConformanceError, D, NotApplicable, Report, Result, as_check
 from substrate.testing.crossbars import CROSSBARS
 from substrate.testing.devices import COMMON
+from substrate.testing.held import HELD
 from substrate.testing.preparing import random_cells, random_weights
 from substrate.testing.requests import REQUESTS
 from substrate.testing.responses import RESPONSES
@@ -55,7 +56,7 @@ EXACT = Tolerance()
 
 def substrate_checks() -> tuple[Check[Substrate], ...]:
     """All checks of a network that settles by itself."""
-    return tuple(as_check(function) for function in (*COMMON, *REQUESTS, *RESPONSES, *WRITES, snapshot_is_exact))
+    return tuple(as_check(function) for function in (*COMMON, *REQUESTS, *RESPONSES, *HELD, *WRITES, snapshot_is_exact))
 
 
 def crossbar_checks() -> tuple[Check[CrossbarArray], ...]:

@@ -33,6 +33,10 @@ def limits_are_kept(bench: Bench[Substrate]) -> None:
         with untouched(device, HOOKS, "nudge() beyond limits.current_amperes"):
             what = "nudge() beyond limits.current_amperes"
             refused(lambda: device.nudge(Nudge(amperes), plan), CapabilityError, what, "current_amperes")
+        with untouched(device, HOOKS, "settle_nudged() beyond limits.current_amperes"):
+            what = "settle_nudged() beyond limits.current_amperes"
+            over_held = HeldNudge(amperes[:, None])
+            refused(lambda: device.settle_nudged(over_held), CapabilityError, what, "current_amperes")
         if np.isfinite(capabilities.highest_frequency_hz):
             fast = replace(plan, frequency_hz=1.001 * capabilities.highest_frequency_hz)
             with untouched(device, HOOKS, "nudge() beyond highest_frequency_hz"):
@@ -74,7 +78,16 @@ def capabilities_are_honest(bench: Bench[Substrate]) -> None:
         turned = np.zeros((2, 1, network.node_count), dtype=complex)
         turned[:, 0, -1] = 1j * output_nudges(device, bench.rng, 2, bench.tolerance)[:, -1]
         _declared(device, "complex_nudges", lambda: _expect_continued(device, HeldNudge(turned)))
+        nothing, count = np.zeros((2, 1, network.node_count)), network.node_count
+        _declared(device, "feedback_nudges", lambda: device.settle_nudged(HeldNudge(nothing, nothing)))
+        crossed = HeldNudge(nothing, cross_siemens=np.zeros((count, count)))
+        _declared(device, "cross_feedback", lambda: device.settle_nudged(crossed))
+        if not capabilities.stepping or device.stepper is not None:
+            _declared(device, "stepping", lambda: (device.evolve(HeldNudge(nothing)), device.rest(), device.settle()))
         _declared(device, "forward_products", lambda: device.products(name, np.zeros((1, shape[1]))))
+        if capabilities.forward_products:
+            back = np.zeros((1, shape[2]))
+            _declared(device, "transposed_products", lambda: device.products(name, back, "backward"))
         oracle, states = device.oracle, device.states
         if capabilities.exact_adjoint and oracle is not None:
             oracle.adjoint(np.ones((2, network.node_count)))
@@ -139,6 +152,9 @@ def bad_input_is_refused(bench: Bench[Substrate]) -> None:
             amperes[1, -1] = bad
             with untouched(device, HOOKS, f"nudge() of {bad}"):
                 refused(partial(device.nudge, Nudge(amperes), plan), InputError, f"nudge() of {bad}")
+            with untouched(device, HOOKS, f"settle_nudged() of {bad}"):
+                held_nudge = HeldNudge(amperes[:, None])
+                refused(partial(device.settle_nudged, held_nudge), InputError, f"settle_nudged() of {bad}")
         for shape in ((network.input_size,), (2, network.input_size + 1), (2, 1, network.input_size)):
             with untouched(device, HOOKS, f"hold() of shape {shape}"):
                 refused(partial(device.hold, np.zeros(shape)), InputError, f"hold() of shape {shape}")
@@ -184,6 +200,8 @@ def order_is_kept(bench: Bench[Substrate]) -> None:
         refused(lambda: device.nudge(no_nudge(device, 2), plan), REFUSAL, "nudge() before anything is held")
         device.hold(inputs(device, bench.rng, 2))
         refused(lambda: device.nudge(no_nudge(device, 2), plan), REFUSAL, "nudge() before settle()")
+        nothing = HeldNudge(np.zeros((2, 1, device.network.node_count)))
+        refused(lambda: device.settle_nudged(nothing), REFUSAL, "settle_nudged() before settle()")
         device.settle()
         device.nudge(no_nudge(device, 2), plan)
         device.hold(inputs(device, bench.rng, 2))

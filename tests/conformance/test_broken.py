@@ -279,9 +279,15 @@ class RemembersLastInputs(Whole):
 class StaleFreeState(Whole):
     """New inputs reach the lines with the next settling only: until then a nudge goes on from the old free state."""
 
+    stepper = None
+
     def __init__(self):
         super().__init__()
         self.waiting = None
+
+    @property
+    def capabilities(self):
+        return replace(self.inner.capabilities, stepping=False)
 
     def _hold(self, volts):
         self.waiting = volts
@@ -328,6 +334,10 @@ class NudgesBackwards(Whole):
 
     def _nudge(self, nudge, plan):
         return self.inner._nudge(Nudge(-nudge.amperes), plan)
+
+    def _settle_nudged(self, nudge):
+        siemens = None if nudge.siemens is None else -nudge.siemens
+        return self.inner._settle_nudged(HeldNudge(-nudge.amperes, siemens, nudge.cross_siemens))
 
 
 class LopsidedGenerator(Whole):
@@ -489,7 +499,60 @@ class PromisesComplexNudges(Whole):
     """Drops what is imaginary."""
 
     def _settle_nudged(self, nudge):
+        if not nudge.complex:
+            return self.inner._settle_nudged(nudge)
         return self.inner._settle_nudged(HeldNudge(nudge.amperes.real.astype(complex)))
+
+
+class WeakHolds(Whole):
+    """Held currents, and conductances to sources, come out a tenth too small."""
+
+    def _settle_nudged(self, nudge):
+        siemens = None if nudge.siemens is None else 0.9 * nudge.siemens
+        return self.inner._settle_nudged(HeldNudge(0.9 * nudge.amperes, siemens, nudge.cross_siemens))
+
+
+class PointsFollowEachOther(Whole):
+    """The third point has a part of the first left in it."""
+
+    def _settle_nudged(self, nudge):
+        amperes = nudge.amperes.copy()
+        amperes[:, 2:] += 0.5 * amperes[:, :1]
+        return self.inner._settle_nudged(HeldNudge(amperes, nudge.siemens, nudge.cross_siemens))
+
+
+class HoldsTheSource(Whole):
+    """A conductance to a source is taken for the current that it carries at 0 V."""
+
+    def _settle_nudged(self, nudge):
+        return self.inner._settle_nudged(HeldNudge(nudge.amperes, None, nudge.cross_siemens))
+
+
+class RestlessSteps(Stepper):
+    def __init__(self, inner):
+        self.inner = inner
+
+    def evolve(self, nudge, steps, time_constants, every):
+        return self.inner.evolve(nudge, steps, time_constants, every)
+
+    def rest(self):
+        pass
+
+
+class StaysInMotion(Whole):
+    """rest() leaves the network where it is."""
+
+    @property
+    def stepper(self):
+        return RestlessSteps(self.inner.stepper)
+
+
+class TurnsBackwardProducts(Whole):
+    """An array read backward gives currents of the opposite sign."""
+
+    def _products(self, coupling, volts, direction):
+        sign = -1.0 if direction == "backward" else 1.0
+        return sign * self.inner._products(coupling, volts, direction)
 
 
 class RefusesWithoutName(Whole):
@@ -570,6 +633,11 @@ CAUGHT_BY = {
     PromisesSnapshots: "capabilities_are_sound",
     PromisesNodeNudges: "capabilities_are_honest",
     PromisesComplexNudges: "capabilities_are_honest",
+    WeakHolds: "held_nudges_are_the_slow_limit",
+    PointsFollowEachOther: "held_points_are_separate",
+    HoldsTheSource: "feedback_is_the_current_that_flows",
+    StaysInMotion: "steps_lead_to_the_free_state",
+    TurnsBackwardProducts: "products_follow_the_cells",
     NoStepper: "capabilities_are_sound",
     RefusesWithoutName: "capabilities_are_honest",
     ChangingCapabilities: "capabilities_are_sound",
