@@ -80,6 +80,8 @@ class Netlist:
     def __post_init__(self) -> None:
         if self.network.family != "current_mode":
             raise CapabilityError(f"network.family: expected current_mode for a netlist, got {self.network.family}")
+        if self.network.convolutional:
+            raise CapabilityError("network.layers: cells shared over positions have no netlist; expected sizes")
         for coupling in self.network.arrays:
             if coupling.name not in self.siemens:
                 raise InputError(f"siemens: expected the cells of {coupling.name}")
@@ -163,7 +165,7 @@ def deck(
         lines += _array(netlist, coupling, "forward")
         if network.feedback == "shared" and coupling.source.start >= 0:
             lines += _array(netlist, coupling, "backward")
-    if network.feedback == "separate":
+    if network.feedback != "shared":
         for coupling in network.backward:
             lines += _array(netlist, coupling, "forward")
     nodes = neuron_nodes(network)

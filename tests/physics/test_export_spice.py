@@ -19,6 +19,7 @@ FAST = ("substrate.neurons.time_constant_seconds=1.0e-4", "nudge.frequency_hz=80
 HARD_WIRES = ("substrate.wires.segment_ohms=50", "substrate.wires.source_ohms=200", "substrate.wires.sense_ohms=80")
 TILES = "substrate.tiles={rows: 2, columns: 3}"
 DIGITAL = "substrate.tiles={rows: 2, columns: 3, summation: digital, adc_bits: 8, adc_range_amperes: 1.0e-5}"
+LOOP = ("nudge.periods=1", "homeostasis.strength=0", "network.feedback=loop", "network.output_activation=linear")
 SLOW_PARTS = ("substrate.neurons.time_constant_spread=0.2", "substrate.neurons.amplifier_bandwidth_hz=5000")
 
 
@@ -34,13 +35,25 @@ def exported(source: str, folder: Path, sample: int, overrides: tuple[str, ...])
     [
         ("xor", 2, ("nudge.periods=1",)),
         ("xor", 1, ("nudge.periods=1", "network.feedback=shared", "homeostasis.strength=0", *FAST)),
+        ("xor", 2, (*LOOP, "network.layers=[2, 3, 4, 2]")),
+        ("xor", 2, (*LOOP, "network.layers=[2, 3, 4, 3, 2]", *FAST)),
         ("iris", 3, (*EXACT_READING, *FAST, *SLOW_PARTS)),
         ("iris", 0, (*EXACT_READING, *FAST, "substrate.cells.law=sinh", "homeostasis.strength=0")),
         ("iris", 3, (*EXACT_READING, *FAST, *HARD_WIRES, TILES)),
         ("xor", 1, ("nudge.periods=1", "network.feedback=shared", "homeostasis.strength=0", *HARD_WIRES, TILES)),
         ("xor", 2, ("nudge.periods=1", *HARD_WIRES, DIGITAL)),
     ],
-    ids=["ideal", "shared", "chip", "curved", "tiles", "tiles, shared", "digitised tiles"],
+    ids=[
+        "ideal",
+        "shared",
+        "loop of three",
+        "loop of four",
+        "chip",
+        "curved",
+        "tiles",
+        "tiles, shared",
+        "digitised tiles",
+    ],
 )
 def test_ngspice_finds_what_the_device_reads(
     source: str, sample: int, overrides: tuple[str, ...], tmp_path: Path
