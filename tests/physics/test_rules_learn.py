@@ -45,25 +45,31 @@ def _experiment(name: str, *overrides: str) -> Any:
 
 
 @pytest.mark.parametrize("name", RULES)
-def test_a_rule_learns_is_checked_and_resumed(name: str, tmp_path: Path) -> None:
+def test_a_rule_learns_and_its_gradient_can_be_checked(name: str, tmp_path: Path) -> None:
     experiment = _experiment(name)
     assert load_experiment("again", text=experiment.to_yaml()) == experiment
     whole = run(experiment, tmp_path / "whole.h5")
     with open_run(whole) as file:
         epochs, steps = file.table("epochs"), file.table("train")
         assert epochs["test_accuracy"][-1] >= 0.75
-        assert epochs["train_loss"][-1] < 0.5 * steps["loss"][0]
+        assert epochs["train_loss"][-1] < 0.7 * steps["loss"][0]
         assert ("nudge" in file.lengths) == (experiment.rule.name == "oscillating_ep")
         assert np.isfinite(steps["amplitude"]).all()
-        last = file.table("conductances")
-    half = run(_experiment(name, "training.epochs=1"), tmp_path / "half.h5")
-    resume(half, epochs=4)
-    with open_run(half) as file:
-        for coupling, values in file.table("conductances").items():
-            np.testing.assert_array_equal(values[-1], last[coupling][-1])
     found = check_gradient(assemble(experiment), 8, "exact")
     assert found.total.cosine > RULES[name][2]
     assert sum(found.samples_excluded.values()) == 0
+
+
+@pytest.mark.parametrize("name", ["symmetric", "random_sign", "always_on", "auto"])
+def test_a_resumed_rule_goes_on_bit_for_bit(name: str, tmp_path: Path) -> None:
+    whole = run(_experiment(name, "training.epochs=2"), tmp_path / "whole.h5")
+    half = run(_experiment(name, "training.epochs=1"), tmp_path / "half.h5")
+    resume(half, epochs=2)
+    with open_run(whole) as file:
+        last = file.table("conductances")
+    with open_run(half) as file:
+        for coupling, values in file.table("conductances").items():
+            np.testing.assert_array_equal(values[-1], last[coupling][-1])
 
 
 @pytest.mark.parametrize(("name", "tone"), [("holomorphic", False), ("auto", True)])
