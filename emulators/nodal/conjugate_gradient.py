@@ -62,11 +62,11 @@ def _bit_pass(f, rb, cb, kb, hb, volts, x):  # type: ignore[no-untyped-def]
 
 @compiled
 def _first_residual(  # type: ignore[no-untyped-def]
-    g, rw, rb, cw, kw, hw, cb, kb, hb, volts, f, zero, norton, z, u, w, guess, x, r
+    g, rw, rb, cw, kw, hw, cb, kb, hb, volts, f, zero, norton, z, u, w, x, r
 ):
-    """Finish an exact pass from ``guess``: x from f, r = D t with t what that changes in the word lines, w += t.
+    """Finish an exact pass: x from f, r = D t with t what that changes in the word lines, w += t.
 
-    ``guess`` and x may be one array. Returns the power in the cells, and the power that the voltages themselves would
+    Returns the power in the cells, and the power that the voltages themselves would
     have there (a scale for rounding).
     """
     m, n = g.shape
@@ -89,8 +89,7 @@ def _first_residual(  # type: ignore[no-untyped-def]
                 drop = w[i, j] - z[j]
                 part += g[i, j] * drop * drop
                 part_floor += g[i, j] * (w[i, j] * w[i, j] + z[j] * z[j])
-                u[k, j] = g[i, j] * (z[j] - guess[i, j])
-            for j in range(n):  # apart, lest so many arrays in one loop keep it from being vectorised
+                u[k, j] = g[i, j] * (z[j] - x[i, j])
                 x[i, j] = z[j]
             power += part
             floor += part_floor
@@ -271,7 +270,6 @@ def solve_batch(  # type: ignore[no-untyped-def]
         if item == 0 or conductances.shape[0] > 1:
             factor_word_lines(g, rw, row_port, cw, kw, hw, ew)
             factor_bit_lines(g, rb, column_port, cb, kb, hb, eb)
-        guess = x
         if not warm:
             for i in range(m):
                 for j in range(n):
@@ -279,12 +277,12 @@ def solve_batch(  # type: ignore[no-untyped-def]
         elif old_energies.shape[0] > 0:
             correct_start(change, start_word[item], start_bit[item], old_word, old_bit, old_energies, x)
         else:
-            guess = start_bit[item]
+            x[:, :] = start_bit[item]
 
         # One exact pass over both line families; the residual that it leaves is D (L_w + D)^-1 D (its change of b).
-        _word_pass(g, guess, source, rw, cw, kw, hw, vr, cb, norton, w, f)
+        _word_pass(g, x, source, rw, cw, kw, hw, vr, cb, norton, w, f)
         last[:] = f[m - 1]
-        power, floor = _first_residual(g, rw, rb, cw, kw, hw, cb, kb, hb, vc, f, zero, more, z, u, w, guess, x, r)
+        power, floor = _first_residual(g, rw, rb, cw, kw, hw, cb, kb, hb, vc, f, zero, more, z, u, w, x, r)
         norton += more
         target = max(tolerance * tolerance * power, ROUNDING * ROUNDING * floor)
         rho = _descend(True, 0.0, cb, rb, hb, s, p, r, x, f, drop, followed)

@@ -113,7 +113,9 @@ def test_effective_matrix(benchmark: Any) -> None:
     )
 
 
-@pytest.mark.parametrize(("n", "accuracy", "at_least"), [(512, 1e-9, 1.5), (512, 1e-6, 3.0)])
+@pytest.mark.parametrize(
+    ("n", "accuracy", "at_least"), [(256, 1e-9, 1.5), (512, 1e-9, 1.5), (256, 1e-6, 3.0), (512, 1e-6, 3.0)]
+)
 def test_again_after_small_changes(benchmark: Any, n: int, accuracy: float, at_least: float) -> None:
     n = size(benchmark, n)
     g, volts = array_of(n), inputs(n, 16)
@@ -181,7 +183,7 @@ def test_cost_of_the_state_grows_mildly(benchmark: Any) -> None:
     milliseconds = [f"{1e3 * t:.3g}" for t in growth.by_size + growth.by_batch]
     print(f"\n{benchmark.name}: n^{p:.2f}, batch^{q:.2f}; milliseconds {milliseconds}")
     assert p < 2.7
-    assert q < 1.3
+    assert q < 1.1
 
 
 def test_small_effective_matrices_for_training(benchmark: Any) -> None:
