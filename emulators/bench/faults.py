@@ -8,7 +8,7 @@ removed or its count, of messages seen since, is used up. What happened is kept 
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, final, get_args
 
@@ -116,6 +116,7 @@ class Faults:
         self._rng = rng
         self._entries: dict[int, _Entry] = {}
         self._next = 1
+        self._listeners: list[Callable[[], object]] = []
         self.happened: list[Happened] = []
 
     def add(self, rule: Rule) -> int:
@@ -124,15 +125,26 @@ class Faults:
         entry.lasting = rule.kind in INSTRUMENT and not rule.pattern
         self._entries[entry.number] = entry
         self._next += 1
+        self._tell()
         return entry.number
+
+    def listen(self, listener: Callable[[], object]) -> None:
+        """Call ``listener()`` whenever a state that lasts may have changed, so that outputs follow it."""
+        self._listeners.append(listener)
+
+    def _tell(self) -> None:
+        for listener in self._listeners:
+            listener()
 
     def remove(self, number: int) -> None:
         """Remove a rule; one that is gone already is none to complain about."""
-        self._entries.pop(number, None)
+        if self._entries.pop(number, None) is not None:
+            self._tell()
 
     def clear(self) -> None:
         """Remove all."""
         self._entries.clear()
+        self._tell()
 
     @property
     def rules(self) -> Mapping[int, Rule]:

@@ -9,7 +9,7 @@ Ground is everybody's reference. Every net leaks to it by ``LEAK_SIEMENS``, the 
 that a floating net has a voltage too.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -180,6 +180,18 @@ class Fixture:
         """Open it; one that is open stays so."""
         if self._relays.pop((first, second), None) is not None:
             self._changed()
+
+    def connect_only(self, owner: str, relays: Mapping[tuple[str, str], float]) -> None:
+        """Bring the relays of one instrument to a state at once: pairs of nodes and ohms; all its others open."""
+        mine = {pair: ohms for pair, ohms in self._relays.items() if pair[0].partition(".")[0] == owner}
+        if mine == relays:
+            return
+        for first, second in relays:
+            self._check(first, second)
+        for pair in mine:
+            del self._relays[pair]
+        self._relays.update({pair: float(ohms) for pair, ohms in relays.items()})
+        self._changed()
 
     # Reading.
 

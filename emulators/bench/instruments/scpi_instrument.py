@@ -36,6 +36,9 @@ class ScpiInstrument(Instrument):
     A subclass gives ``identity``, the ports, ``commands()`` and ``reset()``; settings that are plain values are made by
     ``number``, ``choice``, ``switch`` and ``text`` and read with ``value``. ``*RST`` puts all back to their defaults,
     then calls ``reset``.
+
+    Attributes:
+        summary_bits: gives further bits of the status byte, such as that of a measurement register.
     """
 
     error_format: ClassVar[str] = '{code:+d},"{text}"'
@@ -50,12 +53,13 @@ class ScpiInstrument(Instrument):
     def __init__(self, name: str, surroundings: Surroundings, options: Mapping[str, Any] | None = None) -> None:
         super().__init__(name, surroundings, options)
         self.errors = ErrorQueue()
-        self._defaults: dict[str, Any] = {}
-        self._values: dict[tuple[str, tuple[int, ...]], Any] = {}
-        self._event_status = POWER_ON
-        self._event_enable = self._service_enable = 0
-        self._completes = False
-        self._table = CommandTable([*self.commands(), *self._common()], self.strict)
+        self.__defaults: dict[str, Any] = {}
+        self.__values: dict[tuple[str, tuple[int, ...]], Any] = {}
+        self.__event_status = POWER_ON
+        self.__event_enable = self.__service_enable = 0
+        self.__completes = False
+        self.summary_bits: Callable[[], int] = lambda: 0
+        self.__table = CommandTable([*self.commands(), *self.__common()], self.strict)
 
     @property
     @abstractmethod
@@ -87,9 +91,9 @@ class ScpiInstrument(Instrument):
     def power_on(self) -> None:
         """Everything at its defaults, error queue and status empty."""
         self.errors.clear()
-        self._event_status = POWER_ON
-        self._event_enable = self._service_enable = 0
-        self._reset()
+        self.__event_status = POWER_ON
+        self.__event_enable = self.__service_enable = 0
+        self.__reset()
 
     @final
     def execute(self, message: bytes) -> bytes:
@@ -100,8 +104,8 @@ class ScpiInstrument(Instrument):
             try:
                 if isinstance(unit, ScpiError):
                     raise unit
-                command, suffixes, path = self._table.find(unit.header, path, unit.query)
-                answer = self._run(unit, command, Request(unit.header, suffixes, unit.parameters))
+                command, suffixes, path = self.__table.find(unit.header, path, unit.query)
+                answer = self.__run(unit, command, Request(unit.header, suffixes, unit.parameters))
             except ScpiError as error:
                 self.report(error.code, error.text)
             except SubstrateError as error:
@@ -114,7 +118,7 @@ class ScpiInstrument(Instrument):
                     answers.append(answer.encode("latin-1", "replace") if isinstance(answer, str) else answer)
         return b";".join(answers) + b"\n" if answers else b""
 
-    def _run(self, unit: Unit, command: Command, request: Request) -> Answer | None:
+    def __run(self, unit: Unit, command: Command, request: Request) -> Answer | None:
         if len(unit.parameters) > command.most:
             raise ScpiError(-108, unit.header)
         if unit.query:
@@ -129,21 +133,21 @@ class ScpiInstrument(Instrument):
         """Put an error into the queue and its class into the event status (IEEE 488.2, 11.5.1.1)."""
         self.errors.push(code, text)
         bit = {1: COMMAND_ERROR, 2: EXECUTION_ERROR, 4: QUERY_ERROR}.get(-code // 100, DEVICE_ERROR)
-        self._event_status |= bit
+        self.__event_status |= bit
 
     # Settings.
 
     @final
     def value(self, key: str, *suffixes: int) -> Any:
         """A setting, of the channel or source that the header's suffixes name."""
-        return self._values.get((key, suffixes), self._defaults[key])
+        return self.__values.get((key, suffixes), self.__defaults[key])
 
     @final
     def put(self, key: str, value: Any, *suffixes: int) -> None:
         """Change a setting as a command would; nothing is checked."""
-        if key not in self._defaults:
+        if key not in self.__defaults:
             raise KeyError(key)
-        self._values[key, suffixes] = value
+        self.__values[key, suffixes] = value
 
     @final
     def number(
@@ -163,7 +167,7 @@ class ScpiInstrument(Instrument):
 
         ``form``: of the answer, a format string.
         """
-        self._defaults[key] = default
+        self.__defaults[key] = default
         shown = form or ("{:d}" if integer else self.number_format)
 
         def limits(suffixes: tuple[int, ...]) -> tuple[float, float]:
@@ -171,7 +175,7 @@ class ScpiInstrument(Instrument):
 
         def write(request: Request) -> None:
             value = request.number(0, *limits(request.suffixes), default, unit)
-            self._values[key, request.suffixes] = round(value) if integer else value
+            self.__values[key, request.suffixes] = round(value) if integer else value
             if changed:
                 changed(request)
 
@@ -195,10 +199,10 @@ class ScpiInstrument(Instrument):
         changed: Callable[[Request], None] | None = None,
     ) -> Command:
         """A setting of one of ``words``, written as in manuals (``SINusoid``); answered with the short form."""
-        self._defaults[key] = default
+        self.__defaults[key] = default
 
         def write(request: Request) -> None:
-            self._values[key, request.suffixes] = request.choice(words)
+            self.__values[key, request.suffixes] = request.choice(words)
             if changed:
                 changed(request)
 
@@ -209,10 +213,10 @@ class ScpiInstrument(Instrument):
         self, pattern: str, key: str, default: bool, *, changed: Callable[[Request], None] | None = None
     ) -> Command:
         """ON, OFF, 1 or 0; answered 1 or 0."""
-        self._defaults[key] = default
+        self.__defaults[key] = default
 
         def write(request: Request) -> None:
-            self._values[key, request.suffixes] = request.boolean()
+            self.__values[key, request.suffixes] = request.boolean()
             if changed:
                 changed(request)
 
@@ -223,10 +227,10 @@ class ScpiInstrument(Instrument):
         self, pattern: str, key: str, default: str, *, changed: Callable[[Request], None] | None = None
     ) -> Command:
         """A string, answered in quotes."""
-        self._defaults[key] = default
+        self.__defaults[key] = default
 
         def write(request: Request) -> None:
-            self._values[key, request.suffixes] = request.text()
+            self.__values[key, request.suffixes] = request.text()
             if changed:
                 changed(request)
 
@@ -242,31 +246,31 @@ class ScpiInstrument(Instrument):
 
     # IEEE 488.2.
 
-    def _reset(self) -> None:
-        self._values.clear()
-        self._completes = False
+    def __reset(self) -> None:
+        self.__values.clear()
+        self.__completes = False
         self.free()
         self.reset()
 
-    def _common(self) -> list[Command]:
+    def __common(self) -> list[Command]:
         return [
             Command("*IDN", query=lambda _: self.identity, most=0),
-            Command("*RST", lambda _: self._reset(), most=0),
-            Command("*CLS", lambda _: self._clear(), most=0),
-            Command("*ESR", query=lambda _: self._take_events(), most=0),
-            Command("*ESE", self._enable_events, lambda _: str(self._event_enable)),
+            Command("*RST", lambda _: self.__reset(), most=0),
+            Command("*CLS", lambda _: self.__clear(), most=0),
+            Command("*ESR", query=lambda _: self.__take_events(), most=0),
+            Command("*ESE", self.__enable_events, lambda _: str(self.__event_enable)),
             Command("*STB", query=lambda _: str(self.status_byte), most=0),
-            Command("*SRE", self._enable_service, lambda _: str(self._service_enable)),
-            Command("*OPC", lambda _: self._complete_later(), lambda _: self._completed(), most=0),
+            Command("*SRE", self.__enable_service, lambda _: str(self.__service_enable)),
+            Command("*OPC", lambda _: self.__complete_later(), lambda _: self.__completed(), most=0),
             Command("*WAI", lambda _: self.finish(), most=0),
             Command("*TRG", lambda _: self.trigger(), most=0),
             Command("*TST", query=lambda _: "0", most=0),
             Command("*OPT", query=lambda _: "0", most=0),
-            Command("SYSTem:ERRor[:NEXT]", query=lambda _: self._next_error(), most=0),
+            Command("SYSTem:ERRor[:NEXT]", query=lambda _: self.__next_error(), most=0),
             Command("SYSTem:ERRor:CODE[:NEXT]", query=lambda _: str(self.errors.pop()[0]), most=0),
             Command("SYSTem:ERRor:COUNt", query=lambda _: str(len(self.errors)), most=0),
-            Command("SYSTem:ERRor:CODE:ALL", query=lambda _: self._all_codes(), most=0),
-            Command("SYSTem:ERRor:ALL", query=lambda _: self._all_errors(), most=0),
+            Command("SYSTem:ERRor:CODE:ALL", query=lambda _: self.__all_codes(), most=0),
+            Command("SYSTem:ERRor:ALL", query=lambda _: self.__all_errors(), most=0),
             Command("SYSTem:VERSion", query=lambda _: "1999.0", most=0),
         ]
 
@@ -274,49 +278,50 @@ class ScpiInstrument(Instrument):
     @final
     def status_byte(self) -> int:
         """IEEE 488.2, 11.2; no message is available, since answers are sent at once."""
-        self._note_completion()
-        byte = (1 << self.error_bit if self.errors else 0) | (32 if self._event_status & self._event_enable else 0)
-        return byte | (64 if byte & self._service_enable else 0)
+        self.__note_completion()
+        byte = (1 << self.error_bit if self.errors else 0) | (32 if self.__event_status & self.__event_enable else 0)
+        byte |= self.summary_bits()
+        return byte | (64 if byte & self.__service_enable else 0)
 
-    def _clear(self) -> None:
+    def __clear(self) -> None:
         self.errors.clear()
-        self._event_status = 0
-        self._completes = False
+        self.__event_status = 0
+        self.__completes = False
 
-    def _take_events(self) -> str:
-        self._note_completion()
-        found, self._event_status = self._event_status, 0
+    def __take_events(self) -> str:
+        self.__note_completion()
+        found, self.__event_status = self.__event_status, 0
         return str(found)
 
-    def _enable_events(self, request: Request) -> None:
-        self._event_enable = request.integer(0, 0, 255)
+    def __enable_events(self, request: Request) -> None:
+        self.__event_enable = request.integer(0, 0, 255)
 
-    def _enable_service(self, request: Request) -> None:
-        self._service_enable = request.integer(0, 0, 255) & ~64
+    def __enable_service(self, request: Request) -> None:
+        self.__service_enable = request.integer(0, 0, 255) & ~64
 
-    def _complete_later(self) -> None:
-        self._completes = True
-        self._note_completion()
+    def __complete_later(self) -> None:
+        self.__completes = True
+        self.__note_completion()
 
-    def _note_completion(self) -> None:
-        if self._completes and not self.busy:
-            self._completes = False
-            self._event_status |= OPERATION_COMPLETE
+    def __note_completion(self) -> None:
+        if self.__completes and not self.busy:
+            self.__completes = False
+            self.__event_status |= OPERATION_COMPLETE
 
-    def _completed(self) -> str:
+    def __completed(self) -> str:
         self.finish()
         return "1"
 
-    def _shown(self, code: int, text: str) -> str:
+    def __shown(self, code: int, text: str) -> str:
         return self.error_format.format(code=code, text=text)
 
-    def _next_error(self) -> str:
-        return self._shown(*self.errors.pop())
+    def __next_error(self) -> str:
+        return self.__shown(*self.errors.pop())
 
-    def _all_codes(self) -> str:
+    def __all_codes(self) -> str:
         codes = [str(self.errors.pop()[0]) for _ in range(len(self.errors))]
         return ",".join(codes) or "0"
 
-    def _all_errors(self) -> str:
-        entries = [self._next_error() for _ in range(len(self.errors))]
-        return ",".join(entries) or self._shown(0, "No error")
+    def __all_errors(self) -> str:
+        entries = [self.__next_error() for _ in range(len(self.errors))]
+        return ",".join(entries) or self.__shown(0, "No error")
