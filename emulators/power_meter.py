@@ -61,6 +61,7 @@ class PowerMeter:
         self._linear = np.zeros((1, 1, 1))
         self._is_linear = True
         self._admittances: dict[tuple[bool, bool], FloatArray] = {}
+        self._line_sums: dict[tuple[bool, bool], FloatArray] = {}
         self._calibrated: FloatArray | None = None
         self._corrections: dict[tuple[bool, bool], FloatArray] = {}
 
@@ -99,8 +100,9 @@ class PowerMeter:
                 - 2.0 * np.vdot(rows @ total, columns)
             )
         elif self._ideal:
-            sums = self._linear.sum(axis=(0, 2) if sides[0] else (0, 1))
-            watts = float(np.einsum("vi,vi->i", volts, volts) @ sums)
+            if sides not in self._line_sums:
+                self._line_sums[sides] = self._linear.sum(axis=(0, 2) if sides[0] else (0, 1))
+            watts = float(np.einsum("vi,vi->i", volts, volts) @ self._line_sums[sides])
         else:
             if sides not in self._admittances:
                 self._admittances[sides] = self._admittance(*sides)
@@ -122,6 +124,7 @@ class PowerMeter:
         self._is_linear = linear is not None
         self._linear = siemens if linear is None else linear
         self._admittances = {}
+        self._line_sums = {}
         if self._calibrated is not None:
             moved = (self._linear - self._calibrated).ravel()
             first = self._calibrated.ravel()
