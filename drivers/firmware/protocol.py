@@ -152,8 +152,10 @@ class Receiver:
         self._buffer = bytearray()
 
     def feed(self, data):
-        """What is complete now: a list of (is_frame, bytes); None in place of the bytes of one that was too long."""
-        found = []
+        """Yield what is complete now, (is_frame, bytes); None in place of the bytes of a frame that was too long.
+
+        ``damaged`` may be called before the next one is taken.
+        """
         at = 0
         while at < len(data):
             if self._framed:
@@ -162,12 +164,13 @@ class Receiver:
                 if end < 0:
                     break
                 at = end + 1
-                if self._overflow:
-                    found.append((True, None))
-                elif self._buffer:
-                    found.append((True, bytes(self._buffer)))
-                    self._framed = False
+                content, overflow = bytes(self._buffer), self._overflow
                 self._clear()
+                if overflow:
+                    yield True, None
+                elif content:
+                    self._framed = False
+                    yield True, content
                 continue
             frame, line = data.find(b"\0", at), data.find(b"\n", at)
             if frame >= 0 and (line < 0 or frame < line):
@@ -179,10 +182,10 @@ class Receiver:
             if line < 0:
                 break
             at = line + 1
-            if self._buffer and not self._overflow:
-                found.append((False, bytes(self._buffer)))
+            content, overflow = bytes(self._buffer), self._overflow
             self._clear()
-        return found
+            if content and not overflow:
+                yield False, content
 
     def damaged(self):
         """The last frame was no good: what follows is taken for a frame."""
