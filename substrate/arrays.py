@@ -11,8 +11,6 @@ FloatArray: TypeAlias = npt.NDArray[np.float64]
 IntArray: TypeAlias = npt.NDArray[np.int64]
 BoolArray: TypeAlias = npt.NDArray[np.bool_]
 ComplexArray: TypeAlias = npt.NDArray[np.complex128]
-NumberArray: TypeAlias = npt.NDArray[Any]
-"""Of float64, or of complex128."""
 Numbers: TypeAlias = npt.NDArray[Any]
 """Real numbers, or complex ones."""
 

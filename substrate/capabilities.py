@@ -9,7 +9,7 @@ import numpy as np
 from substrate.errors import CapabilityError
 
 if TYPE_CHECKING:
-    from substrate.arrays import FloatArray, NumberArray
+    from substrate.arrays import FloatArray, Numbers
 
 
 @final
@@ -117,8 +117,8 @@ class HeldNudge:
             ``cross_feedback``.
     """
 
-    amperes: "NumberArray"
-    siemens: "NumberArray | None" = None
+    amperes: "Numbers"
+    siemens: "Numbers | None" = None
     cross_siemens: "FloatArray | None" = None
 
     @property
@@ -150,7 +150,7 @@ class WriteRequest:
     reset: Any = None
 
 
-def _within(what: str, values: "NumberArray", limit: float, unit: str, key: str) -> None:
+def _within(what: str, values: "Numbers", limit: float, unit: str, key: str) -> None:
     largest = float(np.max(np.abs(values), initial=0.0))
     # A NaN compares false: it must be refused as well.
     if not largest <= limit * (1 + 1e-12):

@@ -11,7 +11,7 @@ from typing import Any, Literal, Self, final
 
 import numpy as np
 
-from substrate.arrays import BoolArray, FloatArray, IntArray, NumberArray, finite, finite_complex
+from substrate.arrays import BoolArray, FloatArray, IntArray, Numbers, finite, finite_complex
 from substrate.capabilities import Capabilities, HeldNudge, HeldVoltages, Nudge, WriteRequest, check
 from substrate.errors import CapabilityError, InputError
 from substrate.ledger import Ledger
@@ -83,7 +83,7 @@ class HeldStates:
             cannot tell.
     """
 
-    volts: NumberArray
+    volts: Numbers
     saturated: BoolArray
     settled: BoolArray
     residual: FloatArray
@@ -580,7 +580,7 @@ class Substrate(Device):
         return self._write_cells(WriteRequest(request.coupling, target_siemens=targets))
 
 
-def _numbers(name: str, values: Any, shape: tuple[int | None, ...]) -> NumberArray:
+def _numbers(name: str, values: Any, shape: tuple[int | None, ...]) -> Numbers:
     return finite_complex(name, values, shape) if np.iscomplexobj(values) else finite(name, values, shape)
 
 

@@ -8,7 +8,7 @@ from typing import final
 from emulators.networks.equations import Equations
 from emulators.networks.time_constants import TimeConstants
 from emulators.neurons import Neurons
-from substrate.arrays import BoolArray, FloatArray, NumberArray
+from substrate.arrays import BoolArray, FloatArray, Numbers
 from substrate.capabilities import HeldNudge
 from substrate.contract import Scale
 from substrate.tones import SamplingPlan
@@ -32,7 +32,7 @@ class NudgedStates:
     ``residual`` in activity units.
     """
 
-    volts: NumberArray
+    volts: Numbers
     residual: FloatArray
     settled: BoolArray
 

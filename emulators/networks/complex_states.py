@@ -19,12 +19,12 @@ import numpy as np
 
 from emulators.networks.circuit import NudgedStates
 from emulators.neurons import SOFTNESS, Neurons
-from substrate.arrays import BoolArray, ComplexArray, FloatArray, IntArray, NumberArray
+from substrate.arrays import BoolArray, ComplexArray, FloatArray, IntArray, Numbers
 from substrate.capabilities import HeldNudge
 from substrate.contract import Scale
 from substrate.errors import InputError
 
-Transfer: TypeAlias = Callable[[NumberArray], NumberArray]
+Transfer: TypeAlias = Callable[[Numbers], Numbers]
 
 CORRECTIONS = 6
 """Newton steps after a step along the ray."""
@@ -132,7 +132,7 @@ class HolomorphicEquations(ABC):
 class ContinuedStates:
     """Outputs s = f(u), (batch, point, node); residual and whether the ray was followed to its end, (batch, point)."""
 
-    s: NumberArray
+    s: Numbers
     residual: FloatArray
     settled: BoolArray
 
@@ -141,9 +141,9 @@ def continued_states(
     network: HolomorphicEquations,
     free: FloatArray,
     drive: FloatArray,
-    nudge: NumberArray,
+    nudge: Numbers,
     residual: float,
-    load: NumberArray | None = None,
+    load: Numbers | None = None,
     cross: FloatArray | None = None,
 ) -> ContinuedStates:
     """Solve u = I(f(u)) + drive + nudge - load s - cross s for every nudge, from the free states.
@@ -208,7 +208,7 @@ Split: TypeAlias = Literal["pivot", "other", "whole"]
 """Which states are solved for: those of the pivot, of the other group, or all."""
 
 
-def _shape(network: HolomorphicEquations, load: NumberArray | None, cross: FloatArray | None) -> Split:
+def _shape(network: HolomorphicEquations, load: Numbers | None, cross: FloatArray | None) -> Split:
     """A node that its own activity loads does not follow explicitly from the others."""
     if cross is not None:
         return "whole"
@@ -256,17 +256,17 @@ class _Pivot:
         self._pivot_neurons = neurons.part(slice(0, self.count))
         self._other_neurons = neurons.part(slice(self.count, self._nodes))
 
-    def pushed(self, currents: NumberArray, loads: NumberArray | None, share: float) -> NumberArray:
+    def pushed(self, currents: Numbers, loads: Numbers | None, share: float) -> Numbers:
         """Rows of what drives states: currents (lane, node) and loads (lane, solved for), in the order of this."""
         self._loaded |= loads is not None
         own = np.zeros((len(currents), self.count)) if loads is None else loads
         return np.concatenate([currents, own, np.full((len(currents), 1), share)], axis=1)
 
-    def force(self, x: NumberArray, drive: NumberArray) -> NumberArray:
+    def force(self, x: Numbers, drive: Numbers) -> Numbers:
         """What the states are drawn to, less themselves."""
         return self._outputs(x, drive)[2]
 
-    def response(self, x: NumberArray, drive: NumberArray, push: NumberArray) -> NumberArray:
+    def response(self, x: Numbers, drive: Numbers, push: Numbers) -> Numbers:
         """Changes of the states, to first order, by rows ``push``: of Newton's step and the tangent."""
         count, nodes = self.count, self._nodes
         pivot, beyond, _ = self._outputs(x, drive)
@@ -293,12 +293,12 @@ class _Pivot:
             solved = np.linalg.solve(system, arriving[:, :, None])
         return np.asarray(solved[:, :, 0])
 
-    def outputs(self, x: NumberArray, drive: NumberArray) -> tuple[NumberArray, FloatArray]:
+    def outputs(self, x: Numbers, drive: Numbers) -> tuple[Numbers, FloatArray]:
         """Outputs of all nodes in the order of this, and the residual of each state."""
         pivot, other, force = self._outputs(x, drive)
         return np.concatenate([pivot, other], axis=1), np.abs(force).max(axis=1)
 
-    def _outputs(self, x: NumberArray, drive: NumberArray) -> tuple[NumberArray, NumberArray, NumberArray]:
+    def _outputs(self, x: Numbers, drive: Numbers) -> tuple[Numbers, Numbers, Numbers]:
         """Outputs of the nodes solved for and of the others, and the imbalance of the former."""
         count, nodes = self.count, self._nodes
         pivot = complex_activity(self._pivot_neurons, x)
@@ -320,15 +320,15 @@ def _embedded(passage: Passage, rows: slice, columns: slice, nodes: int) -> Pass
     return replace(passage, weights=weights)
 
 
-def _currents(passages: tuple[Passage, ...], s: NumberArray) -> NumberArray:
+def _currents(passages: tuple[Passage, ...], s: Numbers) -> Numbers:
     return np.asarray(sum(passage.currents(s) for passage in passages))
 
 
-def _small_signal(passages: tuple[Passage, ...], s: NumberArray) -> NumberArray:
+def _small_signal(passages: tuple[Passage, ...], s: Numbers) -> Numbers:
     return np.asarray(sum(passage.small_signal(s) for passage in passages))
 
 
-def complex_activity(neurons: Neurons, u: NumberArray) -> NumberArray:
+def complex_activity(neurons: Neurons, u: Numbers) -> Numbers:
     """Outputs for complex summed inputs (..., node)."""
     z = neurons.gain * (u + neurons.offset)
     value = TRANSFER[neurons.activation][0](z)
@@ -337,7 +337,7 @@ def complex_activity(neurons: Neurons, u: NumberArray) -> NumberArray:
     return np.asarray(neurons.saturation * value)
 
 
-def _slope(neurons: Neurons, u: NumberArray) -> NumberArray:
+def _slope(neurons: Neurons, u: Numbers) -> Numbers:
     gain = neurons.saturation * neurons.gain
     slope = TRANSFER[neurons.activation][1](neurons.gain * (u + neurons.offset))
     if neurons.linear is not None:
@@ -345,7 +345,7 @@ def _slope(neurons: Neurons, u: NumberArray) -> NumberArray:
     return np.asarray(gain * slope)
 
 
-def _track(system: _Pivot, pivot: NumberArray, held: NumberArray, nudge: NumberArray, residual: float) -> BoolArray:
+def _track(system: _Pivot, pivot: Numbers, held: Numbers, nudge: Numbers, residual: float) -> BoolArray:
     """Take states (lane, pivot), in place, along their rays; whether each came to its end."""
     place, step = np.zeros(len(pivot)), np.ones(len(pivot))
     alive: IntArray = np.arange(len(pivot))
@@ -366,8 +366,8 @@ def _track(system: _Pivot, pivot: NumberArray, held: NumberArray, nudge: NumberA
 
 
 def _correct(
-    system: _Pivot, here: NumberArray, ahead: NumberArray, drive: NumberArray, residual: float
-) -> tuple[NumberArray, BoolArray]:
+    system: _Pivot, here: Numbers, ahead: Numbers, drive: Numbers, residual: float
+) -> tuple[Numbers, BoolArray]:
     """Newton's method from ``here + ahead``; states, and whether each converged on the sheet it was on."""
     x = here + ahead
     size = np.abs(ahead).max(axis=1, initial=0.0)

@@ -8,7 +8,7 @@ import numpy as np
 from emulators.config import SolverConfig
 from emulators.networks.current_mode import CurrentModeNetwork
 from emulators.networks.stepping import Motion, Push, Reals, SteppingMap
-from substrate.arrays import FloatArray, NumberArray
+from substrate.arrays import FloatArray, Numbers
 from substrate.capabilities import HeldNudge
 from substrate.contract import Scale, Snapshot
 from substrate.errors import InputError
@@ -19,7 +19,7 @@ from substrate.errors import InputError
 class Moved:
     """Outputs (batch, reading, node) in activity units, and the residual of each, (batch, reading)."""
 
-    s: NumberArray
+    s: Numbers
     residual: FloatArray
 
 

@@ -20,7 +20,7 @@ from emulators.networks.complex_states import complex_activity
 from emulators.networks.current_mode import Block
 from emulators.networks.equations import alternate
 from emulators.neurons import Neurons
-from substrate.arrays import FloatArray, IntArray, NumberArray
+from substrate.arrays import FloatArray, IntArray, Numbers
 
 Reals: TypeAlias = npt.NDArray[np.floating[Any]]
 """Of either precision."""
@@ -59,7 +59,7 @@ class Push:
     """
 
     currents: Reals
-    load: NumberArray | None = None
+    load: Numbers | None = None
     cross: tuple[tuple[slice, slice, Reals], ...] = ()
 
 
@@ -109,20 +109,20 @@ class SteppingMap:
     def _place(self, block: Block) -> tuple[slice, slice, FloatArray]:
         return self._placed(block.source), self._placed(block.target), block.weights
 
-    def arrange(self, values: NumberArray) -> Reals:
+    def arrange(self, values: Numbers) -> Reals:
         """Values (..., node) in stepping order and precision, (part, ..., node)."""
         turned = values[..., self.order]
         if np.iscomplexobj(turned):
             return np.stack([turned.real, turned.imag]).astype(self.dtype)
         return np.ascontiguousarray(turned[None], dtype=self.dtype)
 
-    def restore(self, values: Reals) -> NumberArray:
+    def restore(self, values: Reals) -> Numbers:
         """The reverse, in double precision."""
         out = np.empty(values.shape[1:], dtype=np.complex128 if len(values) == 2 else np.float64)
         out[..., self.order] = values[0] + 1j * values[1] if len(values) == 2 else values[0]
         return out
 
-    def at(self, u: NumberArray, rng: np.random.Generator) -> Motion:
+    def at(self, u: Numbers, rng: np.random.Generator) -> Motion:
         """The state with summed inputs (row, node)."""
         placed = self.arrange(u)
         s = np.empty_like(placed)
@@ -263,7 +263,7 @@ def _plain(values: FloatArray, neutral: float, dtype: npt.DTypeLike) -> Reals | 
 class _Load:
     """Currents out of nodes by their own activity; only the nodes that have any are looked at."""
 
-    def __init__(self, load: NumberArray, dtype: npt.DTypeLike) -> None:
+    def __init__(self, load: Numbers, dtype: npt.DTypeLike) -> None:
         found = np.flatnonzero(np.any(load, axis=0))
         self._nodes = slice(int(found[0]), int(found[-1]) + 1) if len(found) else slice(0, 0)
         part = load[:, self._nodes]
