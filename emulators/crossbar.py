@@ -76,7 +76,8 @@ class Crossbar:
     source_resistance where the line is driven and sense_resistance where it is sensed. Word lines have their port at
     column 0, bit lines at the last row. Any resistance may be zero. cell: the cells' law.
     tolerance: the solver's error, relative to the cells' currents in the energy norm; the default gives port currents
-    right to better than 1e-9. threads: how many inputs are solved at the same time.
+    right to better than 1e-9. max_iterations: of conjugate gradients in a linear solve; inputs that they leave short of
+    the tolerance are solved by sparse LU (no segment of 0 ohms). threads: how many inputs are solved at the same time.
 
     Raises InputError for bad arguments.
     """

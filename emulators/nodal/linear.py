@@ -70,7 +70,8 @@ def solve_linear(
     parallel with the cells; ``voltages``: where the word- and the bit-line voltages go, (batch, rows, cols) each, if
     they are wanted. ``start``: word- and bit-line voltages to begin from, not those that are filled. ``recycled``: by
     how much the cells have changed since ``start``, (rows, cols) siemens, and directions to improve it with. ``kept``:
-    where the first directions of the first input go, as many as its iterations.
+    where the first directions of the first input go, as many as its iterations. Inputs that ``max_iterations`` leave
+    short of the tolerance are factorised (``direct``), unless segments of 0 ohms join nodes.
     """
     batch, rows = terminals.row_volts.shape
     cols = terminals.column_volts.shape[1]
@@ -119,7 +120,39 @@ def solve_linear(
         del _spare[:-SPARE_WORK_SPACES]
 
     over_threads(batch, threads, work)
+    if (
+        not result.residual.max(initial=0.0) <= tolerance
+        and terminals.wordline_resistance * terminals.bitline_resistance
+    ):
+        _solve_stalled(conductances, sources, terminals, voltages, tolerance, result)
     return result
+
+
+def _solve_stalled(
+    conductances: FloatArray,
+    sources: FloatArray,
+    terminals: Terminals,
+    voltages: tuple[FloatArray, FloatArray] | None,
+    tolerance: float,
+    result: LinearResult,
+) -> None:
+    """Solve the inputs of ``solve_linear`` whose iterations stalled by factorisation; keep what is better."""
+    from emulators.nodal.direct import solve_direct
+
+    stalled = np.flatnonzero(~(result.residual <= tolerance))
+    groups = [stalled] if conductances.shape[0] == 1 else [stalled[k : k + 1] for k in range(len(stalled))]
+    for where in groups:
+        part = terminals.part(where)
+        cells = conductances[0 if conductances.shape[0] == 1 else where[0]]
+        word, bit, residual = solve_direct(cells, sources[where] if sources.shape[0] else None, part)
+        better = ~(residual >= result.residual[where])
+        better &= np.isfinite(residual)
+        chosen = where[better]
+        result.residual[chosen] = residual[better]
+        result.row_current[chosen] = (word[better, :, 0] - part.row_volts[better]) / part.row_port
+        result.column_current[chosen] = (bit[better, -1] - part.column_volts[better]) / part.column_port
+        if voltages is not None:
+            voltages[0][chosen], voltages[1][chosen] = word[better], bit[better]
 
 
 def transfer_matrices(
