@@ -253,6 +253,8 @@ class BoardSession:
         end = time.monotonic() + seconds
         while True:
             for block in self._stream.feed(self._link.read(max(0.0, end - time.monotonic()))):
+                if block.endswith(b"\n") and block.isascii():
+                    continue  # a line of text: the banner of a board that has just started
                 try:
                     found = decode(block)
                 except ProtocolError:
