@@ -328,6 +328,8 @@ class OperationConfig(_Section):
 class SweepsConfig(_Section):
     """Relaxation by so many explicit steps, as published networks are trained.
 
+    Of a resistive network a sweep is an exact update of the odd layers, then of the even ones, of ``time_constants`` 1.
+
     Attributes:
         free: of the free phase, which begins at rest.
         nudged: of a phase under a held nudge, which begins in the free state.

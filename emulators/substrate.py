@@ -82,7 +82,7 @@ class EmulatedSubstrate(Substrate):
         self._scale = Scale(neurons.volts_per_unit, config.cells.unit_siemens)
         self._mover = Mover(config.solver, neurons.noise, self._scale, step_rng)
         self._circuit, highest_frequency_hz = self._make_circuit(neuron_rng)
-        if self._mover.sweeping and not isinstance(self._circuit, CurrentModeCircuit):
+        if self._mover.sweeping and not isinstance(self._circuit, CurrentModeCircuit | ResistiveCircuit):
             raise InputError(
                 "substrate.solver.relaxation: sweeps are steps of amplifier neurons on arrays whose currents are "
                 "proportional to voltages, in layers that alternate; expected equilibrium"

@@ -22,7 +22,7 @@ from emulators.networks.dynamics import QUASI_STATIC
 from emulators.networks.resistive import ResistiveCoupling, ResistiveNetwork
 from emulators.networks.resistive_dynamics import periodic_state, slowest_seconds, switched_on
 from emulators.networks.resistive_response import adjoint, nudged_period
-from emulators.networks.resistive_steady import SteadyState, SteadyTolerance, settle
+from emulators.networks.resistive_steady import SteadyState, SteadyTolerance, settle, sweep
 from substrate.arrays import FloatArray
 from substrate.capabilities import HeldNudge
 from substrate.contract import Scale
@@ -77,6 +77,8 @@ class ResistiveCircuit(Circuit):
         self._scale = scale
         self._solver = solver
         self._tolerance = SteadyTolerance(residual_volts=solver.residual * scale.volts_per_unit)
+        self._sweeping = solver.relaxation == "sweeps"
+        self._near = SteadyTolerance(residual_volts=solver.sweeps.tolerance * scale.volts_per_unit)
         self._farads = farads
         self._slowest_seconds: float | None = None
         self._equations: ResistiveNetwork | None = None
@@ -98,14 +100,21 @@ class ResistiveCircuit(Circuit):
         self.hold(np.zeros((0, self._network.input_size)))
 
     def settle(self) -> Settled:
-        """The steady state, which is unique."""
-        found = settle(self.equations(), self._held_drive(), self._tolerance)
+        """The steady state, which is unique, or what so many sweeps from 0 V come to."""
+        sweeps = self._solver.sweeps
+        if self._sweeping:
+            found = sweep(self.equations(), self._held_drive(), sweeps.free, tolerance=self._near)
+        else:
+            found = settle(self.equations(), self._held_drive(), self._tolerance)
         self._free = found
         return Settled(found.volts, found.residual_volts / self._scale.volts_per_unit, found.settled)
 
     def nudge(self, amperes: FloatArray, plan: SamplingPlan) -> Period:
         """The response at the nudge's frequency; samples in which an ideal diode switched are marked as kinked."""
         free = self._settled_state("nudge")
+        if self._sweeping:
+            # Sweeps stop short of the steady state that a period is walked from.
+            free = settle(self.equations(), self._held_drive(), self._tolerance, free.volts)
         if len(amperes) != len(free.volts):
             raise InputError(f"nudge: expected a batch of {len(free.volts)}, got {len(amperes)}")
         network, drive = self.equations(), self._held_drive()
@@ -131,7 +140,11 @@ class ResistiveCircuit(Circuit):
         drive = np.repeat(self._held_drive(), points, axis=0) + nudge.amperes.real.reshape(batch * points, -1)
         load = None if nudge.siemens is None else nudge.siemens.real.reshape(batch * points, -1)
         start = np.repeat(free.volts, points, axis=0)
-        found = settle(self.equations(), drive, self._tolerance, start, load_siemens=load)
+        if self._sweeping:
+            count = self._solver.sweeps.nudged
+            found = sweep(self.equations(), drive, count, start, tolerance=self._near, load_siemens=load)
+        else:
+            found = settle(self.equations(), drive, self._tolerance, start, load_siemens=load)
         residual = found.residual_volts.reshape(batch, points) / self._scale.volts_per_unit
         settled = found.settled.reshape(batch, points) & free.settled[:, None]
         return NudgedStates(found.volts.reshape(batch, points, -1), residual, settled)
@@ -231,5 +244,18 @@ def refuse_foreign(config: EmulatorConfig, network: Network) -> None:
     if config.wires.segment_ohms and not config.cells.window_siemens[0]:
         # Cells that end at 0 S would leave whole lines on their wires alone.
         raise InputError("substrate.cells.window_siemens: with wires the lowest conductance must be above 0")
+    swept = config.solver.relaxation == "sweeps"
+    if swept and (diodes.law != "ideal" or config.wires.segment_ohms):
+        raise InputError(
+            "substrate.solver.relaxation: the sweeps of a resistive network are exact with ideal diodes and wires "
+            "without resistance alone; expected equilibrium"
+        )
+    for key, given, wanted in (
+        ("solver.precision", config.solver.precision, "float64"),
+        ("solver.sweeps.time_constants", config.solver.sweeps.time_constants, 1.0),
+        ("neurons.noise", config.neurons.noise, 0.0),
+    ):
+        if given != wanted:
+            raise InputError(f"substrate.{key}: belongs to amplifier neurons; expected {wanted}, got {given}")
     if config.cells.law != "ohmic":
         raise InputError(f"substrate.cells.law: resistive networks are of ohmic cells, got {config.cells.law}")

@@ -137,6 +137,7 @@ def sweep(
     start: FloatArray | None = None,
     clamped_outputs: FloatArray | None = None,
     tolerance: SteadyTolerance | None = None,
+    load_siemens: FloatArray | None = None,
 ) -> SteadyState:
     """A fixed number of block updates, as published networks are trained with (4 to 6 sweeps).
 
@@ -147,6 +148,7 @@ def sweep(
         start: (batch, node) volts; 0 V if left out.
         clamped_outputs: (batch, output) volts.
         tolerance: what ``settled`` means.
+        load_siemens: (batch, node) conductances from nodes to ground.
 
     Raises:
         CapabilityError: wires or curved diodes, for which the update is not exact.
@@ -160,8 +162,12 @@ def sweep(
     forced = finite("drive", drive, (None, network.node_count)) * level
     low, high = _box(network, len(forced), clamped_outputs)
     volts = np.zeros_like(forced) if start is None else start * level
-    volts = system.sweep(volts, forced, low, high, count)
-    residual = _residual(volts, (forced - system.apply(volts)) / system.diagonal, low, high, level)
+    load = None if load_siemens is None else finite("load_siemens", load_siemens, forced.shape)
+    volts = system.sweep(volts, forced, low, high, count, load)
+    force, diagonal = forced - system.apply(volts), system.diagonal
+    if load is not None:
+        force, diagonal = force - load * volts, diagonal + load
+    residual = _residual(volts, force / diagonal, low, high, level)
     limit = (tolerance if tolerance is not None else SteadyTolerance()).residual_volts
     steps = np.full(len(volts), count)
     return _finished(network, volts, low, high, residual, residual <= limit, steps)

@@ -99,8 +99,23 @@ class ChainSystem(System):
         """A few sweeps: as many as take a small share of the time of an elimination."""
         return self.sweep(volts, drive, low, high, self._sweeps)
 
-    def sweep(self, volts: FloatArray, drive: FloatArray, low: FloatArray, high: FloatArray, count: int) -> FloatArray:
-        """``count`` exact block updates v <- clip(sum g v_neighbour/sum g): odd layers, then even ones."""
+    def sweep(
+        self,
+        volts: FloatArray,
+        drive: FloatArray,
+        low: FloatArray,
+        high: FloatArray,
+        count: int,
+        load: FloatArray | None = None,
+    ) -> FloatArray:
+        """``count`` exact block updates v <- clip(sum g v_neighbour/sum g): odd layers, then even ones.
+
+        ``load``: (batch, node) siemens from nodes to ground, part of the second sum.
+        """
+        odd_resistance, even_resistance = self._odd_resistance, self._even_resistance
+        if load is not None:
+            resistance = 1.0 / (self._diagonal + load)
+            odd_resistance, even_resistance = resistance[:, self._odd], resistance[:, self._even]
         odd_drive, even_drive = drive[:, self._odd], drive[:, self._even]
         odd_low, odd_high = low[:, self._odd], high[:, self._odd]
         even_low, even_high = low[:, self._even], high[:, self._even]
@@ -109,12 +124,12 @@ class ChainSystem(System):
         for _ in range(count):
             odd = even @ self._crossed
             odd += odd_drive
-            odd *= self._odd_resistance
+            odd *= odd_resistance
             np.maximum(odd, odd_low, out=odd)
             np.minimum(odd, odd_high, out=odd)
             even = odd @ self._cross
             even += even_drive
-            even *= self._even_resistance
+            even *= even_resistance
             np.maximum(even, even_low, out=even)
             np.minimum(even, even_high, out=even)
         out = np.empty_like(volts)

@@ -367,3 +367,41 @@ def test_an_array_read_backward_is_the_transpose_of_its_cells(law: str) -> None:
             substrate.products(coupling.name, volts, "sideways")
         with pytest.raises(InputError, match="shape"):
             substrate.products(coupling.name, volts[:, :-1], "backward")
+
+
+def test_sweeps_of_resistive_networks_lead_to_their_steady_states() -> None:
+    """Block updates (Scellier 2024): many of them are the steady state, a few are not yet."""
+    resistive: dict[str, Any] = {"family": "resistive", "activation": "rectified", "feedback": "shared"}
+    found = {}
+    for count in (0, 2, 300):
+        solver = {"relaxation": "sweeps", "sweeps": {"free": count, "nudged": count}} if count else {}
+        described = {"backend": "emulator", "solver": solver}
+        with backend.build(described, Network(SIZES, **resistive), np.random.default_rng(0)) as substrate:
+            random_weights(substrate, np.random.default_rng(1))
+            substrate.hold(np.random.default_rng(2).uniform(-0.2, 0.2, (3, 4)))
+            free = substrate.settle()
+            push = HeldNudge(currents(substrate, 0.3))
+            fed = feedback(substrate, 0.1)
+            states = [substrate.settle_nudged(nudge).volts for nudge in (push, fed)]
+            crest = substrate.nudge(Nudge(push.amperes[:, 0]), SamplingPlan(1e3, 3, 8, 1)).volts[:, :1]
+            found[count] = [free.volts, *states, crest]
+    for exact, near, few in zip(found[0], found[300], found[2], strict=True):
+        np.testing.assert_allclose(near, exact, atol=1e-9)
+        assert few is found[2][3] or np.abs(few - exact).max() > 1e-6
+    np.testing.assert_allclose(found[2][3], found[0][3], atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ({"diodes": {"law": "shockley"}}, r"solver\.relaxation"),
+        ({"wires": {"segment_ohms": 1.0}}, r"solver\.relaxation"),
+        ({"neurons": {"noise": 0.1}}, r"neurons\.noise"),
+        ({"solver": {"relaxation": "sweeps", "precision": "float32"}}, r"solver\.precision"),
+    ],
+)
+def test_resistive_sweeps_refuse_what_they_do_not_have(section: Any, message: str) -> None:
+    described = {"backend": "emulator", "solver": {"relaxation": "sweeps"}, **section}
+    resistive: dict[str, Any] = {"family": "resistive", "activation": "rectified", "feedback": "shared"}
+    with pytest.raises(InputError, match=message):
+        backend.build(described, Network(SIZES, **resistive), np.random.default_rng(0))
