@@ -1,13 +1,14 @@
 import numpy as np
 import pytest
 
-from substrate.costs import SoftmaxReadout, SquaredError
+from substrate.costs import Softmax, SoftmaxReadout, SquaredError
 
 RNG = np.random.default_rng(0)
 OUTPUTS = RNG.uniform(-1, 1, (7, 4))
 LABELS = RNG.integers(0, 4, 7)
 COSTS = {
     "squared": SquaredError((-0.8, 0.8)),
+    "softmax of the outputs": Softmax(),
     "softmax": SoftmaxReadout(4, 4, np.random.default_rng(1)),
     "softmax to fewer classes": SoftmaxReadout(4, 3, np.random.default_rng(1)),
 }
