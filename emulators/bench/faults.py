@@ -2,14 +2,15 @@
 
 A rule says what goes wrong (``kind``), where (``instrument``, ``pattern``: a regular expression that is searched in the
 message, upper or lower case alike), and when: from the message after ``after`` matching ones on, ``count`` times
-(None: for ever), each time with ``probability``. Transport and message faults act on one message; the others are states
-of an instrument that last from the moment their rule is added (or first matches, if it has a pattern) until it is
-removed or its count, of messages seen since, is used up. What happened is kept in ``happened``.
+(None: for ever), each time with ``probability``. Faults of the transport act on one message, and so do ``error``,
+``error_overflow`` and ``power_cycle``; a ``missed_trigger`` acts on one trigger, a ``lost_pulse`` on one stretch of
+time in which cells would have moved. The others are states, which last from the moment their rule is added (with a pattern:
+from the first message that it strikes) until it is removed. What happened is kept in ``happened``.
 """
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final, Literal, final, get_args
 
 import numpy as np
@@ -97,7 +98,7 @@ class _Entry:
     rule: Rule
     passed: int = 0
     struck: int = 0
-    lasting: bool = field(init=False, default=False)
+    lasting: bool = False
 
     @property
     def used_up(self) -> bool:
@@ -121,8 +122,7 @@ class Faults:
 
     def add(self, rule: Rule) -> int:
         """Add a rule; its number, to remove it by."""
-        entry = _Entry(self._next, rule)
-        entry.lasting = rule.kind in INSTRUMENT and not rule.pattern
+        entry = _Entry(self._next, rule, lasting=not rule.pattern)
         self._entries[entry.number] = entry
         self._next += 1
         self._tell()
@@ -156,7 +156,7 @@ class Faults:
         if not self._entries:
             return []
         out = []
-        for entry in self._entries.values():
+        for entry in list(self._entries.values()):
             rule = entry.rule
             if rule.kind not in kinds or entry.used_up or rule.instrument not in ("*", instrument):
                 continue
@@ -166,9 +166,11 @@ class Faults:
             if entry.passed <= rule.after or (rule.probability < 1.0 and self._rng.random() >= rule.probability):
                 continue
             entry.struck += 1
-            entry.lasting = True
+            began, entry.lasting = not entry.lasting, True
             self.happened.append(Happened(entry.number, rule.kind, seconds, instrument, message[:200]))
             out.append(rule)
+            if began:
+                self._tell()
         return out
 
     def active(self, instrument: str, kind: InstrumentKind | SubstrateKind) -> list[Rule]:

@@ -214,6 +214,11 @@ class Fixture:
         """Volts of a node at this moment."""
         return float(self.volts([node], np.array([self.clock.seconds]))[0, 0])
 
+    @property
+    def still(self) -> bool:
+        """Whether no source changes with time."""
+        return all(source.waveform.constant for source in self._sources.values())
+
     def _delivered(self, nodes: Sequence[str], times_seconds: FloatArray) -> tuple[FloatArray, IntArray]:
         self._check(*nodes)
         topology = self._built()
@@ -298,12 +303,11 @@ class Fixture:
         drive = np.empty((len(at), len(sources)))
         for column, source in enumerate(sources):
             drive[:, column] = source.waveform.at(at)
-        distinct, which = np.unique(drive, axis=0, return_inverse=True) if len(at) > 1 else (drive, np.zeros(1, int))
+        distinct, which = _distinct(drive)
         state = self._solve_distinct(topology, sources, distinct, list(range(topology.count)) if still else wanted)
         if still:
             self._still = (self.plant.version, state)
             return _repeated(state, len(times))
-        which = which.reshape(-1)
         return State(state.volts[which], state.amperes[which], state.limited[which])
 
     def _solve_distinct(
@@ -518,6 +522,18 @@ class Fixture:
         wanted = sorted({net for lines in topology.lines for net in lines.tolist()})
         state = self._solve(0.5 * (edges[1:] + edges[:-1]), wanted)
         self.plant.stress([state.volts[:, lines] for lines in topology.lines], np.diff(edges))
+
+
+def _distinct(rows: FloatArray) -> tuple[FloatArray, IntArray]:
+    """The different rows, and which of them each row is."""
+    moving = np.flatnonzero((rows != rows[:1]).any(axis=0))
+    if len(moving) == 0:
+        return rows[:1], np.zeros(len(rows), dtype=np.int64)
+    if len(moving) == 1:
+        _, first, which = np.unique(rows[:, moving[0]], return_index=True, return_inverse=True)
+    else:
+        _, first, which = np.unique(rows[:, moving], axis=0, return_index=True, return_inverse=True)
+    return rows[first], which.reshape(-1)
 
 
 def _sort(source: Source) -> int:

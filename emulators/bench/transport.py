@@ -51,6 +51,8 @@ class _Stream:
     sock: socket.socket | None = None
     terminal: "_Terminal | None" = None
     backlog: bytes = b""
+    sent: int = 0
+    waiting: bool = False
     late: bytes = b""
     deaf_until: float = 0.0
     closing: bool = False
@@ -283,27 +285,30 @@ class Hub:
     def _send(self, stream: _Stream, data: bytes) -> None:
         if not data or not stream.open:
             return
-        stream.backlog += data
+        stream.backlog = stream.backlog[stream.sent :] + data if stream.backlog else data
+        stream.sent = 0
+        if len(stream.backlog) > LARGEST_BACKLOG:
+            log.warning("a client does not read its answers: connection closed")
+            self._drop(stream, abort=True)
+            return
         self._flush(stream)
 
     def _flush(self, stream: _Stream) -> None:
+        waited = stream.sent > 0 or stream.waiting
         backlog = memoryview(stream.backlog)
-        sent = 0
         try:
-            while sent < len(backlog):
-                sent += os.write(stream.fd, backlog[sent:])
+            while stream.sent < len(backlog):
+                stream.sent += os.write(stream.fd, backlog[stream.sent :])
         except BlockingIOError:
             pass
         except OSError:
             self._drop(stream)
             return
-        had = len(backlog)
-        stream.backlog = bytes(backlog[sent:]) if sent < had else b""
-        if len(stream.backlog) > LARGEST_BACKLOG:
-            log.warning("a client does not read its answers: connection closed")
-            self._drop(stream, abort=True)
-            return
-        if sent < had or self._selector.get_map().get(stream.fd, _NO_KEY).events & selectors.EVENT_WRITE:
+        done = stream.sent == len(backlog)
+        if done:
+            stream.backlog, stream.sent = b"", 0
+        stream.waiting = not done
+        if waited or not done:
             self._watch(stream)
 
     def _drop(self, stream: _Stream, abort: bool = False) -> None:
@@ -363,8 +368,6 @@ def _reset(sock: socket.socket) -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     sock.close()
 
-
-_NO_KEY = selectors.SelectorKey(-1, -1, 0, None)
 
 TRANSPORT_OF_MESSAGES = (
     "no_answer", "delay", "stale", "split", "trickle", "drop_before", "drop_during", "drop_after", "reset",

@@ -34,8 +34,8 @@ How to add one
     given. ``changed=`` is called after a change. Everything else is ``Command(pattern, write, query, most)`` with
     functions of a ``Request`` (``number``, ``integer``, ``boolean``, ``choice``, ``text``, ``block``, ``channels``),
     which raise ``ScpiError(code)``: it lands in the error queue. ``block(data)`` makes an IEEE 488.2 block. Patterns
-    are written as in manuals; alternatives are separated by spaces. Numbers out of range are refused, never clipped, unless
-    the manual says that the instrument clips.
+    are written as in manuals; alternatives are separated by spaces. Numbers out of range are refused, never clipped,
+    unless the manual says that the instrument clips.
 
 7.  ``reset()`` brings outputs off after ``*RST`` (settings are back at their defaults by then); ``outputs_off()``
     takes everything off the circuit; ``trigger()`` is ``*TRG``.

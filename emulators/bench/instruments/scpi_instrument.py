@@ -9,6 +9,7 @@ from emulators.bench.instruments.base import Instrument, Surroundings
 from emulators.bench.protocol.framing import Framer, ScpiFramer
 from emulators.bench.protocol.scpi import (
     NAN,
+    QUEUE_LENGTH,
     Answer,
     Command,
     CommandTable,
@@ -25,6 +26,12 @@ log = logging.getLogger(__name__)
 
 Limit = float | Callable[[tuple[int, ...]], float]
 """A number, or one that depends on other settings; it is given the header's suffixes."""
+
+MESSAGE_FAULTS = (
+    "error", "error_overflow", "power_cycle", "identity", "never_complete", "overload", "compliance", "saturation",
+    "gain", "offset", "clock_skew", "relay_stuck_open", "relay_stuck_closed", "relay_bounce",
+)  # fmt: skip
+"""Counted with messages; the missed trigger is counted with triggers."""
 
 OPERATION_COMPLETE, QUERY_ERROR, DEVICE_ERROR, EXECUTION_ERROR, COMMAND_ERROR, POWER_ON = 1, 4, 8, 16, 32, 128
 """Bits of the standard event status register (IEEE 488.2, 11.5.1)."""
@@ -98,6 +105,7 @@ class ScpiInstrument(Instrument):
     @final
     def execute(self, message: bytes) -> bytes:
         """Carry out the units of a message in turn; answers joined by semicolons. Never raises: see SYST:ERR?."""
+        self.__suffer(message)
         answers: list[bytes] = []
         path = ""
         for unit in parse_message(message):
@@ -127,6 +135,21 @@ class ScpiInstrument(Instrument):
         assert command.write is not None
         command.write(request)
         return None
+
+    def __suffer(self, message: bytes) -> None:
+        """Faults that strike with a message."""
+        for rule in self.faults.strike(self.name, message, MESSAGE_FAULTS, self.clock.seconds):
+            if rule.kind == "error":
+                self.report(round(rule.value) or -310, rule.text or "System error; injected")
+            elif rule.kind == "error_overflow":
+                for _ in range(QUEUE_LENGTH + 1):
+                    self.report(-310, "System error; injected")
+            elif rule.kind == "power_cycle":
+                self.power_on()
+
+    def __identity(self) -> str:
+        other = self.faults.active(self.name, "identity")
+        return other[-1].text or "ACME,OTHER,0,0" if other else self.identity
 
     @final
     def report(self, code: int, text: str) -> None:
@@ -254,7 +277,7 @@ class ScpiInstrument(Instrument):
 
     def __common(self) -> list[Command]:
         return [
-            Command("*IDN", query=lambda _: self.identity, most=0),
+            Command("*IDN", query=lambda _: self.__identity(), most=0),
             Command("*RST", lambda _: self.__reset(), most=0),
             Command("*CLS", lambda _: self.__clear(), most=0),
             Command("*ESR", query=lambda _: self.__take_events(), most=0),
@@ -304,13 +327,16 @@ class ScpiInstrument(Instrument):
         self.__note_completion()
 
     def __note_completion(self) -> None:
-        if self.__completes and not self.busy:
+        if self.__completes and not self.busy and not self.faults.active(self.name, "never_complete"):
             self.__completes = False
             self.__event_status |= OPERATION_COMPLETE
 
-    def __completed(self) -> str:
+    def __completed(self) -> str | None:
+        """Once what was begun is done; no answer to what never will be."""
+        if self.faults.active(self.name, "never_complete"):
+            return None
         self.finish()
-        return "1"
+        return None if self.busy else "1"
 
     def __shown(self, code: int, text: str) -> str:
         return self.error_format.format(code=code, text=text)

@@ -407,13 +407,13 @@ class Command:
     Attributes:
         pattern: of the header.
         write: carries it out; None if it only asks.
-        query: its answer; None if it can't be asked.
+        query: its answer, or None for none; None if it can't be asked.
         most: parameters at most.
     """
 
     pattern: str
     write: Callable[[Request], None] | None = None
-    query: Callable[[Request], Answer] | None = None
+    query: Callable[[Request], Answer | None] | None = None
     most: int = 1
 
 
