@@ -480,7 +480,7 @@ class Substrate(Device):
 
     @final
     def rest(self) -> None:
-        """Put the state that ``evolve`` moves back to rest, u = 0; what is held stays held.
+        """Put the state that ``evolve`` moves back to rest, u = 0; inputs stay held and the free state known.
 
         Raises:
             InputError: not open.

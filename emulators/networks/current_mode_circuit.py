@@ -75,7 +75,7 @@ class CurrentModeCircuit(Circuit, HolomorphicCircuit, NeuronCircuit):
         self._inputs = volts
         self._drives = {}
         self._free = None
-        self._mover.rest()
+        self._mover.forget()
 
     def release(self) -> None:
         """Hold nothing."""
@@ -155,7 +155,6 @@ class CurrentModeCircuit(Circuit, HolomorphicCircuit, NeuronCircuit):
     def rest(self) -> None:
         """The next steps begin at u = 0."""
         self._mover.rest()
-        self._free = None
 
     def _states(self, moved: Moved, settled: BoolArray) -> NudgedStates:
         near = moved.residual <= self._mover.tolerance

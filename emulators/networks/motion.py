@@ -54,14 +54,21 @@ class Mover:
         self._free: Motion | None = None
         self._motion: Motion | None = None
         self._start: FloatArray | None = None
+        self._rested = True
 
     def rest(self) -> None:
-        """The next steps begin at u = 0."""
-        self._motion = self._free = self._start = None
+        """The next steps begin at u = 0; held nudges still begin in the free state."""
+        self._motion = self._start = None
+        self._rested = True
+
+    def forget(self) -> None:
+        """Another batch is held: there is no free state of it yet."""
+        self._free = None
+        self.rest()
 
     def begin_at(self, u: FloatArray) -> None:
         """The next steps begin at summed inputs (batch, node)."""
-        self._motion, self._start = None, u
+        self._motion, self._start, self._rested = None, u, False
 
     def settle(self, network: CurrentModeNetwork, drive: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
         """The free phase from rest: summed inputs and outputs (batch, node), residual (batch,)."""
@@ -69,7 +76,7 @@ class Mover:
         self._free = mapped.at(np.zeros_like(drive), self._rng)
         push = Push(self._held)
         residual = mapped.advance(self._free, push, self._sweeps.free, self._sweeps.time_constants, self._rng)
-        self._motion = None
+        self._motion, self._rested = None, False
         u = np.asarray(mapped.restore(self._free.u).real)
         return u, np.asarray(mapped.restore(self._free.s).real), residual
 
@@ -100,7 +107,7 @@ class Mover:
                 self._motion = mapped.at(self._start, self._rng)
             else:
                 # The free state of sweeps goes on living: nudges begin there.
-                free = self._free
+                free = None if self._rested else self._free
                 self._motion = mapped.at(np.zeros_like(drive), self._rng) if free is None else free.repeated(1)
         push = Push(self._held)
         if nudge is not None:
@@ -149,7 +156,7 @@ class Mover:
     def restore(self, snapshot: Snapshot) -> None:
         """Put a snapshot back, at rest."""
         self._rng.bit_generator.state = snapshot["generator"]
-        self.rest()
+        self.forget()
 
 
 def _padded(values: Reals) -> Reals:

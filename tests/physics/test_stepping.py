@@ -237,6 +237,10 @@ def test_sweeps_are_so_many_steps_from_rest_and_from_the_free_state() -> None:
             np.testing.assert_allclose(substrate.evolve(nudge, 4, 0.7).volts[:, 0], together[:, point], atol=1e-14)
         substrate.settle()
         np.testing.assert_allclose(substrate.evolve(pull, 4, 0.7).volts, fed, atol=1e-14)
+        # Rest is that of the moving state: nudges still begin in the free one.
+        substrate.rest()
+        np.testing.assert_array_equal(substrate.settle_nudged(pull).volts, fed)
+        np.testing.assert_array_equal(substrate.evolve(None, 6, 0.7).volts, by_steps)
 
 
 @pytest.mark.parametrize("network", NETWORKS, ids=str)
