@@ -5,18 +5,38 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
+from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from substrate.errors import InputError, RunInterrupted, RunWriteError, SubstrateError
+
+COMMANDS = "substrate.commands"
+"""Entry-point group of further commands, each a ``PluggedCommand``."""
 
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 
+class PluggedCommand(Protocol):
+    """A command that a package beside this one brings.
+
+    Attributes:
+        text: one line of help.
+    """
+
+    text: str
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Say what it takes; ``--debug`` is there already."""
+
+    def run(self, options: argparse.Namespace) -> None:
+        """Carry it out; errors end as those of every command do."""
+
+
 def main(arguments: Sequence[str] | None = None, on_write_error: Callable[[int], None] | None = None) -> int:
     """Run one command; returns its exit code. ``on_write_error`` is told first of one for a run file on a full disk."""
-    parser = _parser()
-    options = parser.parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    options = _parser(given).parse_args(given)
     try:
         options.command(options)
     except InputError as error:
@@ -50,7 +70,7 @@ def _complain(error: BaseException, code: int) -> int:
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(given: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="substrate", description="Train memristive crossbar networks in place with equilibrium propagation."
     )
@@ -114,6 +134,11 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("name", nargs="?", help="one of them: its figures")
     one.add_argument("--plot", metavar="F.png", help="draw its potentiation and depression (png, pdf or svg)")
     one.add_argument("--json", action="store_true", help="as JSON")
+    for entry in entry_points(group=COMMANDS):
+        # Only what is asked for is imported, or listed.
+        if not given or given[0] in (entry.name, "-h", "--help"):
+            further: PluggedCommand = entry.load()
+            further.add_arguments(add(entry.name, further.run, further.text))
     return parser
 
 

@@ -86,6 +86,10 @@ class VirtualBench:
         """VISA resource strings by name of the instrument or adapter; empty while the bench is closed."""
         return dict(self._resources)
 
+    def model_of(self, name: str) -> str:
+        """The model of an instrument, or ``prologix`` of an adapter."""
+        return "prologix" if name in self.config.adapters else self.config.instruments[name].model
+
     def __enter__(self) -> Self:
         if self._open is not None:
             raise InputError("bench: it is open already")

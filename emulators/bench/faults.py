@@ -4,8 +4,8 @@ A rule says what goes wrong (``kind``), where (``instrument``, ``pattern``: a re
 message, upper or lower case alike), and when: from the message after ``after`` matching ones on, ``count`` times
 (None: for ever), each time with ``probability``. Faults of the transport act on one message, and so do ``error``,
 ``error_overflow`` and ``power_cycle``; a ``missed_trigger`` acts on one trigger, a ``lost_pulse`` on one stretch of
-time in which cells would have moved. The others are states, which last from the moment their rule is added (with a pattern:
-from the first message that it strikes) until it is removed. What happened is kept in ``happened``.
+time in which cells would have moved. The others are states, which last from the moment their rule is added (with a
+pattern: from the first message that it strikes) until it is removed. What happened is kept in ``happened``.
 """
 
 import re

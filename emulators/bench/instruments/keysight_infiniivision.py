@@ -355,7 +355,7 @@ class InfiniiVision(ScpiInstrument):
         window = self.value("time_range")
 
         def crossing(start: float, length: float, steps: int) -> tuple[float, float] | None:
-            times = start + np.arange(steps + 1) * (length / steps)
+            times = np.asarray(start + np.arange(steps + 1) * (length / steps), dtype=np.float64)
             above = self.fixture.volts([node], times)[:, 0] >= level
             turned = above[1:] != above[:-1]
             if slope != "EITHer":
@@ -388,9 +388,12 @@ class InfiniiVision(ScpiInstrument):
     def _autoscale(self) -> None:
         """Every channel's range to what it sees now within the present time base."""
         self._running = True
-        times: FloatArray = self.clock.seconds + np.arange(SEARCH_STEPS) * (self.value("time_range") / SEARCH_STEPS)
+        times = self.clock.seconds + np.arange(SEARCH_STEPS) * (self.value("time_range") / SEARCH_STEPS)
         for number in range(1, CHANNELS + 1):
-            volts = self.fixture.volts([self.node(number)], times)[:, 0] * self._attenuation[number]
+            volts = (
+                self.fixture.volts([self.node(number)], np.asarray(times, dtype=np.float64))[:, 0]
+                * self._attenuation[number]
+            )
             middle, swing = 0.5 * (volts.max() + volts.min()), np.ptp(volts)
             smallest = 8e-3 * self._attenuation[number]
             self._full_scale[number] = float(np.clip(1.25 * swing, smallest, 40.0 * self._attenuation[number]))
