@@ -14,7 +14,7 @@ from substrate.experiment.report import write_report
 
 # rule and nudge sections; the cosine to the exact gradient that fresh cells give at least.
 RULES: dict[str, tuple[str, str, float]] = {
-    "one_sided": ("{name: ep, variant: one_sided}", "{amplitude: 0.1}", 0.99),
+    "one_sided": ("{name: ep, variant: one_sided}", "{amplitude: 0.02}", 0.99),
     "symmetric": ("{name: ep}", "{amplitude: 0.3}", 0.99),
     "random_sign": ("{name: ep, variant: random_sign, readings: 2}", "{amplitude: 0.1}", 0.99),
     "feedback": ("{name: ep, nudge: feedback}", "{amplitude: 0.2}", 0.98),
@@ -35,7 +35,7 @@ def _experiment(name: str, *overrides: str) -> Any:
         "data.name=iris",
         "network.layers=[4, 6, 3]",
         "homeostasis.strength=0",
-        "training={epochs: 4, batch_size: 8, learning_rate: 0.03}",
+        "training={epochs: 4, batch_size: 8, learning_rate: 0.015}",
         "logging.quality_every=5",
         "network.initial={scale: 0.6, input_scale: 1.0}",
     ]
