@@ -105,12 +105,13 @@ class Board:
             try:
                 self.zero()
             except OSError as error:
-                self._complain("converters: %s" % error)
+                self.complain("converters: %s" % error)
                 return
             self.watchdog_trips += 1
-            self._complain("watchdog: no valid frame for %d ms, outputs at zero" % self.watchdog_milliseconds)
+            self.complain("watchdog: no valid frame for %d ms, outputs at zero" % self.watchdog_milliseconds)
 
-    def _complain(self, text):
+    def complain(self, text):
+        """Queue an error for people."""
         if len(self.errors) < 16:
             self.errors.append(text)
 
@@ -122,7 +123,7 @@ class Board:
             kind, session, seq, payload, digest = p.decode(block)
         except p.Refusal as refusal:
             self._receiver.damaged()
-            self._complain(refusal.args[1])
+            self.complain(refusal.args[1])
             self._send(_nak(0, 0, refusal))
             return
         if session and session == self.session and seq == self._seq and digest == self._digest:
@@ -133,17 +134,22 @@ class Board:
         try:
             answer = self._handle(kind, session, seq, payload, digest)
         except p.Refusal as refusal:
-            self._complain(refusal.args[1])
+            self.complain(refusal.args[1])
             answer = _nak(session, seq, refusal)
-            if refusal.args[0] not in (p.UNKNOWN_SESSION, p.BAD_SEQUENCE):
-                self._stored = answer
+            self._keep(answer, session, seq, refusal.args[0])
         except OSError as error:
             # What the outputs are at is unknown: the watchdog has to bring them to zero.
             self.outputs_on = True
             refusal = p.Refusal(p.CONVERTER_FAULT, "converters: %s" % error)
-            self._complain(refusal.args[1])
-            answer = self._stored = _nak(session, seq, refusal)
+            self.complain(refusal.args[1])
+            answer = _nak(session, seq, refusal)
+            self._keep(answer, session, seq, p.CONVERTER_FAULT)
         self._send(answer)
+
+    def _keep(self, answer, session, seq, code):
+        """Store a refusal, if it answers the session's last request."""
+        if (session, seq) == (self.session, self._seq) and code not in (p.UNKNOWN_SESSION, p.BAD_SEQUENCE):
+            self._stored = answer
 
     def _send(self, frame):
         self._writer.write(frame)
@@ -245,11 +251,12 @@ class Board:
 
     def _cells(self, payload):
         which, _, count, start = struct.unpack("<BBHI", payload)
-        if start + count > self._size(which):
+        if start + count > self.size(which):
             raise ValueError
         return self.chip.cells(which, start, count)
 
-    def _size(self, which):
+    def size(self, which):
+        """Cells of an array."""
         _, polarities, rows, columns = self.info["arrays"][which]
         return polarities * rows * columns
 
@@ -280,7 +287,7 @@ class Board:
 
     def _cells_and(self, code, payload):
         which, _, count = struct.unpack_from("<BBH", payload)
-        size = self._size(which)
+        size = self.size(which)
         (cells,) = _arrays(payload, 4, "I", [count], exact=code is None)
         if count and max(cells) >= size:
             raise ValueError

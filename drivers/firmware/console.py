@@ -16,7 +16,10 @@ def answer(board, line):
     try:
         said = _carry_out(board, text)
     except (ValueError, IndexError):
-        board._complain('-113,"Undefined header; HELP? lists what there is"')
+        board.complain("undefined header or parameter; HELP? lists what there is")
+        return ""
+    except OSError as error:
+        board.complain("converters: %s" % error)
         return ""
     return "" if said is None else said + "\r\n"
 
@@ -48,7 +51,7 @@ def _carry_out(board, text):
         return ";".join("%s,%d,%d,%d" % tuple(entry) for entry in board.info["arrays"])
     if head == "CELL?":
         which, cell = (int(item) for item in words[1].split(","))
-        if not 0 <= which < len(board.info["arrays"]) or not 0 <= cell < board._size(which):
+        if not 0 <= which < len(board.info["arrays"]) or not 0 <= cell < board.size(which):
             raise ValueError
         return "%.6E" % struct.unpack("<f", board.chip.cells(which, cell, 1))[0]
     raise ValueError
