@@ -82,9 +82,11 @@ def sample_directions(signals: Signals, coupling: Coupling, conjugate: Conjugate
 
 
 def standard_errors(network: Network, signals: Signals, keep: BoolArray, conjugate: Conjugate) -> dict[str, float]:
-    """Frobenius norm of the error that read-out noise leaves on each mean direction."""
+    """Frobenius norm of the error that read-out noise leaves on each mean direction; NaN where noise is not known."""
     count = max(int(keep.sum()), 1)
     variance = np.where(keep, signals.response_variance, 0.0)
+    if np.isnan(variance).any():
+        return {coupling.name: float("nan") for coupling in network.settling}
     errors = {}
     for coupling in network.settling:
         rows = _rows(signals, coupling, signals.activity).reshape(len(variance), -1)
