@@ -116,8 +116,8 @@ class Controller:
     ) -> None:
         for capability in rule.requirements(substrate.network):
             substrate.capabilities.require(capability, f"rule {rule.name}")
-        if homeostasis.active:
-            substrate.capabilities.require("forward_products", "homeostasis")
+        for capability in homeostasis.requirements:
+            substrate.capabilities.require(capability, "homeostasis")
         for name in frozen:
             substrate.network.array(name)
         self._substrate = substrate
@@ -179,10 +179,10 @@ class Controller:
         outputs = phase.activity[:, self.network.output.nodes]
         loss = float(self._cost.loss(outputs, labels).mean())
         accuracy = float((self._cost.predict(outputs) == labels).mean())
-        written += self._update(estimate, rate, weight_decay)
+        written += self._update(phase, estimate, rate, weight_decay)
         if estimate.keep.any():
             self._cost.learn(outputs[estimate.keep], labels[estimate.keep], rate)
-        norm = float(np.sqrt(sum(np.sum(d**2) for d in estimate.directions.values())))
+        norm = float(np.sqrt(sum(np.vdot(d, d) for d in estimate.directions.values())))
         noise = float(np.sqrt(sum(error**2 for error in estimate.standard_errors.values())))
         kept = estimate.truncation[estimate.keep]
         report = StepReport(
@@ -207,13 +207,13 @@ class Controller:
         )
         return Step(report, quality, phase, estimate)
 
-    def _update(self, estimate: Estimate, rate: float, weight_decay: float) -> list[Written]:
+    def _update(self, phase: FreePhase, estimate: Estimate, rate: float, weight_decay: float) -> list[Written]:
         """Write the changes that an estimate asks for; nothing where no sample is left."""
         if not estimate.keep.any():
             return []
         directions = {} if estimate.applied else dict(estimate.directions)
         if self._homeostasis.active:
-            for name, pull in self._homeostasis.directions(self._substrate).items():
+            for name, pull in self._homeostasis.directions(self._substrate, phase.inputs).items():
                 directions[name] = directions[name] + pull if name in directions else pull
         return self._write(directions, rate, weight_decay)
 

@@ -17,6 +17,12 @@ from substrate.network import Coupling, Network
 from substrate.optimisers import SGD, Adam
 from substrate.registry import load_backend
 from substrate.rules.homeostasis import Homeostasis
+from substrate.rules.homeostasis_forward import ForwardProducts
+from substrate.rules.homeostasis_local import LocalSusceptibility
+from substrate.rules.homeostasis_measured import MeasuredSusceptibility
+from substrate.rules.homeostasis_published import TransposedProducts
+from substrate.rules.penalty import PenaltyGradient
+from substrate.rules.perturbation import Tones
 from substrate.rules.product_feedback import ProductFeedbackSection
 from substrate.rules.sections import RuleContext
 from substrate.writing import Writer, WritingPlan
@@ -64,9 +70,7 @@ class Assembly:
             optimiser=SGD(training.momentum)
             if training.optimiser == "sgd"
             else Adam(*training.adam_decays, training.adam_epsilon),
-            homeostasis=Homeostasis(
-                experiment.homeostasis.strength, experiment.homeostasis.probes, self.rngs["homeostasis"]
-            ),
+            homeostasis=_homeostasis(experiment, self.rngs["homeostasis"]),
             frozen=training.frozen,
             relative_rates={name: rate / training.learning_rate for name, rate in training.learning_rates.items()},
         )
@@ -200,6 +204,18 @@ def _conductances(coupling: Coupling, scale: float, rng: np.random.Generator) ->
         rng.uniform(-most, most, (coupling.source_lines, coupling.target.size)), 0.0
     )
     return values
+
+
+def _homeostasis(experiment: Experiment, rng: np.random.Generator) -> Homeostasis:
+    section, nudge = experiment.homeostasis, experiment.nudge
+    estimator: PenaltyGradient
+    if section.by_tones:
+        tones = Tones(section.amplitude, nudge.plan(), nudge.richardson)
+        by_tones = MeasuredSusceptibility if section.estimator == "measured" else LocalSusceptibility
+        estimator = by_tones(tones, section.samples)
+    else:
+        estimator = ForwardProducts() if section.estimator == "forward" else TransposedProducts()
+    return Homeostasis(section.strength, section.probes, rng, estimator)
 
 
 def _cost(experiment: Experiment, dataset: Dataset, rng: np.random.Generator) -> Cost:

@@ -125,10 +125,24 @@ class CostConfig(Section):
 
 @final
 class HomeostasisConfig(Section):
-    """The penalty against asymmetry; ``probes`` a block and step, 0 for as many as the block has lines."""
+    """The penalty against asymmetry, and how its gradient is estimated.
+
+    ``forward`` products alone, or the ``published`` form, which takes transposed ones as well: ``probes`` a step, 0 for
+    as many as the block, or the network, has lines. ``measured`` from the network's susceptibility, or from each pair
+    of neurons alone, ``local``: by tones of ``amplitude`` activity units at every neuron, sampled as ``nudge`` says,
+    with the first ``samples`` of the batch held.
+    """
 
     strength: NonNegative = 0.0
+    estimator: Literal["forward", "published", "measured", "local"] = "forward"
     probes: Annotated[int, Field(ge=0)] = 0
+    amplitude: Positive = 0.05
+    samples: Count = 1
+
+    @property
+    def by_tones(self) -> bool:
+        """Whether neurons are pushed."""
+        return self.estimator in ("measured", "local")
 
 
 @final
@@ -279,6 +293,10 @@ def _resolved(experiment: Experiment) -> Experiment:
         raise InputError(f"homeostasis.strength: feedback {network.feedback} has no mirrored arrays; expected 0")
     if experiment.homeostasis.strength > 0 and network.convolutional:
         raise InputError("homeostasis.strength: cells shared over positions are not probed; expected 0")
+    if experiment.homeostasis.strength > 0 and experiment.homeostasis.by_tones:
+        if network.feedforward:
+            raise InputError("homeostasis.estimator: feedback that does not act is read alone; expected forward")
+        experiment.nudge.fixed_tone("homeostasis")
     section = experiment.substrate
     if "backend" not in section:
         raise InputError("substrate.backend: missing; hardware is never a default, and neither is an emulator")

@@ -1,8 +1,7 @@
 """Checking the device's gradient against a reference, coupling by coupling, on the device itself.
 
 References: ``exact``, the implicit gradient from the emulator's own adjoint; ``multiplexed``, measured with neither a
-model nor symmetry: a tone at every node in turn, of which the scalar e.s_out is read, gives the adjoint chi^T e at
-every node (physics.md, section 3), one node a settling: its time grows with the number of nodes.
+model nor symmetry: tones at every node give the adjoint chi^T e (``rules.multiplexed``).
 """
 
 from dataclasses import asdict, dataclass
@@ -10,14 +9,14 @@ from typing import Any, final
 
 import numpy as np
 
-from substrate.arrays import BoolArray, FloatArray, IntArray
+from substrate.arrays import BoolArray, FloatArray
 from substrate.conjugates import exact_directions, sample_directions
 from substrate.contract import Substrate
 from substrate.errors import InputError
 from substrate.experiment.assembly import Assembly
 from substrate.rules.base import Estimate, FreePhase
-from substrate.tone_response import measure_tone
-from substrate.tones import SamplingPlan
+from substrate.rules.multiplexed import multiplexed_adjoint
+from substrate.rules.perturbation import Tones
 
 REFERENCES = ("exact", "multiplexed")
 
@@ -27,11 +26,8 @@ SAMPLES = 128
 BATCH = 32
 """Samples held at a time."""
 
-ROWS = 512
-"""Rows (samples times nudged nodes) held at a time by the multiplexed reference."""
-
-PROBE_ACTIVITY = 0.2
-"""Nudge of the multiplexed reference's tones, in activity units."""
+PROBE_ACTIVITY = 0.1
+"""Nudge of every neuron in the multiplexed reference, in activity units."""
 
 
 @final
@@ -65,8 +61,12 @@ class GradientCheck:
     total: Agreement
 
     def as_data(self) -> dict[str, Any]:
-        """Plain data, for JSON."""
-        return asdict(self)
+        """Plain data, for JSON, which has no NaN: what is not known is None."""
+
+        def known(items: list[tuple[str, Any]]) -> dict[str, Any]:
+            return {key: None if isinstance(value, float) and np.isnan(value) else value for key, value in items}
+
+        return asdict(self, dict_factory=known)
 
 
 def check_gradient(
@@ -111,6 +111,7 @@ def check_gradient(
         controller.prepare(inputs[:BATCH], labels[:BATCH])
         collected = _Collected(substrate)
         nudge = assembly.experiment.nudge
+        tones = Tones(PROBE_ACTIVITY, nudge.plan(), nudge.richardson)
         for start in range(0, samples, BATCH):
             part = slice(start, start + BATCH)
             phase, estimate = controller.measure(inputs[part], labels[part])
@@ -118,36 +119,9 @@ def check_gradient(
                 adjoint = controller.exact_adjoint(phase.error)
                 sound = np.ones(len(adjoint), dtype=np.bool_)
             else:
-                adjoint, sound = multiplexed_adjoint(substrate, phase, nudge.plan(), nudge.richardson)
+                adjoint, sound, _ = multiplexed_adjoint(substrate, phase, tones)
             collected.add(phase, estimate, adjoint, sound)
         return collected.result(chosen_reference, samples)
-
-
-def multiplexed_adjoint(
-    substrate: Substrate, phase: FreePhase, plan: SamplingPlan, frequencies: int = 1
-) -> tuple[FloatArray, BoolArray]:
-    """chi^T e of every sample by a tone at every node in turn; (batch, node) in activity units, and which are sound.
-
-    ``frequencies``: how many the responses are extrapolated from, each half the one before.
-    """
-    network, scale = substrate.network, substrate.scale
-    count, nodes = len(phase.error), network.node_count
-    outputs = network.output.nodes
-    adjoint = np.empty((count, nodes))
-    sound = np.ones(count, dtype=np.bool_)
-    width = max(1, ROWS // count)
-    for start in range(0, nodes, width):
-        ports: IntArray = np.arange(start, min(start + width, nodes))
-        rows = np.arange(len(ports) * count)
-        amperes = np.zeros((len(rows), nodes))
-        amperes[rows, np.repeat(ports, count)] = PROBE_ACTIVITY * scale.unit_amperes
-        substrate.hold(np.tile(phase.inputs, (len(ports), 1)) * scale.volts_per_unit)
-        substrate.settle()
-        found = measure_tone(substrate, amperes, np.full(len(rows), PROBE_ACTIVITY), plan, frequencies)
-        scalar = np.einsum("bo,bo->b", found.response[:, outputs], np.tile(phase.error, (len(ports), 1)))
-        adjoint[:, ports] = scalar.reshape(len(ports), count).T
-        sound &= (found.settled & ~found.saturated).reshape(len(ports), count).all(axis=0)
-    return adjoint, sound
 
 
 @final

@@ -5,6 +5,7 @@ from typing import Annotated, TypeAlias, get_args
 from pydantic import Field
 
 from substrate.rules.always_on import AlwaysOnSection
+from substrate.rules.asymmetric_ep import AsymmetricEPSection
 from substrate.rules.backpropagation import BackpropagationSection
 from substrate.rules.continual import ContinualSection
 from substrate.rules.direct_feedback_alignment import DirectFeedbackAlignmentSection
@@ -12,6 +13,7 @@ from substrate.rules.equilibrium_propagation import EquilibriumPropagationSectio
 from substrate.rules.feedback_alignment import FeedbackAlignmentSection
 from substrate.rules.holomorphic import HolomorphicSection
 from substrate.rules.kolen_pollack import KolenPollackSection
+from substrate.rules.multiplexed import MultiplexedSection
 from substrate.rules.oscillating import OscillatingSection
 from substrate.rules.product_feedback import ProductFeedbackSection
 from substrate.rules.recurrent_backpropagation import BPTTSection, RecurrentBackpropagationSection
@@ -30,7 +32,9 @@ RuleConfig: TypeAlias = Annotated[
     | DirectFeedbackAlignmentSection
     | SignSymmetricSection
     | KolenPollackSection
-    | ProductFeedbackSection,
+    | ProductFeedbackSection
+    | AsymmetricEPSection
+    | MultiplexedSection,
     Field(discriminator="name"),
 ]
 """One of the sections; ``name`` tells which."""

@@ -68,17 +68,22 @@ def check_kind(kind: NudgeKind, cost_name: str) -> None:
         raise InputError(f"rule.nudge: feedback belongs to the squared error; expected open_loop with {cost_name}")
 
 
-def held_nudge(network: Network, scale: Scale, phase: FreePhase, nudges: Numbers, kind: NudgeKind) -> HeldNudge:
-    """The held currents of nudges (batch, point) at the outputs."""
+def held_nudge(
+    network: Network, scale: Scale, phase: FreePhase, nudges: Numbers, kind: NudgeKind, cross: FloatArray | None = None
+) -> HeldNudge:
+    """The held currents of nudges (batch, point) at the outputs; with ``cross``, those of ``measure_held`` as well."""
     outputs = network.output.nodes
     wanted = phase.error if kind == "open_loop" else phase.activity[:, outputs] + phase.error
     amperes = np.zeros((*nudges.shape, network.node_count), dtype=nudges.dtype)
     amperes[:, :, outputs] = nudges[:, :, None] * (wanted * scale.unit_amperes)[:, None, :]
-    if kind == "open_loop":
-        return HeldNudge(amperes)
-    siemens = np.zeros(amperes.shape, dtype=nudges.dtype)
-    siemens[:, :, outputs] = nudges[:, :, None] * scale.unit_siemens
-    return HeldNudge(amperes, siemens)
+    siemens = None
+    if kind == "feedback":
+        siemens = np.zeros(amperes.shape, dtype=nudges.dtype)
+        siemens[:, :, outputs] = nudges[:, :, None] * scale.unit_siemens
+    if cross is None:
+        return HeldNudge(amperes, siemens)
+    amperes += (phase.activity @ cross.T * scale.unit_amperes)[:, None, :]
+    return HeldNudge(amperes, siemens, cross * scale.unit_siemens)
 
 
 def measure_held(
@@ -89,6 +94,7 @@ def measure_held(
     conjugate: Conjugate,
     amplitude: float,
     readings: int = 1,
+    cross: FloatArray | None = None,
 ) -> Estimate:
     """Settle under every nudge, read, and combine.
 
@@ -100,9 +106,10 @@ def measure_held(
         conjugate: how directions follow.
         amplitude: beta.
         readings: of every point; two or more tell the noise, without which standard errors are NaN.
+        cross: (node, node), weight units: further currents -cross (s - s0), s0 the free state.
     """
     scale = substrate.scale
-    nudge = held_nudge(substrate.network, scale, phase, np.repeat(points.nudges, readings, axis=1), kind)
+    nudge = held_nudge(substrate.network, scale, phase, np.repeat(points.nudges, readings, axis=1), kind, cross)
     states = substrate.settle_nudged(nudge)
     activity = states.volts / scale.volts_per_unit
     variance = np.full(len(activity), np.nan)

@@ -68,6 +68,17 @@ class NudgeConfig(Section):
             raise InputError(f"nudge.amplitude: rule {rule} is given its amplitude; expected a number, got 'auto'")
         return float(self.amplitude)
 
+    def fixed_tone(self, rule: str) -> None:
+        """Refuse an amplitude, harmonics or periods to be found automatically, of what is given all of them.
+
+        Raises:
+            InputError: names the key.
+        """
+        self.fixed_amplitude(rule)
+        for key, value in (("harmonics", self.harmonics), ("periods", self.periods)):
+            if value == "auto":
+                raise InputError(f"nudge.{key}: rule {rule} is given its tone; expected a number, got 'auto'")
+
 
 @final
 @dataclass(frozen=True)

@@ -13,11 +13,12 @@ from substrate.arrays import FloatArray, IntArray
 from substrate.conjugates import exact_directions, sample_directions
 from substrate.controller import Controller
 from substrate.costs import SquaredError
-from substrate.experiment.gradient_check import multiplexed_adjoint
 from substrate.network import Network
 from substrate.optimisers import SGD
 from substrate.rules.homeostasis import Homeostasis
+from substrate.rules.multiplexed import multiplexed_adjoint
 from substrate.rules.oscillating import OscillatingEP
+from substrate.rules.perturbation import Tones
 from substrate.tones import SamplingPlan
 from substrate.writing import Writer, WritingPlan
 
@@ -192,7 +193,7 @@ def test_the_multiplexed_reference_is_the_exact_adjoint_without_symmetry() -> No
         controller.program(_weights(network, 1.6, angle=np.pi / 2))
         phase, _ = controller.measure(*_batch(network))
         exact = controller.exact_adjoint(phase.error)
-        found, sound = multiplexed_adjoint(substrate, phase, SamplingPlan(1e3, 7, 20, 1))
+        found, sound, _ = multiplexed_adjoint(substrate, phase, Tones(0.05, SamplingPlan(1e3, 7, 20, 1)))
     assert sound.all()
     np.testing.assert_allclose(found, exact, atol=1e-5)
 

@@ -9,6 +9,7 @@ from substrate.rules.homeostasis import Homeostasis, symmetry
 from substrate.writing import Writer, WritingPlan
 
 SIZES = (3, 5, 4, 2)
+INPUTS = np.zeros((1, 3))
 
 
 def device(sizes=SIZES, seed=0, feedback="separate", **section):
@@ -35,7 +36,7 @@ def test_full_probe_sets_give_the_exact_gradient():
     """dL/dF = 2 (F - B^T) and dL/dB its negative transpose (arXiv 2309.02214), over the number of neurons."""
     substrate, writer = device()
     with substrate:
-        found = Homeostasis(0.7, 0, np.random.default_rng(1)).directions(substrate)
+        found = Homeostasis(0.7, 0, np.random.default_rng(1)).directions(substrate, INPUTS)
         for forward, backward, f, b in blocks(substrate, writer):
             exact = -0.7 / substrate.network.node_count * 2.0 * (f - b.T)
             assert np.allclose(found[forward][: len(f)], exact, atol=1e-12)
@@ -50,7 +51,7 @@ def test_it_descends_the_penalty():
     network, step = substrate.network, 1e-6
     with substrate:
         weights = {coupling.name: writer.weights(coupling) for coupling in network.arrays}
-        found = Homeostasis(1.0, 0, np.random.default_rng(1)).directions(substrate)
+        found = Homeostasis(1.0, 0, np.random.default_rng(1)).directions(substrate, INPUTS)
 
     def penalty(weights):
         jacobian = np.zeros((network.node_count, network.node_count))
@@ -73,7 +74,7 @@ def test_few_probes_are_unbiased(probes):
     substrate, writer = device((2, 4, 3))
     with substrate:
         homeostasis = Homeostasis(1.0, probes, np.random.default_rng(3))
-        draws = np.array([homeostasis.directions(substrate)["hidden1-output"][:4] for _ in range(1500)])
+        draws = np.array([homeostasis.directions(substrate, INPUTS)["hidden1-output"][:4] for _ in range(1500)])
         ((_, _, f, b),) = blocks(substrate, writer)
     exact = -2.0 / substrate.network.node_count * (f - b.T)
     error = draws.mean(axis=0) - exact
@@ -90,7 +91,9 @@ def test_more_probes_are_less_noisy_and_two_full_sets_exact():
 
         def error(probes):
             homeostasis = Homeostasis(1.0, probes, np.random.default_rng(3))
-            return np.mean([np.sum((homeostasis.directions(substrate)[name][:4] - exact) ** 2) for _ in range(100)])
+            return np.mean(
+                [np.sum((homeostasis.directions(substrate, INPUTS)[name][:4] - exact) ** 2) for _ in range(100)]
+            )
 
         assert error(1) > error(2) > error(3) > 1e-3
         assert error(4) < 1e-24
@@ -105,7 +108,7 @@ def test_the_asymmetry_of_a_linear_map_shrinks_by_the_stated_factor(rate, streng
         homeostasis = Homeostasis(strength, 0, np.random.default_rng(1))
         ((forward, backward, f, b),) = blocks(substrate, writer)
         for _ in range(3):
-            found = homeostasis.directions(substrate)
+            found = homeostasis.directions(substrate, INPUTS)
             for name in (forward, backward):
                 writer.change(substrate.network.array(name), rate * found[name])
             ((_, _, f_new, b_new),) = blocks(substrate, writer)
@@ -123,13 +126,13 @@ def test_it_needs_forward_products_alone():
     with substrate:
         for hook in ("_hold", "_settle", "_nudge", "_read_cells", "_write_cells"):
             setattr(substrate, hook, forbidden)
-        assert Homeostasis(1.0, 0, np.random.default_rng(1)).directions(substrate)
+        assert Homeostasis(1.0, 0, np.random.default_rng(1)).directions(substrate, INPUTS)
 
 
 def test_shared_arrays_and_single_layers_have_nothing_to_pull():
     for substrate, _ in (device(feedback="shared"), device((3, 2))):
         with substrate:
-            assert Homeostasis(1.0, 0, np.random.default_rng(1)).directions(substrate) == {}
+            assert Homeostasis(1.0, 0, np.random.default_rng(1)).directions(substrate, INPUTS) == {}
 
 
 def test_symmetric_weights_are_left_alone():
@@ -137,7 +140,7 @@ def test_symmetric_weights_are_left_alone():
     with substrate:
         ((_, backward, f, _),) = blocks(substrate, writer)
         writer.program(substrate.network.array(backward), f.T)
-        found = Homeostasis(1.0, 0, np.random.default_rng(1)).directions(substrate)
+        found = Homeostasis(1.0, 0, np.random.default_rng(1)).directions(substrate, INPUTS)
         assert all(np.abs(direction).max() < 1e-12 for direction in found.values())
 
 
@@ -146,7 +149,7 @@ def test_probes_stay_inside_the_converters_as_well_as_the_limits():
     chip = {"converters": {"dac_bits": 12, "dac_range_volts": 0.25}, "limits": {"read_volts": 0.3}}
     substrate, writer = device((2, 6, 5), **chip)
     with substrate:
-        found = Homeostasis(1.0, 0, np.random.default_rng(1)).directions(substrate)
+        found = Homeostasis(1.0, 0, np.random.default_rng(1)).directions(substrate, INPUTS)
         ((name, _, f, b),) = blocks(substrate, writer)
     exact = -2.0 / 11 * (f - b.T)
     assert np.linalg.norm(found[name][:6] - exact) < 2e-3 * np.linalg.norm(exact)
@@ -160,7 +163,7 @@ def test_probes_stay_inside_narrow_limits():
         substrate._products = lambda coupling, volts, way: (
             seen.append(np.abs(volts).max()) or whole(coupling, volts, way)
         )
-        found = Homeostasis(1.0, 0, np.random.default_rng(1)).directions(substrate)
+        found = Homeostasis(1.0, 0, np.random.default_rng(1)).directions(substrate, INPUTS)
         ((name, _, f, b),) = blocks(substrate, writer)
     assert max(seen) <= 0.05 * (1 + 1e-12)
     assert np.allclose(found[name][:4], -2.0 / 7 * (f - b.T), atol=1e-12)
