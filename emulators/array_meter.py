@@ -11,12 +11,17 @@ from typing import final
 import numpy as np
 
 from emulators.config import EmulatorConfig, TilesConfig
+from emulators.memristors.ohmic import OhmicCell
 from emulators.power_meter import MeteredArray, PowerMeter
 from emulators.tiling import line_cuts
 from emulators.unselected import LEVELS, Scheme, unselected_watts
 from substrate.arrays import BoolArray, FloatArray, IntArray
 from substrate.contract import Direction
 from substrate.ledger import Ledger
+
+
+SAME = 1e-9
+"""Relative difference of conductances that is rounding: such a cell is left as it is."""
 
 
 @final
@@ -78,7 +83,7 @@ class ArrayMeter:
         array = self._arrays[name]
         siemens = array.seen_siemens
         seconds, lines = self._operation.reading_seconds, siemens.shape[1]
-        joules = float(array.meter.cell_watts(siemens, self.reading_volts).sum()) * seconds
+        joules = array.meter.all_cells_watts(siemens, self.reading_volts) * seconds
         joules += lines * self._line_farads * self.reading_volts**2
         return self._single(name, "read", joules, lines * seconds)
 
@@ -114,6 +119,25 @@ class ArrayMeter:
         spent, taken = self._pulses(meter, write.counts, 0.5 * (before + write.after), self._pulse_volts, selected)
         seconds = (slots + taken) * self._operation.pulse_seconds
         return self._single(name, "write", joules + spent, seconds, pulses)
+
+    def isolated(self, name: str) -> bool:
+        """Whether a pulse on a cell of this array costs what flows through that cell, and in proportion to it."""
+        proportional = isinstance(self._arrays[name].meter.cell, OhmicCell)
+        return self._scheme == "isolated" and proportional and not self._line_farads
+
+    def set(self, name: str, target: FloatArray, before: FloatArray, after: FloatArray) -> float:
+        """What ``written`` books for one pulse at each cell of which another conductance is asked; seconds that passed.
+
+        In one pass over the cells of an ``isolated`` array; ``target`` etc. are siemens (polarity, row, column).
+        """
+        from emulators.memristors.outright_kernels import asked
+
+        lines = np.zeros(target.shape[1], dtype=np.bool_)
+        cells = (np.ascontiguousarray(values) for values in (target, before, after))
+        count, siemens = asked(*cells, SAME, lines)
+        slots = count if self._operation.pulses_at_once == "cell" else int(np.count_nonzero(lines))
+        joules = self._operation.pulse_seconds * self._pulse_volts**2 * siemens
+        return self._single(name, "write", joules, slots * self._operation.pulse_seconds)
 
     def waited(self, seconds: float) -> float:
         """Nothing but time (and static power). Seconds that passed."""

@@ -5,7 +5,7 @@ from typing import final
 
 import numpy as np
 
-from emulators.array_meter import ArrayMeter, Written
+from emulators.array_meter import SAME, ArrayMeter, Written
 from emulators.arrays import DifferentialArray
 from emulators.config import EmulatorConfig
 from emulators.noise import shot_variance, thermal_variance
@@ -13,10 +13,6 @@ from substrate.arrays import FloatArray
 from substrate.capabilities import WriteRequest
 from substrate.contract import Direction, Snapshot, WriteReport
 from substrate.errors import InputError
-
-SAME = 1e-9
-"""Relative difference of conductances that is rounding: such a cell is left as it is."""
-
 
 @final
 class ArrayOperations:
@@ -93,7 +89,13 @@ class ArrayOperations:
         """
         array = self._arrays[request.coupling]
         self.age((request.coupling,))
-        before, formed, tried = array.now_siemens, array.formed, array.forming_pulses
+        before = array.now_siemens
+        if request.target_siemens is not None and not array.forms and self._meter.isolated(request.coupling):
+            report = array.write(request)
+            seconds = self._meter.set(request.coupling, request.target_siemens, before, array.now_siemens)
+            self.pass_time(seconds, 0)
+            return report
+        formed, tried = array.formed, array.forming_pulses
         report = array.write(request)
         if request.pulses is not None:
             counts = np.asarray(request.pulses, dtype=np.int64)

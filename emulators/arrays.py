@@ -146,6 +146,11 @@ class DifferentialArray:
         return report
 
     @property
+    def forms(self) -> bool:
+        """Whether cells leave the factory unformed."""
+        return self._stress.forms
+
+    @property
     def formed(self) -> BoolArray:
         """Cells that are formed, (polarity, row, column); a copy."""
         return self._stress.formed.copy()

@@ -26,7 +26,10 @@ NEURONS = "neurons"
 @final
 @dataclass(frozen=True)
 class Drive:
-    """Line voltages of one array: vectors of volts on rows and columns (None: virtual ground), and their weight."""
+    """Line voltages of one array: vectors of volts on rows and columns (None: virtual ground), and their weight.
+
+    Held rows stand once for all the columns (vector * time, column) of a resistive network that belong to them.
+    """
 
     array: str
     rows: FloatArray | None
@@ -57,8 +60,6 @@ def line_drives(network: Network, held: FloatArray, nodes: FloatArray, volts_per
         rows = held if first else _row_volts(coupling, flat[:, coupling.source.nodes], volts_per_unit)
         columns = coupling.columns(flat[:, coupling.target.nodes])
         if network.resistive:
-            if first and times > 1:
-                rows = np.repeat(rows, times, axis=0)
             yield Drive(coupling.name, rows, columns, 1.0 / times)
             continue
         both_ways = network.feedback == "shared" and not first

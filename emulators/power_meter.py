@@ -55,13 +55,15 @@ class PowerMeter:
 
     def __init__(self, wires: WiresConfig, cell: CellLaw | None = None, tiles: TilesConfig | None = None) -> None:
         self._wires = wires
-        self._cell = cell or OhmicCell()
+        self.cell = cell or OhmicCell()
         self._tiles = tiles
         self._of: FloatArray | None = None
         self._linear = np.zeros((1, 1, 1))
         self._is_linear = True
         self._admittances: dict[tuple[bool, bool], FloatArray] = {}
-        self._line_sums: dict[tuple[bool, bool], FloatArray] = {}
+        self._line_sums: dict[bool, FloatArray] = {}
+        # Held rows, the squares of their volts times the conductances on them, and what they put into the columns.
+        self._transferred: tuple[FloatArray, float, FloatArray] | None = None
         self._calibrated: FloatArray | None = None
         self._corrections: dict[tuple[bool, bool], FloatArray] = {}
 
@@ -71,7 +73,8 @@ class PowerMeter:
         Args:
             siemens: (polarity, row, column); replaced, never changed in place, between calls.
             rows: (vector, row) volts behind the source resistance; None: virtual grounds behind the sense resistance.
-            columns: (vector, column) likewise. Both given: held directly, without terminations.
+            columns: (vector, column) likewise. Both given: held directly, without terminations; then each of the rows
+                may have several columns, (vector * time, column), over which the power is summed.
 
         Raises:
             InputError: neither rows nor columns.
@@ -79,6 +82,9 @@ class PowerMeter:
         if siemens is not self._of:
             self._see(siemens)
         if rows is not None and columns is not None:
+            if self._is_linear and self._ideal:
+                return max(self._both(rows, columns), 0.0)
+            rows = np.repeat(rows, len(columns) // max(1, len(rows)), axis=0)
             volts = np.concatenate([rows, columns], axis=1)
         elif rows is not None:
             volts = rows
@@ -91,18 +97,8 @@ class PowerMeter:
             watts = self._curved(rows, columns)
             if not self._ideal:
                 watts += _quadratic(self._correction(*sides), volts)
-        elif self._ideal and rows is not None and columns is not None:
-            # As a quadratic form this would take a matrix of all ports, most of it zeros.
-            total = self._linear.sum(axis=0)
-            watts = float(
-                np.einsum("vi,vi->i", rows, rows) @ total.sum(axis=1)
-                + np.einsum("vi,vi->i", columns, columns) @ total.sum(axis=0)
-                - 2.0 * np.vdot(rows @ total, columns)
-            )
         elif self._ideal:
-            if sides not in self._line_sums:
-                self._line_sums[sides] = self._linear.sum(axis=(0, 2) if sides[0] else (0, 1))
-            watts = float(np.einsum("vi,vi->i", volts, volts) @ self._line_sums[sides])
+            watts = float(np.einsum("vi,vi->i", volts, volts) @ self._line_sum(sides[0]))
         else:
             if sides not in self._admittances:
                 self._admittances[sides] = self._admittance(*sides)
@@ -110,9 +106,33 @@ class PowerMeter:
         # Rounding of a difference of large terms.
         return max(watts, 0.0)
 
+    def _both(self, rows: FloatArray, columns: FloatArray) -> float:
+        """Bare proportional cells between held rows and columns: sum g (r - c)^2, as squares and products."""
+        times = len(columns) // max(1, len(rows))
+        if self._transferred is None or self._transferred[0] is not rows:
+            squares = float(np.einsum("vi,vi->i", rows, rows) @ self._line_sum(rows=True))
+            total = self._linear[0] if len(self._linear) == 1 else self._linear.sum(axis=0)
+            self._transferred = rows, squares, rows @ total
+        _, squares, transferred = self._transferred
+        crossed = columns if times == 1 else columns.reshape(len(rows), times, -1).sum(axis=1)
+        below = float(np.einsum("vi,vi->i", columns, columns) @ self._line_sum(rows=False))
+        return times * squares + below - 2.0 * float(np.vdot(transferred, crossed))
+
+    def _line_sum(self, rows: bool) -> FloatArray:
+        """Siemens of all cells of each word line, or bit line."""
+        if rows not in self._line_sums:
+            self._line_sums[rows] = self._linear.sum(axis=(0, 2) if rows else (0, 1))
+        return self._line_sums[rows]
+
+    def all_cells_watts(self, siemens: FloatArray, volts: float) -> float:
+        """The sum of ``cell_watts`` over all cells."""
+        if isinstance(self.cell, OhmicCell):
+            return volts**2 * float(siemens.sum())
+        return float(self.cell_watts(siemens, volts).sum())
+
     def cell_watts(self, siemens: FloatArray, volts: FloatArray | float) -> FloatArray:
         """Power of cells, each by itself at ``volts`` (broadcast with ``siemens``) by their law; wires left out."""
-        return np.asarray(volts * self._cell.current(volts, siemens))
+        return np.asarray(volts * self.cell.current(volts, siemens))
 
     @property
     def _ideal(self) -> bool:
@@ -120,11 +140,12 @@ class PowerMeter:
 
     def _see(self, siemens: FloatArray) -> None:
         self._of = siemens
-        linear = self._cell.linear_conductances(siemens)
+        linear = self.cell.linear_conductances(siemens)
         self._is_linear = linear is not None
         self._linear = siemens if linear is None else linear
         self._admittances = {}
         self._line_sums = {}
+        self._transferred = None
         if self._calibrated is not None:
             moved = (self._linear - self._calibrated).ravel()
             first = self._calibrated.ravel()
@@ -143,12 +164,12 @@ class PowerMeter:
 
     def _curved(self, rows: FloatArray | None, columns: FloatArray | None) -> float:
         """What bare cells take at the voltages of their lines."""
-        if isinstance(self._cell, MemristorLaw):
+        if isinstance(self.cell, MemristorLaw):
             if columns is None and rows is not None:
-                current = rows * self._cell.current(rows, 1.0)
+                current = rows * self.cell.current(rows, 1.0)
                 return float(current.sum(axis=0) @ self._linear.sum(axis=(0, 2)))
             if rows is None and columns is not None:
-                current = -columns * self._cell.current(-columns, 1.0)
+                current = -columns * self.cell.current(-columns, 1.0)
                 return float(current.sum(axis=0) @ self._linear.sum(axis=(0, 1)))
         vectors = len(rows if rows is not None else columns if columns is not None else ())
         step = max(1, CELLS_AT_ONCE // self._linear.size)
@@ -158,7 +179,7 @@ class PowerMeter:
             upper = np.zeros((1, 1, 1)) if rows is None else rows[part, :, None]
             lower = np.zeros((1, 1, 1)) if columns is None else columns[part, None, :]
             across = np.broadcast_to((upper - lower)[:, None], (len(upper - lower), *self._linear.shape))
-            watts += float(np.sum(across * self._cell.current(across, self._linear)))
+            watts += float(np.sum(across * self.cell.current(across, self._linear)))
         return watts
 
     def _correction(self, rows: bool, columns: bool) -> FloatArray:

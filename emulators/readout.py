@@ -116,8 +116,9 @@ class Readout:
             total = arrays[drive.array].seen_siemens.sum(axis=0)
             if network.resistive and drive.rows is not None and drive.columns is not None:
                 # |v_i - v_j| <= |v_i| + |v_j|: an upper bound that needs no array of all cells for every sample.
-                into = np.abs(drive.rows) @ total + np.abs(drive.columns) * total.sum(axis=0)
+                into = np.abs(drive.columns) * total.sum(axis=0)
                 out[:, :, coupling.target.nodes] += into.reshape(batch, times, -1)
+                out[:, :, coupling.target.nodes] += (np.abs(drive.rows) @ total).reshape(batch, -1, into.shape[1])
                 continue
             if drive.rows is not None:
                 into = coupling.into_target(np.abs(drive.rows) @ total)

@@ -12,6 +12,7 @@ that an earlier read left.
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import final
 
 import numpy as np
@@ -73,15 +74,20 @@ class TiledPair:
         self._adc = Adc(tiles.adc_bits, tiles.adc_range_amperes, 0.0)
         self._matrices: dict[Direction, FloatArray] = {}
         self._circuits: list[Crossbar] | None = None
-        self._siemens = leaking(siemens)
+        self._given = siemens
         # Wires are all that its conversions use of this circuit.
         self._ohmic = self._crossbar(np.ones((1, 1)), None)
 
     def program(self, siemens: FloatArray) -> None:
         """Set all conductances (polarity, row, column)."""
-        self._siemens = leaking(siemens)
+        self._given = siemens
+        self.__dict__.pop("_siemens", None)
         self._matrices = {}
         self._circuits = None
+
+    @cached_property
+    def _siemens(self) -> FloatArray:
+        return leaking(self._given)
 
     @property
     def tile_count(self) -> int:

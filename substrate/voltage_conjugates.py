@@ -30,8 +30,10 @@ def mean_direction(
     column_squares = -0.5 * np.sum(weighted * columns, axis=(0, 1))
     if coupling.source.start < 0:
         # Held lines do not move, and neither do their squares.
-        products = lines.T @ response[:, coupling.target.nodes]
-        return np.asarray(coupling.conjugate_scale * (products + column_squares))
+        # The squares as one more sample, with ones on the lines: one product does it all.
+        with_ones = np.concatenate([lines, np.ones((1, lines.shape[1]))])
+        changes = np.concatenate([response[:, coupling.target.nodes], column_squares[None]])
+        return np.asarray(with_ones.T @ (coupling.conjugate_scale * changes))
     rows = coupling.gain * waveform[:, :, coupling.source.nodes]
     products = rows.reshape(-1, rows.shape[2]).T @ weighted.reshape(-1, weighted.shape[2])
     row_squares = -0.5 * np.einsum("bt,btr->r", functional, rows * rows)

@@ -140,8 +140,7 @@ class Writer:
     def _change(self, coupling: Coupling, change: FloatArray) -> Written:
         name, mode = coupling.name, self._plan.mode
         if mode == "outright":
-            held, saturated = self._within_window(coupling, self.weights(coupling) + change)
-            return self._set(coupling, held, saturated)
+            return self._moved(coupling, change)
         if mode == "verify":
             start = self._targets[name] if name in self._targets else self.weights(coupling)
             target, saturated = self._within_window(coupling, start + change)
@@ -208,6 +207,19 @@ class Writer:
         target = np.clip(wanted, low, high)
         report = self._substrate.write_cells(WriteRequest(coupling.name, target_siemens=target))
         return Written(report.pulses, int(report.failed.sum()), saturated)
+
+    def _moved(self, coupling: Coupling, change: FloatArray) -> Written:
+        """Cells set outright to what they hold and a change of their weights."""
+        if coupling.polarities != 1:
+            return self._set(coupling, *self._within_window(coupling, self.weights(coupling) + change))
+        # What ``_set`` would write, in fewer passes over the cells.
+        low, high = self._substrate.capabilities.conductance_window_siemens
+        target = change * self._substrate.scale.unit_siemens
+        target += self._substrate.read_cells(coupling.name)[0]
+        saturated = np.count_nonzero(target < low) + np.count_nonzero(target > high)
+        np.clip(target, low, high, out=target)
+        report = self._substrate.write_cells(WriteRequest(coupling.name, target_siemens=target[None]))
+        return Written(report.pulses, int(np.count_nonzero(report.failed)), saturated)
 
     def _pulse(self, coupling: Coupling, counts: IntArray) -> Written:
         if not counts.any():

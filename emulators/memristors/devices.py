@@ -115,6 +115,8 @@ class Devices:
         state = np.clip(start, self._low, self._high)
         self._state = np.where(self._stuck, np.where(stuck_on, self._high, self._low), state)
         self._shown = self._state.copy()
+        self._siemens: FloatArray | None = None
+        self._any_stuck = bool(self._stuck.any())
         self._pulses = np.zeros(self._shape, dtype=np.int64)
         self._age_seconds = np.zeros(self._shape)
 
@@ -150,7 +152,9 @@ class Devices:
 
     @property
     def conductances(self) -> FloatArray:
-        """Conductances now, siemens, a read-only copy: what a read without read noise sees."""
+        """Conductances now, siemens, read-only: what a read without read noise sees. Another array once they change."""
+        if self._siemens is not None:
+            return self._siemens
         values = self._to_siemens(self._shown)
         retention = self._update.retention
         if isinstance(retention, PowerLawDrift):
@@ -159,6 +163,7 @@ class Devices:
             )
             values = np.where(self._stuck, values, values * factor)
         values.setflags(write=False)
+        self._siemens = values
         return values
 
     @property
@@ -205,8 +210,19 @@ class Devices:
         """
         if self._update.pulsed:
             raise CapabilityError(f"set: law {self._update.law} is written by pulses; use pulse() or initialise()")
-        target, selected = self._check_target(target_siemens, mask)
-        self._place(self._to_state(target), selected)
+        if mask is not None or self._any_stuck or self._update.retention is not None:
+            target, selected = self._check_target(target_siemens, mask)
+            self._place(self._to_state(target), selected)
+            return
+        from emulators.memristors.outright_kernels import place
+
+        target = np.ascontiguousarray(self._check_target_everywhere(target_siemens))
+        low, high = self._window
+        siemens = np.empty(self._shape)
+        flat = (values.reshape(-1) for values in (self._state, self._shown, siemens))
+        place(target.reshape(-1), low, high, *flat)
+        siemens.setflags(write=False)
+        self._siemens = siemens
 
     def pulse(self, counts: npt.NDArray[np.integer]) -> PulseReport:
         """Give each cell |counts| pulses, up where positive, down where negative; each with noise of its own.
@@ -228,6 +244,7 @@ class Devices:
             )
         from emulators.memristors.pulse_kernels import pulse_affine, pulse_shaped
 
+        self._siemens = None
         cells = (
             np.ascontiguousarray(counts, dtype=np.int64).reshape(-1),
             self._stuck.reshape(-1),
@@ -283,6 +300,7 @@ class Devices:
         retention = self._update.retention
         if retention is None:
             return
+        self._siemens = None
         if isinstance(retention, Leak):
             deviate = self._parameters["retention_deviate"]
             for values in (self._state, self._shown):
@@ -297,6 +315,7 @@ class Devices:
         """
         share = require_number("fraction", fraction, 0.0, 1.0)
         target = np.clip(require_number("attractor", attractor, -1.0, 1.0), self._low, self._high)
+        self._siemens = None
         for values in (self._state, self._shown):
             np.copyto(values, values + share * (target - values), where=~self._stuck)
 
@@ -316,6 +335,7 @@ class Devices:
                     f"snapshot.{name}: expected {values.dtype} of shape {self._shape}, "
                     f"got {given.dtype} of {given.shape}"
                 )
+        self._siemens = None
         for name, values in changing.items():
             values[...] = snapshot[name]
 
@@ -336,6 +356,7 @@ class Devices:
         writable = selected & ~self._stuck
         saturated = writable & ((state > self._high + ROUNDING) | (state < self._low - ROUNDING))
         held = np.clip(state, self._low, self._high)
+        self._siemens = None
         np.copyto(self._state, held, where=writable)
         np.copyto(self._shown, held, where=writable)
         self._age_seconds[writable] = 0.0
@@ -362,9 +383,7 @@ class Devices:
 
     def _check_target(self, target_siemens: FloatArray, mask: BoolArray | None) -> tuple[FloatArray, BoolArray]:
         selected = self._check_mask(mask)
-        target = np.asarray(target_siemens, dtype=np.float64)
-        if target.shape != self._shape:
-            raise InputError(f"target_siemens: expected shape {self._shape}, got {target.shape}")
+        target = self._shaped(target_siemens)
         low, high = self._window
         slack = ROUNDING * (high - low)
         inside = (target >= low - slack) & (target <= high + slack)
@@ -374,6 +393,21 @@ class Devices:
                 f"target_siemens: {target[cell]:g} S at cell {cell} lies outside the window [{low:g}, {high:g}] S"
             )
         return np.where(selected, target, low), selected
+
+    def _check_target_everywhere(self, target_siemens: FloatArray) -> FloatArray:
+        target = self._shaped(target_siemens)
+        low, high = self._window
+        slack = ROUNDING * (high - low)
+        # A NaN compares false: where the quick test fails, the other says where.
+        if target.min() >= low - slack and target.max() <= high + slack:
+            return target
+        return self._check_target(target, None)[0]
+
+    def _shaped(self, target_siemens: FloatArray) -> FloatArray:
+        target = np.asarray(target_siemens, dtype=np.float64)
+        if target.shape != self._shape:
+            raise InputError(f"target_siemens: expected shape {self._shape}, got {target.shape}")
+        return target
 
 
 def check_window(window_siemens: tuple[float, float]) -> tuple[float, float]:

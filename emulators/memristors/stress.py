@@ -78,6 +78,11 @@ class Stress:
         return np.where(self.formed, now, self._forming.pristine_siemens) if self._forming else now
 
     @property
+    def forms(self) -> bool:
+        """Whether cells leave the factory unformed."""
+        return self._forming is not None
+
+    @property
     def worn(self) -> BoolArray:
         """Cells that endured all the pulses they could, (polarity, row, column)."""
         return self.received >= self._lives if self._endurance else np.zeros_like(self.formed)
@@ -104,6 +109,11 @@ class Stress:
 
     def set(self, target_siemens: FloatArray) -> WriteReport:
         """Write conductances (polarity, row, column) outright."""
+        if not (self._forming or self._endurance):
+            self._devices.set(target_siemens)
+            stuck = self._devices.stuck
+            failed = stuck & (self.conductances != target_siemens) if stuck.any() else np.zeros_like(stuck)
+            return WriteReport(0, failed)
         asked = self.conductances != target_siemens
         given = self._form(asked)
         able = self.formed & ~self.worn
