@@ -67,7 +67,6 @@ class SourceMeter2400(ScpiInstrument):
 
     error_format = '{code:d},"{text}"'
     number_format = "{:+.6E}"
-    error_bit = 2
 
     def ports(self) -> Sequence[str]:
         """Both terminals."""

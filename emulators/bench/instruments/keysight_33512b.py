@@ -292,7 +292,7 @@ class Generator33512B(ScpiInstrument):
             volts = float(rms * crest)
         else:
             low, high = SMALLEST_EMF_VPP * share / scale, largest / scale
-            volts = scale * inner.number(0, low * (1 - 1e-9), high * (1 + 1e-9), 0.1 / scale, "V")
+            volts = scale * inner.number(0, _limit(low), _limit(high), 0.1 / scale, "V")
         if not volts <= largest * (1 + 1e-9):
             raise ScpiError(-222, request.header)
         self._emf[channel] = (volts / share, offset)
@@ -303,7 +303,7 @@ class Generator33512B(ScpiInstrument):
     def _set_offset(self, channel: int, request: Request) -> None:
         share, amplitude = self._share(channel), self._emf[channel][0]
         room = LARGEST_EMF_VOLTS - (0.0 if self._function(channel) == "DC" else amplitude / 2.0)
-        largest = room * share * (1 + 1e-9)
+        largest = _limit(room * share)
         self._emf[channel] = (amplitude, request.number(0, -largest, largest, 0.0, "V") / share)
 
     def _high(self, channel: int) -> float:
@@ -315,11 +315,11 @@ class Generator33512B(ScpiInstrument):
         return (offset - amplitude / 2.0) * self._share(channel)
 
     def _set_high(self, channel: int, request: Request) -> None:
-        largest = LARGEST_EMF_VOLTS * self._share(channel) * (1 + 1e-9)
+        largest = _limit(LARGEST_EMF_VOLTS * self._share(channel))
         self._set_levels(channel, self._low(channel), request.number(0, -largest, largest, None, "V"))
 
     def _set_low(self, channel: int, request: Request) -> None:
-        largest = LARGEST_EMF_VOLTS * self._share(channel) * (1 + 1e-9)
+        largest = _limit(LARGEST_EMF_VOLTS * self._share(channel))
         self._set_levels(channel, request.number(0, -largest, largest, None, "V"), self._high(channel))
 
     def _set_levels(self, channel: int, low: float, high: float) -> None:
@@ -496,6 +496,11 @@ class Generator33512B(ScpiInstrument):
         channel = request.suffixes[0]
         values = (self.value("frequency", channel), self._amplitude(channel), self._offset(channel))
         return f'"{self._function(channel)} ' + ",".join(self.number_format.format(value) for value in values) + '"'
+
+
+def _limit(value: float) -> float:
+    """Without the rounding of products, which would refuse the limit itself."""
+    return float(f"{value:.12g}")
 
 
 def _name(text: str) -> str:

@@ -54,7 +54,7 @@ class ScpiInstrument(Instrument):
     number_format: ClassVar[str] = "{:+.15E}"
     """Answer of a number, unless the setting says otherwise."""
 
-    error_bit: ClassVar[int] = 4
+    error_bit: ClassVar[int] = 2
     """Bit of the status byte for a filled error queue (SCPI 1999)."""
 
     def __init__(self, name: str, surroundings: Surroundings, options: Mapping[str, Any] | None = None) -> None:
