@@ -1,8 +1,8 @@
 """The serial wire between a host and the board's firmware: a pty or a TCP port, with its faults.
 
-What the board sends is cut into messages (frames and lines), so that a fault strikes one message. Messages are named
-for the patterns of fault rules by the type of the frame: ``PULSE`` is a request, ``PULSE answer`` its answer, ``NAK``,
-``banner or line``.
+Where there are fault rules, what is sent is cut into messages (frames and lines), so that a fault strikes one message.
+Messages are named for the patterns of rules by the type of the frame: ``PULSE`` is a request (``PULSE$`` as a pattern),
+``PULSE answer`` its answer, ``NAK``, ``banner or line``.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ import socket
 import threading
 import time
 import tty
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Final, Literal, final
@@ -33,6 +33,7 @@ TYPES: Final = {
     0x22: "RESET",
 }
 FAULTS: Final = ("no_answer", "delay", "stale", "split", "trickle", "duplicate", "truncate", "garbage", "unplug")
+REQUEST_FAULTS: Final = ("duplicate", "truncate", "garbage", "unplug")
 LARGEST_BACKLOG = 1 << 20
 """Bytes that a host may leave unread before more are thrown away, as a UART does much earlier."""
 
@@ -49,6 +50,19 @@ def name_of(message: bytes) -> str:
     if kind & 0x3F == 0x3F:
         return "NAK"
     return TYPES.get(kind & 0x3F, "unknown") + (" answer" if kind & 0x80 else "")
+
+
+def _first(stream: bytes) -> tuple[bytes, bytes]:
+    """(the first message, empty where it is not complete; the rest)."""
+    end = stream.find(b"\0", 1) if stream[0] == 0 else stream.find(b"\n")
+    return stream[: end + 1], stream[end + 1 :]
+
+
+def _spoiled(message: bytes, struck: Mapping[str, float]) -> bytes:
+    middle = len(message) // 2
+    if "garbage" in struck:
+        message = message[:middle] + bytes([message[middle] ^ 0x5A or 1]) + message[middle + 1 :]
+    return message[:middle] if "truncate" in struck else message
 
 
 @final
@@ -111,7 +125,7 @@ class BoardWire:
         os.set_blocking(from_board, False)
         with self._guard:
             self._to_board, self._from_board = to_board, from_board
-            self._partial = self._incoming = b""
+            self._partial = self._request = self._incoming = b""
         self._wake()
 
     def disconnect_board(self) -> None:
@@ -249,13 +263,22 @@ class BoardWire:
                 self._client.close()
                 self._client = self._host = None
             return
-        if self._faults is not None:
-            self._request = (self._request + data)[-LARGEST_BACKLOG:]
-            *whole, self._request = self._request.split(b"\0")
-            for block in whole:
-                if block and self._struck(b"\0" + block + b"\0", ("unplug",)):
-                    self._unplug()
-                    return
+        if self._faults is None or not self._faults.rules:
+            self._to_firmware(self._request + data)
+            self._request = b""
+            return
+        self._request += data
+        while self._request:
+            message, self._request = _first(self._request)
+            if not message:
+                return
+            struck = self._struck(message, REQUEST_FAULTS)
+            if "unplug" in struck:
+                self._unplug()
+                return
+            self._to_firmware(_spoiled(message, struck) * (2 if "duplicate" in struck else 1))
+
+    def _to_firmware(self, data: bytes) -> None:
         # With the board off, what is sent is lost.
         if self._to_board is not None and len(self._incoming) < LARGEST_BACKLOG:
             self._incoming += data
@@ -267,11 +290,9 @@ class BoardWire:
             return
         self._partial += data
         while self._partial:
-            framed = self._partial[0] == 0
-            end = self._partial.find(b"\0", 1) if framed else self._partial.find(b"\n")
-            if end < 0:
+            message, self._partial = _first(self._partial)
+            if not message:
                 return
-            message, self._partial = self._partial[: end + 1], self._partial[end + 1 :]
             self._spoil(message)
 
     def _struck(self, message: bytes, kinds: tuple[str, ...]) -> dict[str, float]:
@@ -283,7 +304,6 @@ class BoardWire:
     def _spoil(self, message: bytes) -> None:
         """Send a message, with the faults that strike it; the value of a delay is its seconds."""
         struck = self._struck(message, FAULTS)
-        whole, message_now = message, message
         middle = len(message) // 2
         if "unplug" in struck:
             self._unplug()
@@ -293,10 +313,7 @@ class BoardWire:
         if "stale" in struck:
             # The answer before once more, in front of this one.
             self._queue(self._previous)
-        if "garbage" in struck:
-            message_now = message[:middle] + bytes([message[middle] ^ 0x5A or 1]) + message[middle + 1 :]
-        if "truncate" in struck:
-            message_now = message[:middle]
+        message_now = _spoiled(message, struck)
         wait = struck.get("delay", 0.0)
         if "split" in struck:
             self._queue(message_now[:middle])
@@ -308,7 +325,7 @@ class BoardWire:
             self._queue(message_now, wait)
         if "duplicate" in struck:
             self._queue(message_now, wait)
-        self._previous = whole
+        self._previous = message
 
     def _queue(self, data: bytes, wait: float = 0.0) -> None:
         if data and self._host is not None and sum(len(item) for _, item in self._outgoing) < LARGEST_BACKLOG:

@@ -118,6 +118,34 @@ def test_gradients_agree_with_the_emulator(name, tmp_path):
             assert found.standard_errors[coupling] <= 0.1 * np.sqrt(np.sum(other**2)), coupling
 
 
+@pytest.mark.parametrize(
+    ("name", "overrides"),
+    [
+        ("xor", ["nudge.amplitude=0.3"]),
+        ("iris", ["nudge.amplitude=0.3", "substrate.converters={}"]),
+    ],
+)
+def test_errors_of_gradients_are_predicted(name, overrides, tmp_path):
+    """z-scores of the board's gradients against the chip's own without noise, at the same amplitude."""
+    scores = []
+    for seed in range(6):
+        original = load_experiment(name, [*overrides, f"seed={seed}"])
+        device, board = served(original)
+        with device, board:
+            on_board = assemble(board_experiment(name, [*overrides, f"seed={seed}"], tmp_path, board.resource))
+            emulated = assemble(original)
+            inputs, labels = emulated.dataset.train_inputs[:16], emulated.dataset.train_labels[:16]
+            with on_board.substrate:
+                controller = on_board.controller()
+                controller.program(emulated.initial_weights())
+                _, found = controller.measure(inputs, labels)
+            _, wanted = replace(emulated, substrate=device).controller().measure(inputs, labels)
+        for coupling, direction in found.directions.items():
+            off = np.sqrt(np.sum((direction - wanted.directions[coupling]) ** 2))
+            scores.append(off / found.standard_errors[coupling])
+    assert 0.7 < np.sqrt(np.mean(np.square(scores))) < 1.3
+
+
 def test_held_currents_give_the_emulators_states():
     device = chip(NETWORK, update={"law": "ideal"})
     rng = np.random.default_rng(3)

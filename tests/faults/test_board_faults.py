@@ -81,6 +81,18 @@ def test_a_pulse_whose_answer_is_spoiled_is_given_once(board, kind):
         assert [one.kind for one in board.faults.happened][-1] == kind
 
 
+@pytest.mark.parametrize("kind", ["duplicate", "truncate", "garbage"])
+def test_a_pulse_whose_request_is_spoiled_is_given_once(board, kind):
+    with board.driver() as driver:
+        before = board.device.read_cells(COUPLING)
+        board.fault(kind, "PULSE$")
+        assert driver.write_cells(WriteRequest(COUPLING, pulses=counts())).pulses == np.abs(counts()).sum()
+        np.testing.assert_array_equal(moved(board.device, before), counts())
+        driver.write_cells(WriteRequest(COUPLING, pulses=-counts()))
+        np.testing.assert_array_equal(moved(board.device, before), 0)
+        assert board.faults.happened[-1].kind == kind
+
+
 @pytest.mark.parametrize("kind", SPOILED)
 def test_a_record_whose_answer_is_spoiled_is_read_all_the_same(board, kind):
     with board.driver() as driver:
@@ -136,6 +148,8 @@ def test_training_pulses_through_a_bad_line_are_all_given_once(board):
     total = np.zeros(SHAPE, dtype=np.int64)
     for kind in SPOILED:
         board.fault(kind, "answer", count=None, probability=0.04, value=VALUES.get(kind, 0.0))
+    for kind in ("truncate", "garbage"):
+        board.fault(kind, "(PULSE|MEASURE)$", count=None, probability=0.04)
     with board.driver(answer_seconds=0.1, attempts=3) as driver:
         for _ in range(40):
             wanted = rng.integers(-2, 3, SHAPE)
