@@ -136,6 +136,12 @@ class BoardSession:
                     clean = lost.clean
                 except (DeviceTimeout, ConnectionLost) as failure:
                     error, clean = failure, False
+                except BenchError:
+                    raise
+                except BaseException:
+                    # Interrupted: the board may or may not have heard the request, and its answer may still come.
+                    self._broken = ConnectionLost(f"{self._link.address}: interrupted in {kind.name}")
+                    raise
                 seq = self._seq
                 self._broken = error
                 try:
