@@ -77,6 +77,14 @@ class Aging:
         """Conductances as the circuit sees them, for those of the cells; the same object where nothing differs."""
         return siemens if self._fluctuations is None else self._fluctuations.seen(siemens)
 
+    def scale(self, factor: float) -> None:
+        """Let all cells be seen as ``factor`` times what they are, beside all else: a fault, or a step in temperature.
+
+        No part of snapshots: it is put on from outside, and stays until it is taken off.
+        """
+        if self._fluctuations is not None:
+            self._fluctuations.further_factor = factor
+
     def snapshot(self) -> Snapshot:
         """Everything that changes but the devices."""
         return {

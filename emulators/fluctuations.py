@@ -26,6 +26,9 @@ class CellFluctuations:
         noise: which of them there are.
         temperature: of the cells.
         rng: everything is drawn from it.
+
+    Attributes:
+        further_factor: on all conductances, put on from outside.
     """
 
     def __init__(
@@ -34,6 +37,7 @@ class CellFluctuations:
         self._rng = rng
         places = int(np.prod(shape))
         self._constant = temperature.factor
+        self.further_factor = 1.0
         telegraph, flicker = noise.telegraph, noise.cell_flicker
         self._telegraph = (
             Telegraph(
@@ -69,9 +73,10 @@ class CellFluctuations:
 
     def seen(self, siemens: FloatArray) -> FloatArray:
         """Conductances as the circuit sees them, for programmed ones; the same object where there is nothing to do."""
-        if self._constant == 1.0 and not self.moving:
+        constant = self._constant * self.further_factor
+        if constant == 1.0 and not self.moving:
             return siemens
-        seen = siemens * self._constant
+        seen = siemens * constant
         if self._telegraph is not None:
             seen = seen * self._telegraph.factor.reshape(seen.shape)
         if self._flicker is not None:

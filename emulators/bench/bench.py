@@ -14,6 +14,7 @@ import numpy as np
 from emulators.bench.clock import SimulatedClock
 from emulators.bench.config import BenchConfig, InstrumentConfig, load_bench, parse_bench
 from emulators.bench.conversation import InstrumentConversation
+from emulators.bench.device_faults import DeviceFaults
 from emulators.bench.faults import Faults
 from emulators.bench.fixture import Fixture
 from emulators.bench.instruments import model
@@ -63,6 +64,9 @@ class VirtualBench:
         self.plant = _plant(config, plant_rng)
         self.fixture = Fixture(self.plant, self.clock)
         self.faults = Faults(fault_rng)
+        per_kelvin = config.substrate.temperature if config.substrate is not None else config.crossbar
+        assert per_kelvin is not None  # what the configuration checked
+        DeviceFaults(self.plant, self.faults, self.clock, per_kelvin.conductance_per_kelvin)
         self.instruments: dict[str, Instrument] = {}
         for (name, section), own_rng in zip(config.instruments.items(), instrument_rngs, strict=True):
             surroundings = Surroundings(self.clock, self.fixture, self.faults, own_rng, config.strict, self.lock)

@@ -95,13 +95,17 @@ class AdapterConfig(_Section):
 
 @final
 class CrossbarConfig(_Section):
-    """One crossbar: ``initial_siemens`` is one number, or (rows, columns) of them; default: as the update law says."""
+    """One crossbar: ``initial_siemens`` is one number, or (rows, columns) of them; default: as the update law says.
+
+    ``conductance_per_kelvin``: relative change with temperature, which a fault can step.
+    """
 
     name: Name = "array"
     shape: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
     cells: CellsConfig = CellsConfig()
     update: dict[str, Any] = Field(default_factory=lambda: {"law": "ideal"})
     wires: WiresConfig = WiresConfig()
+    conductance_per_kelvin: Finite = 0.0
     initial_siemens: float | list[list[float]] | None = None
 
 

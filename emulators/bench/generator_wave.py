@@ -93,16 +93,17 @@ class GeneratorWave(Waveform):
         return np.concatenate(out)
 
     def _phase(self, times: FloatArray) -> FloatArray:
-        """In cycles; before and after bursts that of their start."""
+        """In cycles; before and after bursts that of their start, where a square is not yet high."""
         if self.starts is None:
             return (times - self.origin_seconds) * self.frequency_hz + self.phase_cycles
+        idle = -1e-12 if self.shape == "square" else 0.0
         if not len(self.starts):
-            return np.full(len(times), self.phase_cycles)
+            return np.full(len(times), self.phase_cycles + idle)
         # A burst that is due while another runs is not begun: the instrument ignored its trigger.
         index = np.searchsorted(self.starts, times, side="right") - 1
         elapsed = (times - self.starts[np.maximum(index, 0)]) * self.frequency_hz
         running = (index >= 0) & (elapsed < self.cycles)
-        return np.where(running, elapsed, 0.0) + self.phase_cycles
+        return np.where(running, elapsed, idle) + self.phase_cycles
 
     def _periodic(self, phase: FloatArray) -> FloatArray:
         if self.shape == "sine":

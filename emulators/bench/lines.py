@@ -56,6 +56,9 @@ class LineArray:
         segment_ohms: of the wires; terminations belong to what is wired to the lines.
         cell: law of the cells.
         writing: the nominal pulse.
+
+    Attributes:
+        spoil: what becomes of pulse counts on their way to the cells; faults go in here.
     """
 
     def __init__(
@@ -75,6 +78,7 @@ class LineArray:
         self._circuit = Crossbar(now, segment_ohms, segment_ohms, cell=cell)
         self.shape = self._circuit.shape
         self._dose = np.zeros(self.shape)
+        self.spoil: Callable[[IntArray], IntArray] = lambda counts: counts
         self._admittance: FloatArray | None = None
         rows, columns = self.shape
         self.terminals = tuple(
@@ -125,5 +129,8 @@ class LineArray:
         if not whole.any():
             return False
         self._dose -= whole
-        self._pulse(whole.astype(np.int64))
+        counts = self.spoil(whole.astype(np.int64))
+        if not counts.any():
+            return False
+        self._pulse(counts)
         return True

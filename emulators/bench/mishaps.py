@@ -45,6 +45,17 @@ def spoil(reply: Reply, rules: Sequence[Rule]) -> Reply:
     return reply
 
 
+def joined(pieces: Sequence[tuple[float, bytes]]) -> list[tuple[float, bytes]]:
+    """Pieces that nothing stands between, as one."""
+    out: list[tuple[float, bytes]] = []
+    for wait, data in pieces:
+        if out and not wait:
+            out[-1] = (out[-1][0], out[-1][1] + data)
+        else:
+            out.append((wait, data))
+    return out
+
+
 def _spoil(reply: Reply, rule: Rule) -> Reply:
     pieces = reply.pieces
     sent = b"".join(data for _, data in pieces)

@@ -76,6 +76,26 @@ class Plant(ABC):
             InputError: there is none of this name.
         """
 
+    @abstractmethod
+    def _scale(self, factor: float) -> None:
+        """Conduct ``factor`` times what is programmed, from now on."""
+
+    @abstractmethod
+    def _disturb(self, fraction: float) -> None:
+        """Move all cells by a fraction of their way to the upper bound."""
+
+    @final
+    def scale(self, factor: float) -> None:
+        """Let all cells conduct ``factor`` times what is programmed, from now on."""
+        self._scale(factor)
+        self._cells_changed()
+
+    @final
+    def disturb(self, fraction: float) -> None:
+        """Move all cells by a fraction of their way to the upper bound of the window."""
+        self._disturb(fraction)
+        self._cells_changed()
+
     @final
     @property
     def terminals(self) -> tuple[str, ...]:
@@ -137,7 +157,10 @@ class CrossbarPlant(Plant):
             self._devices.initialise(np.asarray(initial_siemens, dtype=np.float64))
         pulse = self._pulse if isinstance(law, PulsedLaw) else None
         segment_ohms, nominal = wires.segment_ohms, writing or Writing()
-        self._array = LineArray(name, lambda: self._devices.conductances, pulse, segment_ohms, cells.cell(), nominal)
+        self._factor = 1.0
+        self._array = LineArray(
+            name, lambda: self._factor * self._devices.conductances, pulse, segment_ohms, cells.cell(), nominal
+        )
         self._ages = law.pulsed and isinstance(law, PulsedLaw) and law.retention is not None
 
     @property
@@ -168,13 +191,19 @@ class CrossbarPlant(Plant):
         """Of the cells."""
         if array != self._array.name:
             raise InputError(f"array {array!r}: expected {self._array.name}")
-        return self._devices.conductances
+        return self._factor * self._devices.conductances
 
     def pass_time(self, seconds: float) -> None:
         """Retention."""
         if self._ages:
             self._devices.drift(seconds)
             self._cells_changed()
+
+    def _scale(self, factor: float) -> None:
+        self._factor = factor
+
+    def _disturb(self, fraction: float) -> None:
+        self._devices.disturb(fraction, 1.0)
 
     def _pulse(self, counts: IntArray) -> None:
         law = self._devices.update
@@ -276,6 +305,18 @@ class NetworkPlant(Plant):
         self.substrate.wait(seconds)
         if self.substrate._age():
             self._cells_changed()
+
+    def _scale(self, factor: float) -> None:
+        for array in self.substrate._arrays.values():
+            array.aging.scale(factor)
+            array._changed()
+        self.substrate._circuit.cells_changed()
+
+    def _disturb(self, fraction: float) -> None:
+        for array in self.substrate._arrays.values():
+            array.devices.disturb(fraction, 1.0)
+            array._changed()
+        self.substrate._circuit.cells_changed()
 
     def _pulse(self, array: str, counts: IntArray) -> None:
         coupling, polarity = self._places[array]

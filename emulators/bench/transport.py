@@ -24,7 +24,7 @@ from typing import final
 from emulators.bench.clock import SimulatedClock
 from emulators.bench.conversation import Conversation
 from emulators.bench.faults import Faults, Rule
-from emulators.bench.mishaps import Reply, spoil
+from emulators.bench.mishaps import Reply, joined, spoil
 from emulators.bench.protocol.framing import TooLong
 from substrate.errors import InputError
 
@@ -248,7 +248,7 @@ class Hub:
         reply = spoil(Reply(stream.late, answer), rules)
         stream.late = reply.late
         after = 0.0
-        for wait, data in reply.pieces:
+        for wait, data in joined(reply.pieces):
             after += wait
             if after:
                 self._later(after, lambda data=data: self._send(stream, data))  # type: ignore[misc]
