@@ -10,7 +10,18 @@ r s - r^2/2 - s^2/2.
 import numpy as np
 
 from substrate.arrays import FloatArray
-from substrate.network import Coupling
+from substrate.errors import InputError
+from substrate.network import Coupling, Network
+
+
+def check_resistive(rule: str, network: Network) -> None:
+    """Refuse a rule of voltages across cells elsewhere than between nodes.
+
+    Raises:
+        InputError: names the rule and the family.
+    """
+    if not network.resistive:
+        raise InputError(f"rule: {rule} reads voltages across cells; expected family resistive, got {network.family}")
 
 
 def mean_direction(

@@ -8,9 +8,12 @@ from substrate.rules.always_on import AlwaysOnSection
 from substrate.rules.asymmetric_ep import AsymmetricEPSection
 from substrate.rules.backpropagation import BackpropagationSection
 from substrate.rules.continual import ContinualSection
+from substrate.rules.contrastive import ContrastiveSection
+from substrate.rules.coupled_learning import CoupledLearningSection
 from substrate.rules.direct_feedback_alignment import DirectFeedbackAlignmentSection
 from substrate.rules.equilibrium_propagation import EquilibriumPropagationSection
 from substrate.rules.feedback_alignment import FeedbackAlignmentSection
+from substrate.rules.frequency_propagation import FrequencyPropagationSection
 from substrate.rules.holomorphic import HolomorphicSection
 from substrate.rules.kolen_pollack import KolenPollackSection
 from substrate.rules.multiplexed import MultiplexedSection
@@ -34,7 +37,10 @@ RuleConfig: TypeAlias = Annotated[
     | KolenPollackSection
     | ProductFeedbackSection
     | AsymmetricEPSection
-    | MultiplexedSection,
+    | MultiplexedSection
+    | FrequencyPropagationSection
+    | CoupledLearningSection
+    | ContrastiveSection,
     Field(discriminator="name"),
 ]
 """One of the sections; ``name`` tells which."""
