@@ -19,7 +19,6 @@ from substrate.arrays import BoolArray, FloatArray, IntArray
 from substrate.contract import Direction
 from substrate.ledger import Ledger
 
-
 SAME = 1e-9
 """Relative difference of conductances that is rounding: such a cell is left as it is."""
 

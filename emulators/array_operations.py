@@ -14,6 +14,7 @@ from substrate.capabilities import WriteRequest
 from substrate.contract import Direction, Snapshot, WriteReport
 from substrate.errors import InputError
 
+
 @final
 class ArrayOperations:
     """Operations on one array at a time, on a clock that all arrays share.

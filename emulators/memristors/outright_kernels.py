@@ -36,8 +36,8 @@ def _asked(
 ) -> tuple[int, float]:
     """How many cells are asked for another conductance, and the sum over them of the mean of before and after.
 
-    Arguments are (polarity, row, column); changes up to ``same`` times the conductance are rounding. ``lines`` (row,) is
-    set where any cell of a word line is asked.
+    Arguments are (polarity, row, column); changes up to ``same`` times the conductance are rounding. ``lines`` (row,)
+    is set where any cell of a word line is asked.
     """
     count = 0
     total = 0.0
