@@ -221,7 +221,8 @@ class _Training:
             step = self._controller.step(
                 inputs, dataset.train_labels[chosen], rate, judge, training.decay_at(self._epoch)
             )
-            recorder.append("train", self._row(step, rate))
+            if (self._step + 1) % logging.steps_every == 0:
+                recorder.append("train", self._row(step, rate), index=self._step)
             if logging.records and not self._batch:
                 volts = step.estimate.signals.waveform * self._assembly.substrate.scale.volts_per_unit
                 recorder.append("records", {"nodes": volts})
