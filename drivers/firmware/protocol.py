@@ -73,40 +73,66 @@ def encode(kind, session, seq, payload):
     return stuff(body)
 
 
+@micropython.viper
+def _stuff(source: ptr8, size: int, out: ptr8) -> int:
+    out[0] = 0
+    code_at = 1
+    at = 2
+    code = 1
+    i = 0
+    while i < size:
+        byte = source[i]
+        i += 1
+        if byte:
+            out[at] = byte
+            at += 1
+            code += 1
+            # A last block that is full needs no empty one behind it.
+            if code < 255 or i == size:
+                continue
+        out[code_at] = code
+        code_at = at
+        at += 1
+        code = 1
+    out[code_at] = code
+    out[at] = 0
+    return at + 1
+
+
+@micropython.viper
+def _unstuff(source: ptr8, size: int, out: ptr8) -> int:
+    at = 0
+    done = 0
+    while at < size:
+        code = source[at]
+        end = at + code
+        if code == 0 or end > size:
+            return -1
+        at += 1
+        while at < end:
+            out[done] = source[at]
+            done += 1
+            at += 1
+        if code != 255 and at < size:
+            out[done] = 0
+            done += 1
+    return done
+
+
 def stuff(data):
     """COBS between two delimiters."""
-    out = bytearray(b"\0")
-    pieces = bytes(data).split(b"\0")
-    last = len(pieces) - 1
-    for index, piece in enumerate(pieces):
-        start, size = 0, len(piece)
-        while size - start >= 254:
-            out.append(255)
-            out.extend(piece[start : start + 254])
-            start += 254
-        # A last block that is full needs no empty one behind it.
-        if start < size or start == 0 or index < last:
-            out.append(size - start + 1)
-            out.extend(piece[start:])
-    out.append(0)
-    return out
+    size = len(data)
+    out = bytearray(size + size // 254 + 4)
+    return memoryview(out)[: _stuff(data, size, out)]
 
 
 def unstuff(data):
     """The bytes of a COBS block without its delimiters; ValueError where it is none."""
-    out = bytearray()
-    view = memoryview(data)
-    at, size = 0, len(data)
-    while at < size:
-        code = data[at]
-        end = at + code
-        if code == 0 or end > size:
-            raise ValueError
-        out.extend(view[at + 1 : end])
-        at = end
-        if code != 255 and at < size:
-            out.append(0)
-    return out
+    out = bytearray(len(data))
+    size = _unstuff(data, len(data), out)
+    if size < 0:
+        raise ValueError
+    return memoryview(out)[:size]
 
 
 def decode(block):
@@ -119,23 +145,22 @@ def decode(block):
     if size < HEADER_SIZE + 2:
         raise Refusal(BAD_FRAME, "short frame")
     version, kind, session, seq, length = struct.unpack_from(HEADER, body)
-    view = memoryview(body)
     bulk = kind & BULK
     end = HEADER_SIZE + length
     if size != end + (6 if bulk else 2):
         raise Refusal(BAD_FRAME, "wrong length")
     found = struct.unpack_from("<H", body, size - 2)[0]
-    digest = binascii.crc32(view[:end]) & 0xFFFFFFFF
+    digest = binascii.crc32(body[:end]) & 0xFFFFFFFF
     if bulk:
-        right = crc16(view[end : end + 4], crc16(view[:HEADER_SIZE])) == found
+        right = crc16(body[end : end + 4], crc16(body[:HEADER_SIZE])) == found
         right = right and struct.unpack_from("<I", body, end)[0] == digest
     else:
-        right = crc16(view[:end]) == found
+        right = crc16(body[:end]) == found
     if not right:
         raise Refusal(BAD_FRAME, "wrong checksum")
     if version != VERSION:
         raise Refusal(BAD_VERSION, "protocol version %d is not spoken here" % version)
-    return kind & ~BULK, session, seq, view[HEADER_SIZE:end], digest
+    return kind & ~BULK, session, seq, body[HEADER_SIZE:end], digest
 
 
 class Receiver:
