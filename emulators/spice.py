@@ -82,7 +82,7 @@ class Netlist:
             raise CapabilityError(f"network.family: expected current_mode for a netlist, got {self.network.family}")
         if self.network.convolutional:
             raise CapabilityError("network.layers: cells shared over positions have no netlist; expected sizes")
-        for coupling in self.network.arrays:
+        for coupling in self.network.settling:
             if coupling.name not in self.siemens:
                 raise InputError(f"siemens: expected the cells of {coupling.name}")
             cells = finite(f"siemens[{coupling.name!r}]", self.siemens[coupling.name], (2, *coupling.shape))

@@ -13,9 +13,10 @@ from substrate.contract import Record, Substrate
 from substrate.costs import Cost
 from substrate.network import Network
 from substrate.optimisers import Optimiser
+from substrate.pulses import Written
 from substrate.rules.base import Estimate, FreePhase, Rule
 from substrate.rules.homeostasis import Homeostasis, symmetry
-from substrate.writing import Writer, Written
+from substrate.writing import Writer
 
 CHUNK = 512
 """Samples that are evaluated at a time."""

@@ -9,7 +9,7 @@ and biases hang on two rails.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal, final, get_args
 
@@ -200,6 +200,8 @@ class Network:
         output_activation: ``linear`` for outputs s = u; ``same`` as the hidden neurons'.
         product_ratio: see ``feedback``.
         windows: of the convolutions among the layers after the first, None of the others; () if there are none.
+        fast_arrays: beside every array of weights there is another of its size, that takes no part in the dynamics and
+            gathers changes before they are transferred (``tiki_taka``).
 
     Raises:
         InputError: fewer than two layers, an empty layer, an unknown activation, feedback or family, or what does not
@@ -215,6 +217,7 @@ class Network:
     output_activation: OutputActivation = "same"
     product_ratio: int = 1
     windows: tuple[Window | None, ...] = ()
+    fast_arrays: bool = False
 
     def __post_init__(self) -> None:
         if len(self.sizes) < 2:
@@ -340,14 +343,25 @@ class Network:
         return tuple(couplings)
 
     @cached_property
-    def arrays(self) -> tuple[Coupling, ...]:
+    def weight_arrays(self) -> tuple[Coupling, ...]:
         """The couplings that have an array of cells of their own."""
         return self.forward if self.feedback == "shared" else self.forward + self.backward
+
+    @cached_property
+    def arrays(self) -> tuple[Coupling, ...]:
+        """All arrays of cells: those of the couplings, and the fast ones beside them."""
+        if not self.fast_arrays:
+            return self.weight_arrays
+        return self.weight_arrays + tuple(self.fast(coupling) for coupling in self.weight_arrays)
+
+    def fast(self, coupling: Coupling) -> Coupling:
+        """The fast array beside that of a coupling; it has the same lines."""
+        return replace(coupling, name=f"{coupling.name}-fast")
 
     @property
     def settling(self) -> tuple[Coupling, ...]:
         """The arrays that take part while the network settles; the others are only ever read alone."""
-        return self.forward if self.feedforward else self.arrays
+        return self.forward if self.feedforward else self.weight_arrays
 
     def mirror(self, coupling: Coupling) -> Coupling | None:
         """The coupling in the opposite direction between the same two layers, if there is one."""

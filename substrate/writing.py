@@ -7,21 +7,24 @@ A weight of one device, w = g/unit, is held to the window and takes all pulses i
 
 Modes: ``outright`` sets conductances (devices that take any value); ``blind`` rounds each change to pulses at random,
 right on average; ``accumulate`` keeps what is less than a pulse in a digital accumulator (mixed precision);
-``verify`` keeps a digital target, reads the cells and corrects them within a budget of rounds.
+``verify`` keeps a digital target, reads the cells and corrects them within a budget of rounds; ``tiki_taka`` gathers
+changes in a second array and transfers from there (``tiki_taka``).
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal, final
 
 import numpy as np
 
-from substrate.arrays import BoolArray, FloatArray, IntArray, finite
+from substrate.arrays import BoolArray, FloatArray, finite
 from substrate.capabilities import WriteRequest
 from substrate.contract import Substrate
 from substrate.errors import CapabilityError
 from substrate.network import Coupling
+from substrate.pulses import Pulses, Written
+from substrate.tiki_taka import TikiTaka, TransferPlan
 
-Mode = Literal["outright", "blind", "accumulate", "verify"]
+Mode = Literal["outright", "blind", "accumulate", "verify", "tiki_taka"]
 
 REFRESH_ABOVE = 0.8
 """A pair is refreshed when one of its devices is above this share of the window ..."""
@@ -43,6 +46,7 @@ class WritingPlan:
         tolerance_steps: a verified weight is right within this many pulse steps.
         refresh_every: changes of an array after which its pairs of one-sided cells are looked at for a refresh.
         refresh_rounds: reads and corrections of refreshed pairs.
+        transfer: of ``tiki_taka``.
     """
 
     mode: Mode
@@ -52,22 +56,7 @@ class WritingPlan:
     tolerance_steps: float = 0.75
     refresh_every: int = 10
     refresh_rounds: int = 8
-
-
-@final
-@dataclass(frozen=True)
-class Written:
-    """What a write came to: pulses given, cells known to have failed, weights held at the end of their range.
-
-    ``refreshed``: pairs of one-sided cells that were reset and programmed anew. ``cut``: pulses beyond the largest
-    burst that a blind write has dropped.
-    """
-
-    pulses: int
-    failed: int
-    saturated: int
-    refreshed: int = 0
-    cut: int = 0
+    transfer: TransferPlan = field(default_factory=TransferPlan)
 
 
 @final
@@ -96,10 +85,11 @@ class Writer:
                 raise CapabilityError("weights of one cell each need pulses that move it down; step_siemens[1] is 0")
         self._substrate = substrate
         self._plan = plan
-        self._rng = rng
-        self._accumulated: dict[str, FloatArray] = {}
+        self._pulses = Pulses(substrate, plan.largest_burst, rng)
+        self._two_arrays = (
+            TikiTaka(substrate, plan.transfer, self._pulses, plan.largest_burst) if plan.mode == "tiki_taka" else None
+        )
         self._targets: dict[str, FloatArray] = {}
-        self._turn: dict[str, BoolArray] = {}
         self._changes: dict[str, int] = {}
         self._unresettable: dict[str, BoolArray] = {}
 
@@ -147,47 +137,30 @@ class Writer:
             self._targets[name] = target
             written = self._verify(coupling, target, self._plan.rounds)
             return Written(written.pulses, written.failed, saturated)
-        wanted = change / self._step
+        if self._two_arrays is not None:
+            return self._two_arrays.change(coupling, change)
         if mode == "blind":
-            whole = np.floor(wanted)
-            counts = whole + (self._rng.random(wanted.shape) < wanted - whole)
-            burst = self._burst(counts)
-            return replace(self._pulse(coupling, burst), cut=int(np.abs(counts - burst).sum()))
-        total = self._accumulated.get(name, np.zeros(coupling.shape)) + wanted
-        counts = self._burst(np.trunc(total))
-        self._accumulated[name] = total - counts
-        return self._pulse(coupling, counts)
+            return self._pulses.blind(coupling, change)
+        return self._pulses.accumulate(coupling, change)
 
     def snapshot(self) -> dict[str, Any]:
-        """Accumulators, targets, turns and the generator."""
+        """Accumulators, targets, turns, what two arrays keep, and the generator."""
         return {
-            "accumulated": dict(self._accumulated),
+            **self._pulses.snapshot(),
             "targets": dict(self._targets),
-            "turn": dict(self._turn),
             "changes": dict(self._changes),
             "unresettable": dict(self._unresettable),
-            "generator": self._rng.bit_generator.state,
+            "transfer": {} if self._two_arrays is None else self._two_arrays.snapshot(),
         }
 
     def restore(self, snapshot: dict[str, Any]) -> None:
         """Put a snapshot back."""
-        self._accumulated = dict(snapshot["accumulated"])
+        self._pulses.restore(snapshot)
         self._targets = dict(snapshot["targets"])
-        self._turn = dict(snapshot["turn"])
         self._changes = dict(snapshot["changes"])
         self._unresettable = dict(snapshot["unresettable"])
-        self._rng.bit_generator.state = snapshot["generator"]
-
-    @property
-    def _step(self) -> float:
-        """Mean change of a weight by one pulse of either device."""
-        up, down = self._substrate.capabilities.step_siemens
-        return (0.5 * (up + down) if down else up) / self._substrate.scale.unit_siemens
-
-    def _burst(self, counts: FloatArray) -> IntArray:
-        """Counts held to the largest burst; what is cut stays in the accumulator, is verified later, or is counted."""
-        most = self._plan.largest_burst
-        return np.clip(counts, -most, most).astype(np.int64)
+        if self._two_arrays is not None:
+            self._two_arrays.restore(snapshot["transfer"])
 
     def _within_window(self, coupling: Coupling, weights: FloatArray) -> tuple[FloatArray, int]:
         """Weights held to what cells inside the window can show, and how many were beyond it."""
@@ -221,26 +194,6 @@ class Writer:
         report = self._substrate.write_cells(WriteRequest(coupling.name, target_siemens=target[None]))
         return Written(report.pulses, int(np.count_nonzero(report.failed)), saturated)
 
-    def _pulse(self, coupling: Coupling, counts: IntArray) -> Written:
-        if not counts.any():
-            return Written(0, 0, 0)
-        request = WriteRequest(coupling.name, pulses=self._share(coupling, counts))
-        report = self._substrate.write_cells(request)
-        return Written(report.pulses, int(report.failed.sum()), 0)
-
-    def _share(self, coupling: Coupling, counts: IntArray) -> IntArray:
-        """Signed weight pulses onto the devices of each weight, (polarity, row, column)."""
-        if coupling.polarities == 1:
-            return counts[None]
-        if not self._substrate.capabilities.step_siemens[1]:
-            return np.stack([np.maximum(counts, 0), np.maximum(-counts, 0)])
-        turn = self._turn.get(coupling.name, np.zeros(coupling.shape, dtype=np.bool_))
-        size = np.abs(counts)
-        first = (size + turn) // 2
-        self._turn[coupling.name] = turn ^ (size % 2 == 1)
-        sign = np.sign(counts)
-        return np.stack([sign * first, -sign * (size - first)])
-
     def _refresh(self, coupling: Coupling, written: Written) -> Written:
         """Reset pairs of which a device nears its upper end, where that sets it free, and program their weights anew.
 
@@ -269,13 +222,13 @@ class Writer:
     def _verify(self, coupling: Coupling, target: FloatArray, rounds: int, only: BoolArray | None = None) -> Written:
         pulses = failed = 0
         for _ in range(rounds):
-            missing = (target - self.weights(coupling)) / self._step
+            missing = (target - self.weights(coupling)) / self._pulses.step
             if only is not None:
                 missing[~only] = 0.0
             counts = np.where(np.abs(missing) > self._plan.tolerance_steps, np.rint(missing), 0.0)
             if not counts.any():
                 break
-            written = self._pulse(coupling, self._burst(counts))
+            written = self._pulses.give(coupling, self._pulses.burst(counts))
             pulses += written.pulses
             failed = written.failed
         return Written(pulses, failed, 0)

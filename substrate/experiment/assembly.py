@@ -25,7 +25,7 @@ from substrate.rules.penalty import PenaltyGradient
 from substrate.rules.perturbation import Tones
 from substrate.rules.product_feedback import ProductFeedbackSection
 from substrate.rules.sections import RuleContext
-from substrate.writing import Writer, WritingPlan
+from substrate.writing import Writer
 
 CONCERNS = ("data", "order", "initial", "device", "writing", "homeostasis", "readout", "rule")
 """What draws random numbers; the place in this list fixes the stream, so new ones go to the end."""
@@ -62,11 +62,7 @@ class Assembly:
             substrate=self.substrate,
             rule=experiment.rule.build(context),
             cost=_cost(experiment, self.dataset, self.rngs["readout"]),
-            writer=Writer(
-                self.substrate,
-                WritingPlan(experiment.writing.mode, experiment.writing.largest_burst, experiment.writing.rounds),
-                self.rngs["writing"],
-            ),
+            writer=Writer(self.substrate, experiment.writing.plan(), self.rngs["writing"]),
             optimiser=SGD(training.momentum)
             if training.optimiser == "sgd"
             else Adam(*training.adam_decays, training.adam_epsilon),

@@ -1,6 +1,7 @@
 """Experiment files: YAML to a frozen, typed experiment. Unknown keys are errors; every message names the key path."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal, final
@@ -16,7 +17,9 @@ from substrate.rules.catalogue import RULE_NAMES, RuleConfig
 from substrate.rules.oscillating import OscillatingSection
 from substrate.rules.sections import NudgeConfig
 from substrate.sections import Count, Finite, NonNegative, Positive, Section
+from substrate.tiki_taka import TransferPlan
 from substrate.validation import describe
+from substrate.writing import WritingPlan
 
 
 @final
@@ -146,12 +149,39 @@ class HomeostasisConfig(Section):
 
 
 @final
-class WritingConfig(Section):
-    """How changes of weights reach the cells."""
+class TransferConfig(Section):
+    """Training on two arrays (``tiki_taka.TransferPlan``)."""
 
-    mode: Literal["outright", "blind", "accumulate", "verify"] = "accumulate"
+    every: Count = 1
+    lines: Count = 1
+    rate: Positive = 0.1
+    gain: Positive = 1.0
+    threshold: NonNegative = 1.0
+
+    def plan(self) -> TransferPlan:
+        """The same for the writer."""
+        return TransferPlan(self.every, self.lines, self.rate, self.gain, self.threshold)
+
+
+@final
+class WritingConfig(Section):
+    """How changes of weights reach the cells; ``transfer`` belongs to ``tiki_taka``."""
+
+    mode: Literal["outright", "blind", "accumulate", "verify", "tiki_taka"] = "accumulate"
     largest_burst: Count = 31
     rounds: Count = 3
+    transfer: TransferConfig | None = None
+
+    @model_validator(mode="after")
+    def _belongs(self) -> "WritingConfig":
+        if self.transfer is not None and self.mode != "tiki_taka":
+            raise ValueError(f"transfer: belongs to mode tiki_taka, got mode {self.mode}")
+        return self
+
+    def plan(self) -> WritingPlan:
+        """The same for the writer."""
+        transfer = self.transfer or TransferConfig()
+        return WritingPlan(self.mode, self.largest_burst, self.rounds, transfer=transfer.plan())
 
 
 @final
@@ -221,8 +251,9 @@ class Experiment(Section):
         return given | {"rule": {"name": "oscillating_ep"} | rule} if isinstance(rule, dict) else given
 
     def topology(self) -> Network:
-        """The network."""
-        return self.network.topology()
+        """The network; trained on two arrays, it has the fast ones beside it."""
+        network = self.network.topology()
+        return replace(network, fast_arrays=True) if self.writing.mode == "tiki_taka" else network
 
     def to_yaml(self) -> str:
         """The resolved text: every key with its value."""
@@ -279,6 +310,11 @@ def _resolved(experiment: Experiment) -> Experiment:
     network = experiment.topology()
     experiment.nudge.plan()
     experiment.rule.check(network, experiment.nudge, experiment.cost.name)
+    if experiment.writing.mode == "tiki_taka" and experiment.rule.writes_moving:
+        raise InputError(
+            f"writing.mode: rule {experiment.rule.name} writes while the network moves, and a fast array is read with "
+            "the network silent; expected another mode than tiki_taka"
+        )
     if experiment.logging.records and not experiment.rule.periodic:
         raise InputError(f"logging.records: rule {experiment.rule.name} records no periods of a tone; expected false")
     if experiment.logging.records and experiment.nudge.periods == "auto":

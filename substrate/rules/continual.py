@@ -9,7 +9,7 @@ A device that cannot be stopped at a step does the same period by period: one pe
 of the update, the next period with the cells as they are then.
 """
 
-from typing import Annotated, Any, Literal, final
+from typing import Annotated, Any, ClassVar, Literal, final
 
 import numpy as np
 from pydantic import Field
@@ -35,6 +35,8 @@ class ContinualSection(RuleSection):
     fits the network. ``moves``: ``steps`` of ``time_constants`` each, or ``periods`` of the sinusoidal nudge, ``count``
     of them. ``random_sign`` draws the sign of beta anew for every batch.
     """
+
+    writes_moving: ClassVar[bool] = True
 
     name: Literal["continual_ep"] = "continual_ep"
     conjugate: Literal["auto", "product", "postsynaptic"] = "auto"

@@ -98,9 +98,11 @@ class RuleSection(Section, ABC):
 
     Attributes:
         periodic: the rule's waveforms are records of the nudge's tone, whole periods of it.
+        writes_moving: the rule writes while the network moves.
     """
 
     periodic: ClassVar[bool] = False
+    writes_moving: ClassVar[bool] = False
 
     @abstractmethod
     def check(self, network: Network, nudge: NudgeConfig, cost_name: str) -> None:
