@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import pyvisa
 import yaml
+from pymeasure.adapters import PrologixAdapter
 from pymeasure.instruments.agilent import Agilent33500
 from pymeasure.instruments.keithley import Keithley2400
 from pymeasure.instruments.keysight import KeysightDSOX1102G
@@ -245,6 +246,17 @@ def test_a_pty_and_a_gpib_adapter_serve_the_same_instrument(
     assert "MODEL 2400" in serial.query("*IDN?")
     kind, host, port, _ = bench.resources["gpib"].split("::")
     assert kind.startswith("PRLGX-TCPIP")
+    # Both of the clients that know such adapters.
+    adapter = PrologixAdapter(
+        f"TCPIP::{host}::{port}::SOCKET", 24, visa_library="@py", read_termination="\n", write_termination="\n"
+    )
+    smu = Keithley2400(adapter)
+    smu.source_voltage = 0.25
+    assert smu.source_voltage == 0.25
+    adapter.close()
+    interface = connect(bench.resources["gpib"])
+    assert connect(bench.resources["bus"]).query(":SOUR:VOLT?") == "+2.500000E-01"
+    assert interface.session
     with socket.create_connection((host, int(port)), timeout=2) as line:
         line.sendall(b"++mode 1\n++auto 0\n++addr 24\n++addr\n")
         assert line.recv(100) == b"24\r\n"

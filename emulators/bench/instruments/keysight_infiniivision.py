@@ -15,9 +15,10 @@ Noise is .4 of an 8-bit step, and not below 50 uV (not confirmed). ``HRESolution
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 import numpy as np
+import numpy.typing as npt
 
 from emulators.bench.instruments.scpi_instrument import ScpiInstrument
 from emulators.bench.protocol.scpi import Answer, Command, Request, ScpiError, block, short_form
@@ -49,15 +50,19 @@ SOURCES = [f"CHANnel{number}" for number in range(1, CHANNELS + 1)]
 @final
 @dataclass(frozen=True)
 class Record:
-    """What was acquired: volts (channel, time) as digitised, and how to read them."""
+    """What was acquired: codes (channel, time) in 65536ths of a channel's range, and how to read them."""
 
-    volts: FloatArray
+    codes: npt.NDArray[np.int16]
     origin_seconds: float
     step_seconds: float
     ranges: FloatArray
     offsets: FloatArray
     kind: str
     count: int
+
+    def volts(self, channel: int) -> FloatArray:
+        """Of one channel, counted from 0."""
+        return np.asarray(self.offsets[channel] + self.ranges[channel] / 65536.0 * self.codes[channel])
 
 
 @final
@@ -168,6 +173,7 @@ class InfiniiVision(ScpiInstrument):
         """Running, 40 V full scale, 1 ms."""
         self._defaults_of_channels()
         self._record: Record | None = None
+        self._blocks: dict[tuple[Any, ...], bytes] = {}
         self._running = True
         self._was_triggered = False
         for number in range(1, CHANNELS + 1):
@@ -315,14 +321,16 @@ class InfiniiVision(ScpiInstrument):
         count = self.value("count") if kind == "AVERage" else 1
         ranges = np.array([self._full_scale[number] for number in range(1, CHANNELS + 1)])
         offsets = np.array([self.value("offset", number) for number in range(1, CHANNELS + 1)])
+        codes = np.zeros((CHANNELS, points), dtype=np.int16)
         for number in shown:
-            volts[number - 1] = self._converted(number, volts[number - 1], kind, count)
-        self._record = Record(volts, origin, step, ranges, offsets, kind, count)
+            codes[number - 1] = self._converted(number, volts[number - 1], kind, count)
+        self._blocks.clear()
+        self._record = Record(codes, origin, step, ranges, offsets, kind, count)
         self.clock.advance_to(float(times[-1] + step))
         if count > 1:
             self.spend((count - 1) * self.value("time_range"))
 
-    def _converted(self, channel: int, volts: FloatArray, kind: str, count: int) -> FloatArray:
+    def _converted(self, channel: int, volts: FloatArray, kind: str, count: int) -> npt.NDArray[np.int16]:
         """As the converter gives them: noise, steps, and the ends of its range."""
         full_scale, offset = self._full_scale[channel], self.value("offset", channel)
         gain = self._attenuation[channel] * float(
@@ -346,7 +354,8 @@ class InfiniiVision(ScpiInstrument):
             noisy = np.full(len(volts), np.inf)
         # The codes of the ends, 1 and 255, say that the signal lies beyond.
         end = (127.0 * coarse) / step
-        return np.asarray(offset + step * np.clip(np.round((noisy - offset) / step), -end, end))
+        coded = np.clip(np.round((noisy - offset) / step), -end, end)
+        return np.asarray(coded * 2.0 ** (16 - bits), dtype=np.int16)
 
     def _trigger_seconds(self, earliest: float) -> float | None:
         """When the trigger source next crosses its level."""
@@ -375,7 +384,7 @@ class InfiniiVision(ScpiInstrument):
         return None
 
     def _taken(self) -> Record:
-        if self._running and (self._record is None or self._record.volts.shape[1] != self._points()):
+        if self._running and (self._record is None or self._record.codes.shape[1] != self._points()):
             self._acquire()
         if self._record is None:
             raise ScpiError(-230, "no data")
@@ -419,29 +428,37 @@ class InfiniiVision(ScpiInstrument):
         record = self._taken()
         increment, origin, reference = self._steps(record)
         return (
-            f"{FORMATS[self.value('format')]:+d},{TYPES[record.kind]:+d},{record.volts.shape[1]:+d},{record.count:+d},"
+            f"{FORMATS[self.value('format')]:+d},{TYPES[record.kind]:+d},{record.codes.shape[1]:+d},{record.count:+d},"
             f"{record.step_seconds:+.14E},{record.origin_seconds:+.14E},+0,"
             f"{increment:+.14E},{origin:+.14E},{reference:+d}"
         )
 
     def _data(self) -> Answer:
         record = self._taken()
-        volts = record.volts[self._channel_index()]
-        if self.value("format") == "ASCii":
-            text = ",".join(f"{value:.5E}" for value in volts)
-            return block(text.encode(), 8)
-        increment, origin, reference = self._steps(record)
-        codes = np.round((volts - origin) / increment) + reference
-        kind = ("u" if self.value("unsigned") else "i") + ("2" if self.value("format") == "WORD" else "1")
+        key = tuple(self.value(name) for name in ("source", "format", "unsigned", "order"))
+        if key not in self._blocks:
+            self._blocks[key] = self._encoded(record)
+        return self._blocks[key]
+
+    def _encoded(self, record: Record) -> bytes:
+        index, kind = self._channel_index(), self.value("format")
+        if kind == "ASCii":
+            return block(",".join(f"{value:.5E}" for value in record.volts(index)).encode(), 8)
+        codes = record.codes[index].astype(np.int32)
+        if kind == "BYTE":
+            codes = np.clip((codes + 128) >> 8, -127, 127)
+        if self.value("unsigned"):
+            codes += 32768 if kind == "WORD" else 128
         order = ">" if self.value("order") == "MSBFirst" else "<"
-        return block(codes.astype(np.int32).astype(order + kind).tobytes(), 8)
+        width = "2" if kind == "WORD" else "1"
+        return block(codes.astype(order + ("u" if self.value("unsigned") else "i") + width).tobytes(), 8)
 
     def _measure(self, what: str, request: Request) -> str:
         index = SOURCES.index(request.choice(SOURCES)) if request.given(0) else SOURCES.index(self.value("measured"))
         if self._running:
             self._record = None
         record = self._taken()
-        volts = record.volts[index]
+        volts = record.volts(index)
         if what in ("FREQuency", "PERiod"):
             middle = 0.5 * (volts.max() + volts.min())
             rising = np.flatnonzero((volts[1:] >= middle) & (volts[:-1] < middle))
