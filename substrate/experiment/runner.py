@@ -149,6 +149,7 @@ class _Training:
         self._step = 0
         self._order: IntArray = np.zeros(0, dtype=np.int64)
         self._sums = _zero_sums()
+        self._rows: list[dict[str, Any]] = []
         self._batches = len(assembly.dataset.train_labels) // training.batch_size
 
     def checkpoint_bytes(self) -> int:
@@ -221,8 +222,9 @@ class _Training:
             step = self._controller.step(
                 inputs, dataset.train_labels[chosen], rate, judge, training.decay_at(self._epoch)
             )
-            if (self._step + 1) % logging.steps_every == 0:
-                recorder.append("train", self._row(step, rate), index=self._step)
+            self._rows.append(self._row(step, rate))
+            if len(self._rows) >= logging.steps_at_once:
+                self._log_steps(recorder)
             if logging.records and not self._batch:
                 volts = step.estimate.signals.waveform * self._assembly.substrate.scale.volts_per_unit
                 recorder.append("records", {"nodes": volts})
@@ -235,6 +237,7 @@ class _Training:
             if stopping() and not last:
                 self._save(recorder)
                 raise RunInterrupted(f"stopped in epoch {self._epoch + 1}, after step {self._step}")
+        self._log_steps(recorder)
         trained_seconds = time.monotonic() - started
         evaluation = self._controller.evaluate(dataset.test_inputs, dataset.test_labels)
         row = self._epoch_row(evaluation, rate, started, (self._batches - first_batch) / trained_seconds)
@@ -251,7 +254,13 @@ class _Training:
         if stopping() and not done:
             raise RunInterrupted(f"stopped after epoch {self._epoch}")
 
+    def _log_steps(self, recorder: Recorder) -> None:
+        """Write the scalars of steps that are not in the file yet."""
+        recorder.extend("train", self._rows)
+        self._rows = []
+
     def _save(self, recorder: Recorder) -> None:
+        self._log_steps(recorder)
         recorder.checkpoint(pack_state(self.snapshot()))
 
     def _row(self, step: Step, rate: float) -> dict[str, Any]:
