@@ -348,11 +348,11 @@ class SolverConfig(_Section):
 
     Attributes:
         relaxation: how the free phase and held nudges are followed. ``equilibrium``: to the state that the dynamics
-            reach. ``sweeps``: for so many steps, whether they get there or not; a sinusoidal nudge still has its
-            equilibria.
+            reach. ``sweeps``: for so many steps, whether they get there or not; a sinusoidal nudge that the network
+            keeps up with is held at the value of every sample in turn.
         sweeps: those steps.
         precision: of the arithmetic of steps.
-        residual: of equilibria and periodic states, in activity units; of a transient, the error of a step.
+        residual: of equilibria.and periodic states, in activity units; of a transient, the error of a step.
         steady_state: of a nudge. ``exact``: the periodic state itself. ``transient``: the nudge is switched on at its
             crest, in the free state, and the record begins ``settle_periods`` later, settled or not.
         settle_periods: periods that a transient is given to die out.

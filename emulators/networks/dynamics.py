@@ -117,6 +117,12 @@ class Dynamics:
         if self.constants is not None and self.constants.delayed:
             raise InputError(f"substrate.neurons.amplifier_bandwidth_hz: not modelled with {what}; expected none")
 
+    def quasi_static(self, plan: SamplingPlan) -> bool:
+        """Whether the network keeps up with a nudge: its response is one of equilibria."""
+        if self.constants is None:
+            return True
+        return self.solver.steady_state != "transient" and plan.frequency_hz <= self.quasi_static_hz
+
     def outputs(
         self,
         network: Equations,
@@ -139,11 +145,11 @@ class Dynamics:
             tolerance: of the states.
         """
         constants = self.constants
-        if constants is not None and self.solver.steady_state == "transient":
-            return self._transient(network, constants, free, drive, nudge, plan)
-        if constants is None or plan.frequency_hz <= self.quasi_static_hz:
+        if constants is None or self.quasi_static(plan):
             walked = equilibria(free, drive, nudge, plan, tolerance)
             return NudgedOutputs(network.activity(walked.u), walked.residual, walked.unbroken)
+        if self.solver.steady_state == "transient":
+            return self._transient(network, constants, free, drive, nudge, plan)
         response = periodic.nudged_period(network, constants, free, drive, nudge, plan, tolerance)
         return NudgedOutputs(response.s, response.residual, response.unbroken)
 

@@ -266,13 +266,29 @@ def test_what_does_not_come_to_rest_in_its_sweeps_is_not_settled() -> None:
         assert long.settle().settled.all()
 
 
-def test_a_sinusoid_has_its_equilibria_beside_sweeps() -> None:
+def test_a_sinusoid_is_held_at_each_of_its_values() -> None:
+    """As many sweeps as it takes give the equilibria, few of them what a held nudge gives, crest and trough alike."""
     plan, found = SamplingPlan(1e3, 3, 8, 1), []
-    for solver in ({"relaxation": "sweeps", "precision": "float32", "sweeps": {"free": 3}}, {}):
+    for solver in ({"relaxation": "sweeps", "sweeps": {"free": 400, "nudged": 400}}, {}):
         with device(solver) as substrate:
             substrate.settle()
             found.append(substrate.nudge(Nudge(currents(substrate, 0.3)[:, 0]), plan).volts)
     np.testing.assert_allclose(found[0], found[1], atol=1e-9)
+    with device({"relaxation": "sweeps", "sweeps": {"nudged": 3}}) as substrate:
+        substrate.settle()
+        peak = currents(substrate, 0.3)[:, 0]
+        record = substrate.nudge(Nudge(peak), plan).volts
+        held = substrate.settle_nudged(HeldNudge(np.stack([peak, -peak], axis=1))).volts
+    np.testing.assert_allclose(record[:, [0, 4]], held, rtol=0, atol=1e-15)
+
+
+def test_noise_is_new_at_every_sample_of_a_sinusoid() -> None:
+    with device({"relaxation": "sweeps"}, section={"neurons": {"noise": 0.01}}) as substrate:
+        substrate.settle()
+        volts = substrate.nudge(Nudge(currents(substrate, 0.3)[:, 0]), SamplingPlan(1e3, 3, 8, 2)).volts
+    # Neither periods nor mirrored phases share a drawing.
+    assert np.all(volts[:, :8] != volts[:, 8:])
+    assert np.all(volts[:, 1] != volts[:, 7])
 
 
 # Noise of every step.
