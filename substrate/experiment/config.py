@@ -213,13 +213,14 @@ class TrainingConfig(Section):
 
 @final
 class LoggingConfig(Section):
-    """What is logged: the scalars of every ``steps_every``-th step, and beside them what is asked for.
+    """What is logged beside the scalars of every step, which are written ``steps_at_once`` of them at a time.
 
+    Who reads a run that goes on, or one that was killed, misses those not written yet; a checkpoint comes after them.
     ``records`` keeps the raw waveforms of the first batch of every epoch; ``quality_every`` steps the gradient is
     compared with the exact one where the device can tell (0: never).
     """
 
-    steps_every: Count = 1
+    steps_at_once: Count = 1
     records: bool = False
     checkpoint_every_epochs: Count = 1
     quality_every: Annotated[int, Field(ge=0)] = 20
