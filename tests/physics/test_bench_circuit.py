@@ -154,7 +154,7 @@ def test_the_arrays_of_a_network_are_read_and_written_through_their_lines() -> N
     for other in ("row0", "row2", "col0", "col1"):
         fixture.attach(f"{name}.{other}", GROUND)
     assert -fixture.amperes([f"{name}.col2"], NOW)[0, 0] / 0.1 == pytest.approx(before[name][1, 2], rel=1e-9)
-    fixture.attach("input0", VoltageSource(Constant(0.1)))
+    fixture.attach("input1", VoltageSource(Constant(0.1)))
     quiet = fixture.now("hidden1.2")
     fixture.attach(f"{name}.row1", VoltageSource(Constant(bench.config.substrate.limits.write_volts)))
     bench.clock.advance(2e-3)

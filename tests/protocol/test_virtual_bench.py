@@ -254,9 +254,12 @@ def test_a_pty_and_a_gpib_adapter_serve_the_same_instrument(
     smu.source_voltage = 0.25
     assert smu.source_voltage == 0.25
     adapter.close()
-    interface = connect(bench.resources["gpib"])
-    assert connect(bench.resources["bus"]).query(":SOUR:VOLT?") == "+2.500000E-01"
-    assert interface.session
+    manager = pyvisa.ResourceManager("@py")
+    interface = manager.open_resource(bench.resources["gpib"])
+    device = manager.open_resource(bench.resources["bus"])
+    assert device.query(":SOUR:VOLT?") == "+2.500000E-01\n"
+    device.close()
+    interface.close()
     with socket.create_connection((host, int(port)), timeout=2) as line:
         line.sendall(b"++mode 1\n++auto 0\n++addr 24\n++addr\n")
         assert line.recv(100) == b"24\r\n"
