@@ -127,13 +127,21 @@ class BoardSession:
         with self._link.lock:
             if self._broken is not None:
                 self._recover(self._patience.reconnect_seconds)
+            error: BenchError
+            # (session, seq, boot number) of a write that may or may not have been carried out.
+            lost: tuple[int, int, int] | None = None
             for _ in range(RECOVERIES):
-                session, boot = self._session, self.info["boot"]
+                session, boot, sent = self._session, self.info["boot"], False
                 try:
+                    if lost is not None:
+                        known = self._fate(kind, lost[0], lost[1])
+                        if known is not None:
+                            return known
+                        lost = None
+                    sent = True
                     return self._exchange(kind, payload, busy_seconds, answer_bytes)
-                except _UnknownSession as lost:
-                    error: BenchError = ConnectionLost(f"{self._link.address}: the board has restarted")
-                    clean = lost.clean
+                except _UnknownSession as unknown:
+                    error, clean = ConnectionLost(f"{self._link.address}: the board has restarted"), unknown.clean
                 except (DeviceTimeout, ConnectionLost) as failure:
                     error, clean = failure, False
                 except BenchError:
@@ -142,22 +150,19 @@ class BoardSession:
                     # Interrupted: the board may or may not have heard the request, and its answer may still come.
                     self._broken = ConnectionLost(f"{self._link.address}: interrupted in {kind.name}")
                     raise
-                seq = self._seq
+                if sent and kind in WRITES and not clean:
+                    lost = session, self._seq, boot
                 self._broken = error
                 try:
                     self._recover(self._patience.reconnect_seconds)
                 except BenchError as failure:
-                    raise _with_fate(failure, kind, clean) from error
+                    raise _with_fate(failure, kind, lost is None) from error
                 same = self.info["boot"] == boot
                 if same and clean:
                     raise ProtocolError(f"{self._link.address}: another host has taken the board over")
-                if kind in WRITES and not clean:
-                    if not same:
-                        raise _with_fate(ConnectionLost(f"{self._link.address}: the board restarted"), kind, clean)
-                    known = self._fate(kind, session, seq)
-                    if known is not None:
-                        return known
-            raise error
+                if lost is not None and not same:
+                    raise _with_fate(ConnectionLost(f"{self._link.address}: the board restarted"), kind, False)
+            raise _with_fate(error, kind, lost is None)
 
     def safe(self) -> None:
         """Outputs to zero, with little patience.
@@ -312,9 +317,9 @@ class BoardSession:
                     self._broken = error
 
 
-def _with_fate(error: BenchError, kind: Kind, clean: bool) -> BenchError:
+def _with_fate(error: BenchError, kind: Kind, known: bool) -> BenchError:
     """The error, which says of a write that nobody knows whether it happened."""
-    if kind not in WRITES or clean:
+    if kind not in WRITES or known:
         return error
     unknown = f"whether the write under way ({kind.name}) was carried out is unknown: read the cells before going on"
     return type(error)(f"{error}; {unknown}")

@@ -10,6 +10,7 @@ import os
 import pty
 import select
 import socket
+import struct
 import threading
 import time
 import tty
@@ -32,7 +33,13 @@ TYPES: Final = {
     0x21: "SET",
     0x22: "RESET",
 }
-FAULTS: Final = ("no_answer", "delay", "stale", "split", "trickle", "duplicate", "truncate", "garbage", "unplug")
+FAULTS: Final = (
+    "no_answer", "delay", "stale", "split", "trickle", "duplicate", "truncate", "garbage", "banner", "no_terminator",
+    "wrong_terminator", "unplug", "drop_before", "drop_during", "drop_after", "reset",
+)  # fmt: skip
+DROPS: Final = ("drop_before", "drop_during", "drop_after", "reset")
+"""Of TCP connections; a pty has none to drop."""
+
 REQUEST_FAULTS: Final = ("duplicate", "truncate", "garbage", "unplug")
 LARGEST_BACKLOG = 1 << 20
 """Bytes that a host may leave unread before more are thrown away, as a UART does much earlier."""
@@ -213,7 +220,8 @@ class BoardWire:
                 readable, writable, _ = select.select(reading, writing, [], pause)
             except (OSError, ValueError):
                 continue  # an end was closed meanwhile
-            with self._guard:
+            # Whoever holds the bench's lock may pull this cable: the two locks are always taken in this order.
+            with self._fault_lock if self._faults is not None else contextlib.nullcontext(), self._guard:
                 self._step(readable, writable)
 
     def _step(self, readable: list[int], writable: list[int]) -> None:
@@ -297,8 +305,7 @@ class BoardWire:
 
     def _struck(self, message: bytes, kinds: tuple[str, ...]) -> dict[str, float]:
         assert self._faults is not None  # asked only where there are faults
-        with self._fault_lock:
-            rules = self._faults.strike(self._instrument, name_of(message).encode(), kinds, self._seconds())
+        rules = self._faults.strike(self._instrument, name_of(message).encode(), kinds, self._seconds())
         return {rule.kind: rule.value for rule in rules}
 
     def _spoil(self, message: bytes) -> None:
@@ -313,7 +320,15 @@ class BoardWire:
         if "stale" in struck:
             # The answer before once more, in front of this one.
             self._queue(self._previous)
+        drop = next((kind for kind in DROPS if kind in struck), None)
+        if drop is not None and self._client is not None:
+            self._drop(self._client, drop, message)
+            return
         message_now = _spoiled(message, struck)
+        if "banner" in struck:
+            self._queue(b"Booting ...\r\n")
+        if "no_terminator" in struck or "wrong_terminator" in struck:
+            message_now = message_now[:-1] + (b"\n" if "wrong_terminator" in struck else b"")
         wait = struck.get("delay", 0.0)
         if "split" in struck:
             self._queue(message_now[:middle])
@@ -326,6 +341,17 @@ class BoardWire:
         if "duplicate" in struck:
             self._queue(message_now, wait)
         self._previous = message
+
+    def _drop(self, client: socket.socket, kind: str, message: bytes) -> None:
+        """Close the connection, in front of a message, within it, behind it, or by a reset."""
+        part = {"drop_during": message[: len(message) // 2], "drop_after": message}.get(kind, b"")
+        with contextlib.suppress(OSError):
+            client.send(part)
+        if kind == "reset":
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.close()
+        self._client = self._host = None
+        self._outgoing.clear()
 
     def _queue(self, data: bytes, wait: float = 0.0) -> None:
         if data and self._host is not None and sum(len(item) for _, item in self._outgoing) < LARGEST_BACKLOG:
