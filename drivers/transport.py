@@ -1,7 +1,9 @@
 """The way to a device: a stream of bytes with deadlines of our own, one lock, and our own few errors.
 
 ``Link`` is what all ways share: opening, the errors, the deadlines and the transcript. ``SerialLink`` is a serial
-port, a pty or ``socket://host:port``, by way of pyserial.
+port, a pty or ``socket://host:port``, by way of pyserial. TCP is in ``socket_link.py``, what only VISA reaches in
+``visa_link.py``, GPIB behind an Ethernet adapter in ``prologix.py``; ``resource.py`` picks one by its address, and
+``session.py`` makes messages of bytes.
 """
 
 import contextlib
@@ -42,6 +44,7 @@ class Link(ABC):
         self._transcript = transcript
         self._opened = 0.0
         self._is_open = False
+        self._scratch = memoryview(bytearray(PIECE))
 
     @abstractmethod
     def _connect(self) -> None:
@@ -56,8 +59,16 @@ class Link(ABC):
         """Send some of the data before ``deadline`` (of ``time.monotonic``); how much, 0 where none got away."""
 
     @abstractmethod
-    def _receive(self, deadline: float) -> bytes:
-        """What has come in, waiting until ``deadline`` for a first byte; empty where none came."""
+    def _receive(self, into: memoryview, deadline: float) -> int:
+        """Put what has come in into a buffer, waiting until ``deadline`` for a first byte; how much, 0 for none."""
+
+    @abstractmethod
+    def _pending(self) -> bool:
+        """Whether something has come in, as far as can be told without waiting; raises where the port is gone."""
+
+    @abstractmethod
+    def _clear(self, deadline: float) -> None:
+        """Make the device forget unread answers, by the means of the way to it, where it has any."""
 
     @abstractmethod
     def _failures(self) -> tuple[type[Exception], ...]:
@@ -90,11 +101,11 @@ class Link(ABC):
                     self._disconnect()
 
     @final
-    def write(self, data: bytes, seconds: float) -> None:
+    def write(self, data: bytes, seconds: float, stall_seconds: float | None = None) -> None:
         """Send all of ``data``. Never repeated here: what a device has heard of it is unknown after an error.
 
         Raises:
-            DeviceTimeout: it could not be sent within ``seconds``.
+            DeviceTimeout: it could not be sent within ``seconds``, or nothing of it got away for ``stall_seconds``.
             ConnectionLost: the port is gone.
         """
         with self.lock, self._mapped("was lost"):
@@ -103,10 +114,14 @@ class Link(ABC):
             deadline = time.monotonic() + seconds
             rest = memoryview(data)
             while rest:
-                sent = self._send(rest, deadline)
+                until = deadline
+                if stall_seconds is not None:
+                    until = min(deadline, time.monotonic() + stall_seconds)
+                sent = self._send(rest, until)
                 rest = rest[sent:]
-                if rest and time.monotonic() >= deadline:
-                    raise DeviceTimeout(f"{self.address}: {len(rest)} of {len(data)} bytes not sent in {seconds:g} s")
+                now = time.monotonic()
+                if rest and (now >= deadline or (not sent and now >= until)):
+                    raise DeviceTimeout(f"{self.address}: {len(rest)} of {len(data)} bytes were not taken")
 
     @final
     def read(self, seconds: float) -> bytes:
@@ -116,13 +131,47 @@ class Link(ABC):
             DeviceTimeout: nothing came within ``seconds``.
             ConnectionLost: the port is gone.
         """
+        with self.lock:
+            return bytes(self._scratch[: self.read_into(self._scratch, seconds)])
+
+    @final
+    def read_into(self, into: memoryview, seconds: float) -> int:
+        """Put what has come in into a buffer; how many bytes, at least one.
+
+        Raises:
+            DeviceTimeout: nothing came within ``seconds``.
+            ConnectionLost: the port is gone.
+        """
         with self.lock, self._mapped("was lost"):
             self._require_open()
-            data = self._receive(time.monotonic() + seconds)
-            if not data:
+            count = self._receive(into, time.monotonic() + seconds)
+            if not count:
                 raise DeviceTimeout(f"{self.address}: no answer in {seconds:g} s")
-            self._log("<", data)
-            return data
+            if self._transcript is not None:
+                self._log("<", bytes(into[:count]))
+            return count
+
+    @final
+    def pending(self) -> bool:
+        """Whether something has come in that nobody has read, as far as can be told without waiting.
+
+        Raises:
+            ConnectionLost: the port is gone.
+        """
+        with self.lock, self._mapped("was lost"):
+            self._require_open()
+            return self._pending()
+
+    @final
+    def clear(self, seconds: float) -> None:
+        """Make the device forget unread answers, where the way to it has a means for that.
+
+        Raises:
+            DeviceTimeout, ConnectionLost: as when writing.
+        """
+        with self.lock, self._mapped("was lost"):
+            self._require_open()
+            self._clear(time.monotonic() + seconds)
 
     @final
     def drain(self, quiet_seconds: float, most_seconds: float) -> bytes:
@@ -183,22 +232,32 @@ class SerialLink(Link):
         self._port = serial.serial_for_url(self.address, baudrate=self._baud, exclusive=True, timeout=0)
 
     def _disconnect(self) -> None:
+        # pyserial leaves a socket open whose other end has gone already.
+        connection = getattr(self._port, "_socket", None)
         self._port.close()
+        if connection is not None:
+            connection.close()
 
     def _send(self, data: memoryview, deadline: float) -> int:
         file = self._port.fileno()
         _, ready, _ = select.select([], [file], [], max(0.0, deadline - time.monotonic()))
         return os.write(file, data[:PIECE]) if ready else 0
 
-    def _receive(self, deadline: float) -> bytes:
+    def _receive(self, into: memoryview, deadline: float) -> int:
         file = self._port.fileno()
         ready, _, _ = select.select([file], [], [], max(0.0, deadline - time.monotonic()))
         if not ready:
-            return b""
-        data = os.read(file, PIECE)
-        if not data:
+            return 0
+        count = os.readv(file, [into])
+        if not count:
             raise ConnectionResetError("closed by the other side")
-        return data
+        return count
+
+    def _pending(self) -> bool:
+        return bool(select.select([self._port.fileno()], [], [], 0.0)[0])
+
+    def _clear(self, deadline: float) -> None:
+        """A line has no such means."""
 
     def _failures(self) -> tuple[type[Exception], ...]:
         # termios.error is no OSError; a port that was closed by another thread has no file number (TypeError).
