@@ -1,5 +1,6 @@
 """Instruments of the virtual bench over the wire: independent clients, and what they read against theory."""
 
+import contextlib
 import json
 import os
 import signal
@@ -337,6 +338,41 @@ def test_refused_connections_and_faults_at_run_time(virtual_bench: Open) -> None
         start = time.monotonic()
         assert ask(line, b"FREQ?", 2.0) == ANSWER
         assert time.monotonic() - start >= 0.2
+
+
+def test_an_unplugged_line_comes_back_behind_its_link(virtual_bench: Open, tmp_path: Path) -> None:
+    link = tmp_path / "smu"
+    smu = {"model": "keithley-2400", "transport": "pty", "link": str(link)}
+    unplug = {"kind": "unplug", "instrument": "smu", "pattern": "ESE", "value": 0.1}
+    virtual_bench({"crossbar": {"shape": [2, 2]}, "instruments": {"smu": smu}, "faults": [unplug]})
+    before = os.readlink(link)
+    line = os.open(link, os.O_RDWR | os.O_NOCTTY)
+    os.write(line, b"*ESE?\n")
+    with contextlib.suppress(OSError):  # a line that was pulled gives an error or an end
+        assert os.read(line, 10) == b""
+    os.close(line)
+    again = None
+    for _ in range(100):
+        with contextlib.suppress(OSError):
+            again = os.open(link, os.O_RDWR | os.O_NOCTTY)
+            break
+        time.sleep(0.02)
+    assert before.startswith("/dev/pts/")
+    assert again is not None
+    os.write(again, b"*ESE?\n")
+    assert os.read(again, 10) == b"0\n"
+    os.close(again)
+
+
+def test_a_server_that_stops_reading_goes_on_later(virtual_bench: Open) -> None:
+    deaf = {"kind": "back_pressure", "instrument": "generator", "value": 0.3}
+    bench = virtual_bench({**GENERATOR, "faults": [deaf]})
+    host, port = bench.resources["generator"].split("::")[1:3]
+    with socket.create_connection((host, int(port))) as line:
+        assert ask(line, b"FREQ?") == ANSWER
+        start = time.monotonic()
+        assert ask(line, b"FREQ?", 2.0) == ANSWER
+        assert time.monotonic() - start > 0.15
 
 
 def test_faults_of_instruments(virtual_bench: Open) -> None:
