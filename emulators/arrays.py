@@ -1,8 +1,9 @@
 """Arrays of programmable cells behind wires, in differential pairs, as a current-mode network uses them."""
 
-from typing import final
+from typing import Any, final
 
 import numpy as np
+import numpy.typing as npt
 
 from emulators.aging import Aging, Surroundings
 from emulators.config import CellsConfig, TilesConfig, WiresConfig
@@ -63,7 +64,7 @@ class DifferentialArray:
         self._writes_since_refresh = 0
         self._seen_siemens = self.now_siemens = self.conductances
         self._circuit = TiledPair(self._seen_siemens, wires, cells.cell(), tiles)
-        self._weights: dict[Direction, FloatArray] = {}
+        self._weights: dict[tuple[Direction, np.dtype[Any]], FloatArray] = {}
 
     @property
     def conductances(self) -> FloatArray:
@@ -92,15 +93,30 @@ class DifferentialArray:
         """Whether ``weights`` is all there is to say: proportional cells, and sums that are not digitised."""
         return self._circuit.proportional and not self._circuit.digitised(direction)
 
-    def weights(self, direction: Direction = "forward") -> FloatArray:
+    def weights(self, direction: Direction = "forward", dtype: npt.DTypeLike = np.float64) -> FloatArray:
         """Effective weights, (driven, sensed): forward (rows, columns), backward (columns, rows).
 
         Raises:
             CapabilityError: the cells' law is curved.
         """
-        if direction not in self._weights:
-            self._weights[direction] = np.ascontiguousarray(self._circuit.matrix(direction) / self._unit_siemens)
-        return self._weights[direction]
+        key = direction, np.dtype(dtype)
+        if key not in self._weights:
+            self._weights[key] = self._effective(*key)
+        return self._weights[key]
+
+    def _effective(self, direction: Direction, dtype: np.dtype[Any]) -> FloatArray:
+        if dtype == np.float64:
+            return np.ascontiguousarray(self._circuit.matrix(direction) / self._unit_siemens)
+        if self.ideal_wires and direction == "backward":
+            return self.weights("forward", dtype).T
+        if self._circuit.cells_alone and len(self._seen_siemens) == 2:
+            # Imported on first use: compiling and loading kernels takes a while.
+            from emulators.memristors.outright_kernels import difference
+
+            out = np.empty(self._seen_siemens.shape[1:], dtype=dtype)
+            difference(self._seen_siemens, self._unit_siemens, out)
+            return out
+        return self.weights(direction).astype(dtype)
 
     def read(
         self,

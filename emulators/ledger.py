@@ -112,6 +112,12 @@ class EnergyMeter:
         # The inputs, and what they put into their array, are the same for the free phase and the nudges after it.
         self._inputs = self._rows = np.zeros((0, 0))
         self._input_watts: tuple[FloatArray, float] | None = None
+        self._input_squares: FloatArray | None = None
+        # Each node drives one line of an array, and no line has a capacitance.
+        self._lines_alone = not (network.resistive or self._line_farads + self._node_farads) and all(
+            coupling.window is None and coupling.line_signs == (1.0,) and coupling.gain == 1.0
+            for coupling in network.settling
+        )
 
     def settled(self, inputs: FloatArray, nodes: FloatArray) -> float:
         """Settling and one reading, again and again; (batch, reading, node) volts. Seconds that passed.
@@ -130,8 +136,13 @@ class EnergyMeter:
         charging = dict.fromkeys(self.ledger.arrays, 0.0)
         if inputs is not self._inputs:
             self._inputs, self._rows = inputs, input_rows(self._network, inputs, self._volts_per_unit)
-            self._input_watts = None
-        for drive in line_drives(self._network, self._rows, nodes, self._volts_per_unit):
+            self._input_watts = self._input_squares = None
+        if self._lines_alone and all(array.meter.plain(array.seen_siemens) for array in self._arrays.values()):
+            watts |= self._plain_watts(nodes)
+            drives: Iterator[Drive] = iter(())
+        else:
+            drives = line_drives(self._network, self._rows, nodes, self._volts_per_unit)
+        for drive in drives:
             charging[drive.array] += self._charging_joules(drive)
             array = self._arrays[drive.array]
             siemens = array.seen_siemens
@@ -148,6 +159,27 @@ class EnergyMeter:
             self.ledger.book_arrays(activity, powers * seconds + more, samples * seconds)
             self.alone.elapse(activity, samples * seconds)
         return samples * (settle_seconds + read_seconds)
+
+    def _plain_watts(self, nodes: FloatArray) -> dict[str, float]:
+        """What ``line_drives`` come to where every line takes its volts squared times the conductances on it."""
+        network, times = self._network, nodes.shape[1]
+        flat = nodes.reshape(-1, nodes.shape[2])
+        squares = np.einsum("vi,vi->i", flat, flat) / times
+        if self._input_squares is None:
+            self._input_squares = np.einsum("vi,vi->i", self._rows, self._rows)
+        watts = {}
+        for coupling in network.settling:
+            meter, siemens = self._arrays[coupling.name].meter, self._arrays[coupling.name].seen_siemens
+            if coupling.source.start < 0:
+                watts[coupling.name] = meter.watts_of_squares(siemens, self._input_squares, rows=True)
+                continue
+            held = len(nodes) * (np.array(coupling.bias_lines) * self._volts_per_unit) ** 2
+            rows = np.concatenate([squares[coupling.source.nodes], held])
+            watts[coupling.name] = meter.watts_of_squares(siemens, rows, rows=True)
+            if network.feedback == "shared":
+                backward = meter.watts_of_squares(siemens, squares[coupling.target.nodes], rows=False)
+                watts[coupling.name] = 0.5 * (watts[coupling.name] + backward)
+        return watts
 
     def _charging_joules(self, drive: Drive) -> float:
         """C V^2 of the lines that a drive charges, once a sample; V^2 is its mean over time."""

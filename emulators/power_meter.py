@@ -106,6 +106,18 @@ class PowerMeter:
         # Rounding of a difference of large terms.
         return max(watts, 0.0)
 
+    def plain(self, siemens: FloatArray) -> bool:
+        """Whether lines driven alone take the sum of their squared volts times their cells' conductances."""
+        if siemens is not self._of:
+            self._see(siemens)
+        return self._is_linear and self._ideal
+
+    def watts_of_squares(self, siemens: FloatArray, squares: FloatArray, *, rows: bool) -> float:
+        """``watts`` of a ``plain`` array, from the squares (line,) of the volts on rows or columns, summed over vectors."""
+        if siemens is not self._of:
+            self._see(siemens)
+        return float(squares @ self._line_sum(rows))
+
     def _both(self, rows: FloatArray, columns: FloatArray) -> float:
         """Bare proportional cells between held rows and columns: sum g (r - c)^2, as squares and products."""
         times = len(columns) // max(1, len(rows))
@@ -127,7 +139,10 @@ class PowerMeter:
     def all_cells_watts(self, siemens: FloatArray, volts: float) -> float:
         """The sum of ``cell_watts`` over all cells."""
         if isinstance(self.cell, OhmicCell):
-            return volts**2 * float(siemens.sum())
+            if siemens is not self._of:
+                self._see(siemens)
+            # These sums are there already where the network has settled, or will be wanted when it does.
+            return volts**2 * float(self._line_sum(rows=True).sum())
         return float(self.cell_watts(siemens, volts).sum())
 
     def cell_watts(self, siemens: FloatArray, volts: FloatArray | float) -> FloatArray:

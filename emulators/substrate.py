@@ -268,7 +268,7 @@ class EmulatedSubstrate(Substrate):
         """Readings of real states, one after another; complex ones take no time and cost nothing: no device has any."""
         if np.iscomplexobj(found.volts):
             return HeldStates(found.volts, np.zeros_like(found.settled), found.settled, found.residual)
-        volts = self._operations.settled(self._held, np.asarray(found.volts, dtype=np.float64))
+        volts = self._operations.settled(self._held, np.asarray(found.volts))
         readings, saturated = self._adc.convert(volts.reshape(-1, 1, volts.shape[2]), self._noise_rng)
         return HeldStates(
             readings.reshape(volts.shape), saturated.reshape(found.settled.shape), found.settled, found.residual
@@ -374,7 +374,7 @@ class EmulatorBackend(Backend):
         try:
             config = EmulatorConfig.model_validate(section)
         except ValidationError as error:
-            raise InputError(describe(error, "substrate")) from error
+            raise InputError(describe(error, "substrate", model=EmulatorConfig)) from error
         update_from_config(config.update, "substrate.update")
         refuse_foreign(config, network)
         return config

@@ -22,6 +22,7 @@ from emulators.converters import Adc
 from emulators.crossbar import Crossbar, CrossbarSolution
 from emulators.crossbar_lines import Lines
 from emulators.memristors.cell_law import CellLaw, MemristorLaw
+from emulators.memristors.ohmic import OhmicCell
 from substrate.arrays import BoolArray, FloatArray
 from substrate.contract import Direction
 
@@ -98,6 +99,11 @@ class TiledPair:
     def proportional(self) -> bool:
         """Whether currents are proportional to voltages, converters aside."""
         return self._cell.linear_conductances(self._siemens) is not None
+
+    @property
+    def cells_alone(self) -> bool:
+        """Whether the conductances of the cells are all there is to the matrix."""
+        return self.ideal_wires and isinstance(self._cell, OhmicCell)
 
     def rounding_amperes(self, direction: Direction) -> float:
         """Largest rounding error of a sum, by the converters of the tiles."""

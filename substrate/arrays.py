@@ -11,6 +11,8 @@ FloatArray: TypeAlias = npt.NDArray[np.float64]
 IntArray: TypeAlias = npt.NDArray[np.int64]
 BoolArray: TypeAlias = npt.NDArray[np.bool_]
 ComplexArray: TypeAlias = npt.NDArray[np.complex128]
+Reals: TypeAlias = npt.NDArray[np.floating[Any]]
+"""Real numbers of either precision."""
 Numbers: TypeAlias = npt.NDArray[Any]
 """Real numbers, or complex ones."""
 
@@ -24,6 +26,29 @@ def finite(name: str, values: Any, shape: tuple[int | None, ...]) -> FloatArray:
     array = real(name, values)
     _require(name, array, shape)
     return array
+
+
+def shaped(name: str, values: Any, shape: tuple[int | None, ...]) -> FloatArray:
+    """The same without a look at the entries.
+
+    Raises:
+        InputError: names the array and the shape expected.
+    """
+    array = real(name, values)
+    _require_shape(name, array, shape)
+    return array
+
+
+def finite_reals(name: str, values: Any, shape: tuple[int | None, ...]) -> Reals:
+    """The same, float32 left as it is.
+
+    Raises:
+        InputError: as ``finite``.
+    """
+    if not (isinstance(values, np.ndarray) and values.dtype == np.float32):
+        return finite(name, values, shape)
+    _require(name, values, shape)
+    return values
 
 
 def real(name: str, values: Any) -> FloatArray:
@@ -55,13 +80,20 @@ def finite_complex(name: str, values: Any, shape: tuple[int | None, ...]) -> Com
     return array
 
 
-def _require(name: str, array: npt.NDArray[Any], shape: tuple[int | None, ...]) -> None:
+def _require_shape(name: str, array: npt.NDArray[Any], shape: tuple[int | None, ...]) -> None:
     expected = "(" + ", ".join("any" if size is None else str(size) for size in shape) + ")"
     fits = array.ndim == len(shape) and all(
         size is None or size == got for size, got in zip(shape, array.shape, strict=True)
     )
     if not fits:
         raise InputError(f"{name}: expected shape {expected}, got {array.shape}")
-    if not np.isfinite(array).all():
+
+
+def _require(name: str, array: npt.NDArray[Any], shape: tuple[int | None, ...]) -> None:
+    _require_shape(name, array, shape)
+    # A sum is finite only where all terms are, and takes no array beside this one.
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = array.sum()
+    if not np.isfinite(total) and not np.isfinite(array).all():
         where = tuple(int(index) for index in np.argwhere(~np.isfinite(array))[0])
         raise InputError(f"{name}: expected finite numbers, got {array[where]} at index {where}")

@@ -25,7 +25,7 @@ class Signals:
     """What a rule measured on a batch, in activity units.
 
     Attributes:
-        inputs: (batch, input), held.
+        inputs: (batch, input), held. What follows is of the precision that the device computes or reads with.
         activity: (batch, node), free.
         response: (batch, node), d(activity)/dbeta at nudge zero.
         response_variance: (batch,), variance that read-out noise leaves on one entry of ``response``.
@@ -64,7 +64,7 @@ def conjugate_of(network: Network, choice: str) -> Conjugate:
 
 def mean_directions(network: Network, signals: Signals, keep: BoolArray, conjugate: Conjugate) -> dict[str, FloatArray]:
     """Descent direction of every array, (rows, columns), as the mean over the samples that are kept."""
-    share = keep / max(int(keep.sum()), 1)
+    share = (keep / max(int(keep.sum()), 1)).astype(signals.response.dtype, copy=False)
     return {coupling.name: _mean_direction(signals, coupling, share, conjugate) for coupling in network.settling}
 
 
@@ -138,8 +138,9 @@ def exact_mean(
 
 
 def _rows(signals: Signals, coupling: Coupling, activity: FloatArray) -> FloatArray:
-    """Free activities on the word lines of an array, the bias line included, (batch, rows)."""
-    return coupling.lines(signals.inputs if coupling.source.start < 0 else activity[:, coupling.source.nodes])
+    """Free activities on the word lines of an array, the bias line included, (batch, rows), as precise as responses."""
+    source = signals.inputs if coupling.source.start < 0 else activity[:, coupling.source.nodes]
+    return coupling.lines(source).astype(signals.response.dtype, copy=False)
 
 
 def _mean_direction(signals: Signals, coupling: Coupling, share: FloatArray, conjugate: Conjugate) -> FloatArray:

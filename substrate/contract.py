@@ -11,7 +11,7 @@ from typing import Any, Literal, Self, final
 
 import numpy as np
 
-from substrate.arrays import BoolArray, FloatArray, IntArray, Numbers, finite, finite_complex
+from substrate.arrays import BoolArray, FloatArray, IntArray, Numbers, finite, finite_complex, shaped
 from substrate.capabilities import Capabilities, HeldNudge, HeldVoltages, Nudge, WriteRequest, check
 from substrate.errors import CapabilityError, InputError
 from substrate.ledger import Ledger
@@ -576,7 +576,8 @@ class Substrate(Device):
             if mask.shape != shape or mask.dtype != np.bool_:
                 raise InputError(f"reset: expected booleans of shape {shape}, got {mask.dtype} of {mask.shape}")
             return self._write_cells(WriteRequest(request.coupling, reset=mask))
-        targets = finite("target_siemens", request.target_siemens, shape)
+        # The check has refused what is not finite.
+        targets = shaped("target_siemens", request.target_siemens, shape)
         return self._write_cells(WriteRequest(request.coupling, target_siemens=targets))
 
 

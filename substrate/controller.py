@@ -192,8 +192,8 @@ class Controller:
             gradient_norm=norm,
             gradient_error=noise / norm if norm else 0.0,
             gradient_cosine=quality.gradient_cosine if quality else float("nan"),
-            amplitude=float(np.median(estimate.amplitude)),
-            truncation=float(np.median(kept)) if len(kept) else float("nan"),
+            amplitude=_median(estimate.amplitude),
+            truncation=_median(kept) if len(kept) else float("nan"),
             pulses=sum(one.pulses for one in written),
             failed_cells=sum(one.failed for one in written),
             saturated_weights=sum(one.saturated for one in written),
@@ -315,6 +315,14 @@ class Controller:
         activity = free.volts[:, 0] / scale.volts_per_unit
         error = self._cost.error(activity[:, self.network.output.nodes], labels)
         return FreePhase(inputs, activity, error, free.settled & ~free.saturated), free
+
+
+def _median(values: FloatArray) -> float:
+    """``np.median``, without the fifty microseconds that its checks take."""
+    ordered = np.sort(values)
+    # Those that are no numbers come last.
+    middle = len(ordered) // 2
+    return float("nan") if np.isnan(ordered[-1]) else 0.5 * float(ordered[middle] + ordered[~middle])
 
 
 def _mean_cosine(a: FloatArray, b: FloatArray, keep: BoolArray) -> float:

@@ -16,7 +16,7 @@ from typing import Any, Literal, final
 
 import numpy as np
 
-from substrate.arrays import BoolArray, FloatArray, finite
+from substrate.arrays import BoolArray, FloatArray, Reals, finite, finite_reals
 from substrate.capabilities import WriteRequest
 from substrate.contract import Substrate
 from substrate.errors import CapabilityError
@@ -119,7 +119,7 @@ class Writer:
             InputError: wrong shape or a change that is not finite.
         """
         # A NaN would become the largest pulse count there is.
-        written = self._change(coupling, finite("change", change, coupling.shape))
+        written = self._change(coupling, finite_reals("change", change, coupling.shape))
         capabilities = self._substrate.capabilities
         if not (capabilities.resets and capabilities.step_siemens[1] == 0 and coupling.polarities == 2):
             return written
@@ -127,7 +127,7 @@ class Writer:
         self._changes[name] = (self._changes.get(name, 0) + 1) % self._plan.refresh_every
         return written if self._changes[name] else self._refresh(coupling, written)
 
-    def _change(self, coupling: Coupling, change: FloatArray) -> Written:
+    def _change(self, coupling: Coupling, change: Reals) -> Written:
         name, mode = coupling.name, self._plan.mode
         if mode == "outright":
             return self._moved(coupling, change)
@@ -181,18 +181,19 @@ class Writer:
         report = self._substrate.write_cells(WriteRequest(coupling.name, target_siemens=target))
         return Written(report.pulses, int(report.failed.sum()), saturated)
 
-    def _moved(self, coupling: Coupling, change: FloatArray) -> Written:
+    def _moved(self, coupling: Coupling, change: Reals) -> Written:
         """Cells set outright to what they hold and a change of their weights."""
-        if coupling.polarities != 1:
-            return self._set(coupling, *self._within_window(coupling, self.weights(coupling) + change))
-        # What ``_set`` would write, in fewer passes over the cells.
+        # What ``_set`` would write, in one pass over the cells. Imported on first use: it brings numba in.
+        from substrate.writing_kernels import moved
+
         low, high = self._substrate.capabilities.conductance_window_siemens
-        target = change * self._substrate.scale.unit_siemens
-        target += self._substrate.read_cells(coupling.name)[0]
-        saturated = np.count_nonzero(target < low) + np.count_nonzero(target > high)
-        np.clip(target, low, high, out=target)
-        report = self._substrate.write_cells(WriteRequest(coupling.name, target_siemens=target[None]))
-        return Written(report.pulses, int(np.count_nonzero(report.failed)), saturated)
+        cells = np.ascontiguousarray(self._substrate.read_cells(coupling.name))
+        target = np.empty(cells.shape)
+        saturated = moved(
+            cells, np.ascontiguousarray(change), self._substrate.scale.unit_siemens, float(low), float(high), target
+        )
+        report = self._substrate.write_cells(WriteRequest(coupling.name, target_siemens=target))
+        return Written(report.pulses, int(np.count_nonzero(report.failed)), int(saturated))
 
     def _refresh(self, coupling: Coupling, written: Written) -> Written:
         """Reset pairs of which a device nears its upper end, where that sets it free, and program their weights anew.

@@ -114,7 +114,9 @@ class Devices:
         start = self._low + update.reset_level if isinstance(update, OneSided) else np.full(self._shape, update.start)
         state = np.clip(start, self._low, self._high)
         self._state = np.where(self._stuck, np.where(stuck_on, self._high, self._low), state)
-        self._shown = self._state.copy()
+        self._spare = np.empty(self._shape)
+        self._shown_state = self._state.copy()
+        self._shown_behind = False
         self._siemens: FloatArray | None = None
         self._any_stuck = bool(self._stuck.any())
         self._pulses = np.zeros(self._shape, dtype=np.int64)
@@ -216,11 +218,14 @@ class Devices:
             return
         from emulators.memristors.outright_kernels import place
 
-        target = np.ascontiguousarray(self._check_target_everywhere(target_siemens))
+        target = np.ascontiguousarray(self._shaped(target_siemens))
         low, high = self._window
         siemens = np.empty(self._shape)
-        flat = (values.reshape(-1) for values in (self._state, self._shown, siemens))
-        place(target.reshape(-1), low, high, *flat)
+        if place(target.reshape(-1), low, high, ROUNDING * (high - low), self._spare.reshape(-1), siemens.reshape(-1)):
+            # Says which one it is.
+            self._check_target(target, None)
+        self._state, self._spare = self._spare, self._state
+        self._shown_behind = True
         siemens.setflags(write=False)
         self._siemens = siemens
 
@@ -347,6 +352,14 @@ class Devices:
             "age_seconds": self._age_seconds,
         }
 
+    @property
+    def _shown(self) -> FloatArray:
+        """States as they are seen, which differ from those that updates go on from by the noise of a write."""
+        if self._shown_behind:
+            np.copyto(self._shown_state, self._state)
+            self._shown_behind = False
+        return self._shown_state
+
     def _pulsed(self, call: str) -> PulsedLaw:
         if not isinstance(self._update, PulsedLaw):
             raise CapabilityError(f"{call}: law {self._update.law} has no pulses; use set()")
@@ -393,15 +406,6 @@ class Devices:
                 f"target_siemens: {target[cell]:g} S at cell {cell} lies outside the window [{low:g}, {high:g}] S"
             )
         return np.where(selected, target, low), selected
-
-    def _check_target_everywhere(self, target_siemens: FloatArray) -> FloatArray:
-        target = self._shaped(target_siemens)
-        low, high = self._window
-        slack = ROUNDING * (high - low)
-        # A NaN compares false: where the quick test fails, the other says where.
-        if target.min() >= low - slack and target.max() <= high + slack:
-            return target
-        return self._check_target(target, None)[0]
 
     def _shaped(self, target_siemens: FloatArray) -> FloatArray:
         target = np.asarray(target_siemens, dtype=np.float64)

@@ -49,6 +49,9 @@ class Stress:
         rng: np.random.Generator,
     ) -> None:
         self._devices = devices
+        self._any_stuck = bool(devices.stuck.any())
+        self._none: BoolArray = np.zeros(devices.shape, dtype=np.bool_)
+        self._none.setflags(write=False)
         self._disturb, self._forming, self._endurance = cells.disturb, cells.forming, cells.endurance
         self._wires = wires
         shape = devices.shape
@@ -112,7 +115,7 @@ class Stress:
         if not (self._forming or self._endurance):
             self._devices.set(target_siemens)
             stuck = self._devices.stuck
-            failed = stuck & (self.conductances != target_siemens) if stuck.any() else np.zeros_like(stuck)
+            failed = stuck & (self.conductances != target_siemens) if self._any_stuck else self._none
             return WriteReport(0, failed)
         asked = self.conductances != target_siemens
         given = self._form(asked)

@@ -71,17 +71,38 @@ class CurrentModeNetwork(Equations, HolomorphicEquations):
         pivot_starts = {layer.start for layer in groups[0]}
         self.order: IntArray = np.concatenate(order)
         self.pivot_count = sum(layer.stop - layer.start for layer in groups[0])
-        other_count = self.node_count - self.pivot_count
-        self._to_other = np.zeros((self.pivot_count, other_count))
-        self._to_pivot = np.zeros((other_count, self.pivot_count))
-        for block in blocks:
-            matrix = self._to_other if block.source.start in pivot_starts else self._to_pivot
-            row, column = places[block.source.start], places[block.target.start]
-            rows, columns = block.weights.shape
-            matrix[row : row + rows, column : column + columns] += block.weights
-        self._arranged = neurons.pick(self.order)
-        self._pivot_neurons = self._arranged.part(slice(0, self.pivot_count))
-        self._other_neurons = self._arranged.part(slice(self.pivot_count, self.node_count))
+        self._pivot_starts, self._places = pivot_starts, places
+
+    @cached_property
+    def _arranged(self) -> Neurons:
+        return self.neurons.pick(self.order)
+
+    @cached_property
+    def _pivot_neurons(self) -> Neurons:
+        return self._arranged.part(slice(0, self.pivot_count))
+
+    @cached_property
+    def _other_neurons(self) -> Neurons:
+        return self._arranged.part(slice(self.pivot_count, self.node_count))
+
+    @cached_property
+    def _to_other(self) -> FloatArray:
+        return self._joined(to_other=True)
+
+    @cached_property
+    def _to_pivot(self) -> FloatArray:
+        return self._joined(to_other=False)
+
+    def _joined(self, *, to_other: bool) -> FloatArray:
+        """The blocks from the pivot to the other nodes, or back, as one matrix; steps never ask for it."""
+        shape = self.pivot_count, self.node_count - self.pivot_count
+        matrix = np.zeros(shape if to_other else shape[::-1])
+        for block in self.blocks:
+            if (block.source.start in self._pivot_starts) == to_other:
+                row, column = self._places[block.source.start], self._places[block.target.start]
+                rows, columns = block.weights.shape
+                matrix[row : row + rows, column : column + columns] += block.weights
+        return matrix
 
     @cached_property
     def kernel(self) -> KernelNet | None:

@@ -57,18 +57,16 @@ class CurrentModeCircuit(Circuit, HolomorphicCircuit, NeuronCircuit):
         self._tolerance = tolerance
         self._dynamics = dynamics
         self._mover = mover
-        self._equations: CurrentModeNetwork | None = None
+        self._equations: dict[str, CurrentModeNetwork] = {}
         self._inputs = np.zeros((0, network.input_size))
         self._drives: dict[str, FloatArray] = {}
-        self._input_weights: dict[str, FloatArray] = {}
         self._free: FloatArray | None = None
         self._settled: BoolArray = np.zeros(0, dtype=np.bool_)
 
     def cells_changed(self) -> None:
         """Forget what was derived from the cells."""
-        self._equations = self._free = None
-        self._drives = {}
-        self._input_weights = {}
+        self._free = None
+        self._equations, self._drives = {}, {}
 
     def hold(self, volts: FloatArray) -> None:
         """Hold inputs."""
@@ -84,7 +82,7 @@ class CurrentModeCircuit(Circuit, HolomorphicCircuit, NeuronCircuit):
     def settle(self) -> Settled:
         """The free state from rest, u = 0."""
         if self._mover.sweeping:
-            self._free, s, residual = self._mover.settle(self.equations(), self._held_drive(self._mover.dtype))
+            self._free, s, residual = self._mover.settle(*self._stepped())
             self._settled = residual <= self._mover.tolerance
             return Settled(s * self._scale.volts_per_unit, residual, self._settled)
         drive = self._held_drive()
@@ -98,17 +96,30 @@ class CurrentModeCircuit(Circuit, HolomorphicCircuit, NeuronCircuit):
         free = self._settled_state("nudge")
         if len(amperes) != len(free):
             raise InputError(f"nudge: expected a batch of {len(free)}, got {len(amperes)}")
-        peak = amperes / self._scale.unit_amperes
-        network, drive = self.equations(), self._held_drive()
+        network = self.equations()
+        if self._mover.sweeping and self._dynamics.quasi_static(plan):
+            return self._swept(network, amperes, plan)
+        peak, drive = amperes / self._scale.unit_amperes, self._held_drive()
         settled = self._settled
         if self._mover.sweeping:
-            # Sweeps stop short of the equilibrium that a period is walked from.
+            # Sweeps stop short of the equilibrium that a period is found around.
             rest = settle(network, free, drive, self._tolerance)
             free, settled = rest.u, rest.settled
         walk = partial(nudged_period, network)
         found = self._dynamics.outputs(network, walk, free, drive, peak, plan, self._tolerance)
         volts = found.s * self._scale.volts_per_unit
         return Period(volts, found.residual, found.unbroken & settled)
+
+    def _swept(self, network: CurrentModeNetwork, amperes: FloatArray, plan: SamplingPlan) -> Period:
+        """A nudged phase of sweeps for every value that the nudge takes; of a noisy network, for every sample."""
+        values, index = plan.distinct()
+        if self._mover.noisy:
+            values, index = np.tile(values[index], plan.periods), np.arange(plan.sample_count)
+        held = HeldNudge(amperes[:, None, :] * values[:, None])
+        moved = self._mover.nudged(network, self._held_drive(self._mover.dtype), held)
+        residual = moved.residual.max(axis=1)
+        volts = np.asarray(moved.s.real[:, index]) * self._scale.volts_per_unit
+        return Period(volts, residual, (residual <= self._mover.tolerance) & self._settled)
 
     @property
     def holomorphic(self) -> bool:
@@ -127,10 +138,9 @@ class CurrentModeCircuit(Circuit, HolomorphicCircuit, NeuronCircuit):
         batch, points, _ = nudge.amperes.shape
         if batch != len(free):
             raise InputError(f"held nudge: expected a batch of {len(free)}, got {batch}")
-        network = self.equations()
         if self._mover.sweeping:
-            moved = self._mover.nudged(network, self._held_drive(self._mover.dtype), nudge)
-            return self._states(moved, self._settled)
+            return self._states(self._mover.nudged(*self._stepped(), nudge), self._settled)
+        network = self.equations()
         if nudge.complex or nudge.feeds_back:
             return self.continued(nudge)
         drive = self._held_drive()
@@ -147,9 +157,7 @@ class CurrentModeCircuit(Circuit, HolomorphicCircuit, NeuronCircuit):
         Raises:
             InputError: a nudge of another batch.
         """
-        moved = self._mover.evolve(
-            self.equations(), self._held_drive(self._mover.dtype), nudge, steps, time_constants, every
-        )
+        moved = self._mover.evolve(*self._stepped(), nudge, steps, time_constants, every)
         return self._states(moved, np.ones(len(moved.s), dtype=np.bool_))
 
     def rest(self) -> None:
@@ -172,12 +180,16 @@ class CurrentModeCircuit(Circuit, HolomorphicCircuit, NeuronCircuit):
         free = self._settled_state("netlist")
         return Parts(siemens, self._neurons, self._scale, self._dynamics.constants, self._inputs, free)
 
-    def equations(self) -> CurrentModeNetwork:
-        """The equations at the present conductances, in activity units."""
-        if self._equations is None:
+    def equations(self, dtype: npt.DTypeLike = np.float64) -> CurrentModeNetwork:
+        """The equations at the present conductances, in activity units; weights in the given precision."""
+        key = np.dtype(dtype).name
+        if key not in self._equations:
             inner = [coupling for coupling in self._network.forward if coupling.source.start >= 0]
+            arrays = self._arrays
             blocks = [
-                Block(c.source.nodes, c.target.nodes, c.block(self._arrays[c.name].weights()[: c.source_lines]))
+                Block(
+                    c.source.nodes, c.target.nodes, c.block(arrays[c.name].weights(dtype=dtype)[: c.source_lines])
+                )
                 for c in inner
             ]
             if self._network.feedback == "shared":
@@ -185,18 +197,22 @@ class CurrentModeCircuit(Circuit, HolomorphicCircuit, NeuronCircuit):
                     Block(
                         c.target.nodes,
                         c.source.nodes,
-                        c.block(self._arrays[c.name].weights("backward")[:, : c.source_lines].T).T,
+                        c.block(arrays[c.name].weights("backward", dtype)[:, : c.source_lines].T).T,
                     )
                     for c in inner
                 ]
             else:
                 blocks += [
-                    Block(c.source.nodes, c.target.nodes, c.block(self._arrays[c.name].weights()))
+                    Block(c.source.nodes, c.target.nodes, c.block(arrays[c.name].weights(dtype=dtype)))
                     for c in self._network.backward
                 ]
             layers = [layer.nodes for layer in self._network.layers[1:]]
-            self._equations = CurrentModeNetwork(layers, blocks, self._neurons)
-        return self._equations
+            self._equations[key] = CurrentModeNetwork(layers, blocks, self._neurons)
+        return self._equations[key]
+
+    def _stepped(self) -> tuple[CurrentModeNetwork, FloatArray]:
+        """What steps take: the equations and the held drive, in their precision."""
+        return self.equations(self._mover.dtype), self._held_drive(self._mover.dtype)
 
     def _settled_state(self, purpose: str) -> FloatArray:
         if self._free is None:
@@ -213,13 +229,11 @@ class CurrentModeCircuit(Circuit, HolomorphicCircuit, NeuronCircuit):
             activities = (self._inputs / self._scale.volts_per_unit).astype(dtype, copy=False)
             drive = np.zeros((len(activities), self._network.node_count), dtype=dtype)
             for coupling in self._network.forward:
-                weights = self._arrays[coupling.name].weights()
+                weights = self._arrays[coupling.name].weights(dtype=dtype)
                 nodes = coupling.target.nodes
                 lines = coupling.source_lines
                 drive[:, nodes] += coupling.into_target(coupling.per_place(weights[lines:]))
                 if coupling.source.start < 0:
-                    if key not in self._input_weights:
-                        self._input_weights[key] = np.ascontiguousarray(weights[:lines], dtype=dtype)
-                    drive[:, nodes] += coupling.into_target(coupling.driven(activities) @ self._input_weights[key])
+                    drive[:, nodes] += coupling.into_target(coupling.driven(activities) @ weights[:lines])
             self._drives[key] = drive
         return self._drives[key]

@@ -7,8 +7,8 @@ import numpy as np
 
 from emulators.config import SolverConfig
 from emulators.networks.current_mode import CurrentModeNetwork
-from emulators.networks.stepping import Motion, Push, Reals, SteppingMap
-from substrate.arrays import FloatArray, Numbers
+from emulators.networks.stepping import Motion, Push, SteppingMap
+from substrate.arrays import FloatArray, Numbers, Reals
 from substrate.capabilities import HeldNudge
 from substrate.contract import Scale, Snapshot
 from substrate.errors import InputError
@@ -37,6 +37,7 @@ class Mover:
         dtype: of all arithmetic.
         sweeping: whether free and nudged phases are so many sweeps.
         tolerance: residual up to which a state is called settled.
+        noisy: whether two phases under the same nudge differ.
     """
 
     def __init__(self, solver: SolverConfig, noise: float, scale: Scale, rng: np.random.Generator) -> None:
@@ -45,6 +46,7 @@ class Mover:
         self._sweeps = solver.sweeps
         self.dtype = np.dtype(solver.precision)
         self._noise = noise
+        self.noisy = noise > 0.0
         self._scale = scale
         self._rng = rng
         self._network: CurrentModeNetwork | None = None
@@ -77,7 +79,7 @@ class Mover:
         push = Push(self._held)
         residual = mapped.advance(self._free, push, self._sweeps.free, self._sweeps.time_constants, self._rng)
         self._motion, self._rested = None, False
-        u = np.asarray(mapped.restore(self._free.u).real)
+        u = np.asarray(mapped.restore(self._free.u).real, dtype=np.float64)
         return u, np.asarray(mapped.restore(self._free.s).real), residual
 
     def nudged(self, network: CurrentModeNetwork, drive: FloatArray, nudge: HeldNudge) -> Moved:
@@ -125,9 +127,11 @@ class Mover:
         return Moved(np.stack(outputs, axis=1), np.stack(residuals, axis=1))
 
     def _mapped(self, network: CurrentModeNetwork, drive: FloatArray) -> SteppingMap:
-        if self._map is None or self._network is not network:
-            self._network = network
+        if self._map is None or self._network is None or self._network.neurons is not network.neurons:
             self._map = SteppingMap(network.layers, network.blocks, network.neurons, self.dtype, self._noise)
+        elif self._network is not network:
+            self._map.weigh(network.blocks)
+        self._network = network
         if self._drive is not drive:
             self._drive, self._held = drive, self._map.arrange(drive)
         return self._map

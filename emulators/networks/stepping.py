@@ -11,7 +11,7 @@ arrays side by side and meet in the neurons alone.
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeAlias, final
+from typing import ClassVar, final
 
 import numpy as np
 import numpy.typing as npt
@@ -20,11 +20,7 @@ from emulators.networks.complex_states import complex_activity
 from emulators.networks.current_mode import Block
 from emulators.networks.equations import alternate
 from emulators.neurons import Neurons
-from substrate.arrays import FloatArray, IntArray, Numbers
-
-Reals: TypeAlias = npt.NDArray[np.floating[Any]]
-"""Of either precision."""
-
+from substrate.arrays import FloatArray, IntArray, Numbers, Reals
 
 @final
 @dataclass
@@ -65,7 +61,7 @@ class Push:
 
 @final
 class SteppingMap:
-    """The map of a network at fixed weights.
+    """The map of a network.
 
     Args:
         layers: the layers' places on the node axis, in order.
@@ -86,6 +82,7 @@ class SteppingMap:
         groups = alternate(layers)
         placed: list[slice] = [layer for group in groups for layer in group]
         self.order: IntArray = np.concatenate([np.arange(layer.start, layer.stop) for layer in placed])
+        self._back: IntArray = np.argsort(self.order)
         self.dtype = np.dtype(dtype)
         self._starts: dict[int, int] = {}
         start = 0
@@ -96,10 +93,14 @@ class SteppingMap:
         self._neurons = neurons.pick(self.order)
         self._transfer = _Transfer(self._neurons, self.dtype)
         self._noise = noise
+        self.weigh(blocks)
+
+    def weigh(self, blocks: Sequence[Block]) -> None:
+        """Take other weights between the same layers."""
         self._products = _joined([self._place(block) for block in blocks], self.dtype)
         reached = [target for target, _ in self._products]
         self._unreached = tuple(
-            place for place in map(self._placed, placed) if not any(_within(place, target) for target in reached)
+            place for place in map(self._placed, self._layers) if not any(_within(place, target) for target in reached)
         )
 
     def _placed(self, layer: slice) -> slice:
@@ -117,9 +118,12 @@ class SteppingMap:
         return np.ascontiguousarray(turned[None], dtype=self.dtype)
 
     def restore(self, values: Reals) -> Numbers:
-        """The reverse, in double precision."""
-        out = np.empty(values.shape[1:], dtype=np.complex128 if len(values) == 2 else np.float64)
-        out[..., self.order] = values[0] + 1j * values[1] if len(values) == 2 else values[0]
+        """The reverse, real or complex, in the precision of this."""
+        if len(values) == 1:
+            return np.take(values[0], self._back, axis=-1)
+        out = np.empty(values.shape[1:], dtype=np.result_type(self.dtype, np.complex64))
+        np.take(values[0], self._back, axis=-1, out=out.real)
+        np.take(values[1], self._back, axis=-1, out=out.imag)
         return out
 
     def at(self, u: Numbers, rng: np.random.Generator) -> Motion:

@@ -233,7 +233,7 @@ class _Training:
             self._count(step)
             self._batch += 1
             self._step += 1
-            progress.step(self._epoch + 1, asdict(step.report))
+            progress.step(self._epoch + 1, vars(step.report))
             if stopping() and not last:
                 self._save(recorder)
                 raise RunInterrupted(f"stopped in epoch {self._epoch + 1}, after step {self._step}")
@@ -264,7 +264,7 @@ class _Training:
         recorder.checkpoint(pack_state(self.snapshot()))
 
     def _row(self, step: Step, rate: float) -> dict[str, Any]:
-        row = asdict(step.report) | {"learning_rate": rate}
+        row = vars(step.report) | {"learning_rate": rate}
         for layer in self._controller.network.layers[1:]:
             cosine = step.quality.error_cosine[layer.name] if step.quality else float("nan")
             row[f"error_cosine_{layer.name}"] = cosine

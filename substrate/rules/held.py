@@ -158,6 +158,9 @@ def combined(
     if np.any(free_weight):
         activity = np.concatenate([phase.activity[:, None, :], activity], axis=1)
         functional = np.concatenate([free_weight[:, None], functional], axis=1)
+    # In the precision of the states, single where an emulator moves in it.
+    if activity.dtype in (np.float32, np.complex64):
+        functional = functional.astype(np.complex64 if np.iscomplexobj(functional) else np.float32)
     response = np.matmul(functional[:, None, :], activity)[:, 0].real
     signals = Signals(phase.inputs, phase.activity, response, variance, activity, functional)
     unsettled = ~phase.usable

@@ -252,7 +252,8 @@ def test_single_precision_is_within_a_hundred_thousandth(network: dict[str, Any]
             push = currents(substrate, 0.3)
             states = substrate.settle_nudged(HeldNudge(np.concatenate([push, -push], axis=1)))
             turned = substrate.settle_nudged(HeldNudge(1j * push))
-            assert (free.volts.dtype, turned.volts.dtype) == (np.float64, np.complex128)
+            complexes = {"float64": "complex128", "float32": "complex64"}
+            assert (free.volts.dtype, turned.volts.dtype) == (precision, complexes[precision])
             found.append((free.volts, states.volts, turned.volts, substrate.scale.volts_per_unit))
     for double, single in zip(*(one[:3] for one in found), strict=True):
         np.testing.assert_allclose(single / found[0][3], double / found[0][3], atol=1e-5)

@@ -1,0 +1,46 @@
+"""Compiled loops of writing cells outright. Imported on first use only: it brings numba in."""
+
+from collections.abc import Callable
+
+from numba import njit
+
+from substrate.arrays import FloatArray, Reals
+
+
+def _moved(
+    cells: FloatArray, change: Reals, unit: float, low: float, high: float, target: FloatArray
+) -> int:
+    """Fill ``target`` with the cells that show the weights of ``cells`` plus ``change``; how many weights were held.
+
+    Both are (polarity, row, column) siemens: pairs lie symmetric about the middle of the window, single cells take it
+    all; what would leave the window is held at its end.
+
+    Args:
+        cells: what is there.
+        change: (row, column) in weight units, of either precision.
+        unit: siemens of a weight of one.
+        low, high: the window.
+        target: is filled.
+    """
+    saturated = 0
+    _, rows, columns = cells.shape
+    if cells.shape[0] == 1:
+        for row in range(rows):
+            for column in range(columns):
+                wanted = cells[0, row, column] + change[row, column] * unit
+                saturated += (wanted < low) + (wanted > high)
+                target[0, row, column] = min(max(wanted, low), high)
+        return saturated
+    middle, most = 0.5 * (low + high), 0.5 * (high - low)
+    for row in range(rows):
+        for column in range(columns):
+            half = 0.5 * (cells[0, row, column] - cells[1, row, column] + change[row, column] * unit)
+            saturated += (half > most) + (half < -most)
+            held = min(max(half, -most), most)
+            # Rounding at the window's ends must not turn into a refusal.
+            target[0, row, column] = min(max(middle + held, low), high)
+            target[1, row, column] = min(max(middle - held, low), high)
+    return saturated
+
+
+moved: Callable[..., int] = njit(cache=True, error_model="numpy")(_moved)
