@@ -232,6 +232,31 @@ def test_outputs_end_at_zero_after_an_exception(board):
     assert not board.chip.outputs_on
 
 
+def test_an_interrupted_request_leaves_a_usable_session_and_outputs_at_zero(board, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    def settle_interrupted(driver):
+        with monkeypatch.context() as patch:
+            patch.setattr(driver.session._link, "_receive", interrupt)
+            driver.settle()
+
+    def use():
+        with board.driver() as driver:
+            drive(driver, board)
+            settle_interrupted(driver)
+
+    with board.driver() as driver:
+        driver.hold(np.full((1, 2), 0.1))
+        wanted = driver.settle().volts
+        with pytest.raises(KeyboardInterrupt):
+            settle_interrupted(driver)
+        np.testing.assert_array_equal(driver.settle().volts, wanted)
+    with pytest.raises(KeyboardInterrupt):
+        use()
+    assert not board.chip.outputs_on
+
+
 def test_a_pulled_cable_zeroes_the_outputs_and_ends_in_an_error(tmp_path):
     with rig(link=tmp_path / "board") as board:
 
