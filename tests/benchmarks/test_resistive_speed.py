@@ -1,0 +1,93 @@
+"""Training the deep resistive network DRN-XS through a whole run, beside a bare NumPy loop of the same sweeps.
+
+``pytest tests/benchmarks/test_resistive_speed.py --benchmark-enable -s`` measures and asserts the ratio; without it
+a short run is made. Images are random: what they show has no part in the time.
+"""
+
+import gzip
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from substrate import load_experiment, open_run, run
+from substrate.mnist import FILES
+
+AT_MOST = 6.0
+"""Time of a step over that of the bare loop, which makes at least 6,000 samples a second on an idle core: 1,000."""
+
+EXPERIMENT = Path(__file__).parents[2] / "experiments" / "reproductions" / "drn-xs.yaml"
+SAMPLES, EPOCHS = 2000, 7
+
+
+def images(folder: Path, samples: int) -> None:
+    """MNIST's files of random images, one in five points bright as in the real ones."""
+    rng = np.random.default_rng(0)
+    for index, count in ((0, samples), (2, 20)):
+        pixels = np.where(rng.random((count, 28, 28)) < 0.2, rng.integers(0, 256, (count, 28, 28)), 0)
+        labels = rng.integers(0, 10, count)
+        for name, values in ((FILES[index], pixels), (FILES[index + 1], labels)):
+            header = bytes([0, 0, 8, values.ndim]) + np.array(values.shape, dtype=">u4").tobytes()
+            (folder / name).write_bytes(gzip.compress(header + values.astype(np.uint8).tobytes(), 1))
+
+
+def bare(samples: int) -> float:
+    """Samples a second of the sweeps, the squared-voltage updates and the clipping of 2 x 784 - 100 - 10, batch 4."""
+    rng, batch, sweeps, rate, beta = np.random.default_rng(1), 4, 4, 0.006, 1.0
+    first, second = (np.maximum(rng.uniform(-s, s, (n, m)), 0) for s, n, m in ((0.025, 1570, 100), (0.1, 102, 10)))
+    low = np.where(np.arange(100) < 50, 0.0, -np.inf)
+    high = np.where(np.arange(100) < 50, np.inf, 0.0)
+    inputs, targets = 100.0 * rng.random((batch, 784)), np.eye(10)[rng.integers(0, 10, batch)]
+    rails = np.tile([1.0, -1.0], (batch, 1))
+
+    def settle(hidden: Any, output: Any, drive: Any, nudge: float) -> tuple[Any, Any]:
+        hidden_sum = first.sum(axis=0) + second[:100].sum(axis=1)
+        output_sum = second.sum(axis=0) + nudge
+        pushed = rails @ second[100:] + nudge * targets
+        for _ in range(sweeps):
+            hidden = np.clip((drive + output @ second[:100].T) / hidden_sum, low, high)
+            output = (hidden @ second[:100] + pushed) / output_sum
+        return hidden, output
+
+    begin = time.perf_counter()
+    for _ in range(samples // batch):
+        rows = np.concatenate([inputs, -inputs, rails], axis=1)
+        drive = rows @ first
+        free = settle(np.zeros((batch, 100)), np.zeros((batch, 10)), drive, 0.0)
+        (up, up_out), (down, down_out) = (settle(*free, drive, sign * beta) for sign in (1.0, -1.0))
+        step = rate / (2.0 * beta * batch)
+        first += step * (rows.T @ (up - down) - 0.5 * (up**2 - down**2).sum(axis=0))
+        np.maximum(first, 0.0, out=first)
+        wide, narrow = (np.concatenate([h, rails], axis=1) for h in (up, down))
+        squares = 0.5 * ((wide**2 - narrow**2).sum(axis=0)[:, None] + (up_out**2 - down_out**2).sum(axis=0))
+        second += step * (wide.T @ up_out - narrow.T @ down_out - squares)
+        np.maximum(second, 0.0, out=second)
+    return samples / (time.perf_counter() - begin)
+
+
+def test_training_a_deep_resistive_network(benchmark: Any, tmp_path: Path) -> None:
+    samples = 40 if benchmark.disabled else SAMPLES
+    images(tmp_path, samples)
+    overrides = [f"data.folder={tmp_path}", f"training.epochs={1 if benchmark.disabled else EPOCHS}"]
+    experiment = load_experiment(EXPERIMENT, overrides)
+    with threadpool_limits(1):
+        rates = [bare(samples)]
+        with open_run(run(experiment, tmp_path / "run.h5")) as source:
+            ours = source.table("epochs")["samples_per_second"]
+        rates.append(bare(samples))
+        if benchmark.disabled:
+            benchmark(lambda: None)
+            return
+        benchmark.pedantic(lambda: bare(200), rounds=5)
+    # The first epoch compiles or loads kernels.
+    speed = statistics.median(ours[1:])
+    ratio = statistics.median(rates) / speed
+    benchmark.extra_info["ratio"] = ratio
+    print(
+        f"\ntraining DRN-XS: {speed:.0f} samples/s, writes and log included; "
+        f"a bare NumPy loop {statistics.median(rates):.0f}: {ratio:.3g} x its time (at most {AT_MOST:g} x)"
+    )
+    assert ratio <= AT_MOST
