@@ -2,9 +2,10 @@
 
 The outputs are joined to sources at v_F + eta (y - v_F) by a conductance G, the clamp, and every cell descends along
 (dv_F^2 - dv_C^2)/(2 eta), dv the voltage across it, A^{2n}-fold behind amplifiers (``voltage_conjugates``). The
-currents through the clamp are eta (1/G + chi_oo)^-1 e, chi_oo = dv_o/dI_o of the free network: as eta goes to zero this is the
-exact gradient of e^T (1/G + chi_oo)^-1 e/2 at fixed chi_oo, to the first order in eta. A hard clamp, G well above the
-outputs' own conductance, weighs errors by that conductance; a soft one gives G times the gradient of the squared error.
+currents through the clamp are eta (1/G + chi_oo)^-1 e, chi_oo = dv_o/dI_o of the free network: as eta goes to zero
+this is the exact gradient of e^T (1/G + chi_oo)^-1 e/2 at fixed chi_oo, to the first order in eta. A hard clamp, G well
+above the outputs' own conductance, weighs errors by that conductance; a soft one gives G times the gradient of the
+squared error.
 """
 
 from typing import Any, Literal, final
