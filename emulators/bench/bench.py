@@ -103,6 +103,7 @@ class VirtualBench:
             stack.callback(self._resources.clear)
             stack.callback(self._outputs_off)
             self._serve(hub, stack)
+            self.plant.warm_up()
             hub.start()
             self._open = stack.pop_all()
         return self

@@ -85,6 +85,16 @@ class Plant(ABC):
         """Move all cells by a fraction of their way to the upper bound."""
 
     @final
+    def warm_up(self) -> None:
+        """Solve once, so that what is compiled on first use is not waited for by a client."""
+        for array in self.arrays:
+            array.cell_volts(np.zeros((1, len(array.terminals))))
+            if not array.curved:
+                array.admittance()
+        if self.outputs:
+            self.respond(np.zeros((1, len(self.inputs))), np.full((1, len(self.outputs)), 1e-12))
+
+    @final
     def scale(self, factor: float) -> None:
         """Let all cells conduct ``factor`` times what is programmed, from now on."""
         self._scale(factor)

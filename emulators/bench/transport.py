@@ -33,6 +33,9 @@ log = logging.getLogger(__name__)
 RECEIVED = 1 << 18
 """Bytes read at a time."""
 
+SEND_BUFFER = 1 << 22
+"""Bytes that the system is asked to hold of an answer, so that long records need few turns of the loop."""
+
 LARGEST_BACKLOG = 1 << 28
 """Bytes that a client may leave unread before it is cut off."""
 
@@ -203,6 +206,7 @@ class Hub:
         sock.setblocking(False)
         with contextlib.suppress(OSError):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         stream = _Stream(sock.fileno(), listener.start(), sock)
         self._streams.append(stream)
         self._selector.register(sock, selectors.EVENT_READ, stream)
