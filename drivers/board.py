@@ -521,7 +521,7 @@ class BoardBackend(Backend):
         try:
             return BoardConfig.model_validate(section)
         except ValidationError as error:
-            raise InputError(describe(error, "substrate")) from error
+            raise InputError(describe(error, "substrate", model=BoardConfig)) from error
 
 
 backend = BoardBackend()

@@ -88,7 +88,7 @@ class EmulatedCrossbar(CrossbarArray):
                 | {key: section for key, section in given.items() if section is not None}
             )
         except ValidationError as error:
-            raise InputError(describe(error, "crossbar")) from error
+            raise InputError(describe(error, "crossbar", model=EmulatorConfig)) from error
         if config.wires.refresh != "every_write":
             raise InputError(f"wires.refresh: a single crossbar takes only every_write, got {config.wires.refresh!r}")
         if config.cells.law != "ohmic":

@@ -192,7 +192,7 @@ def parse_bench(data: Any, source: str = "bench") -> BenchConfig:
     try:
         return BenchConfig.model_validate(data)
     except ValidationError as error:
-        raise InputError(f"{source}: {describe(error)}") from error
+        raise InputError(f"{source}: {describe(error, model=BenchConfig)}") from error
 
 
 def load_bench(path: str | Path) -> BenchConfig:

@@ -18,7 +18,7 @@ from substrate.rules.oscillating import OscillatingSection
 from substrate.rules.sections import NudgeConfig
 from substrate.sections import Count, Finite, NonNegative, Positive, Section
 from substrate.tiki_taka import TransferPlan
-from substrate.validation import describe
+from substrate.validation import blamed, problems
 from substrate.writing import WritingPlan
 
 
@@ -133,7 +133,7 @@ class HomeostasisConfig(Section):
     ``forward`` products alone, or the ``published`` form, which takes transposed ones as well: ``probes`` a step, 0 for
     as many as the block, or the network, has lines. ``measured`` from the network's susceptibility, or from each pair
     of neurons alone, ``local``: by tones of ``amplitude`` activity units at every neuron, sampled as ``nudge`` says,
-    with the first ``samples`` of the batch held.
+    with the first ``samples`` of the batch held. With two periods or more their noise is known, and regularised against.
     """
 
     strength: NonNegative = 0.0
@@ -294,16 +294,18 @@ def load_experiment(
         raise InputError(f"{path}: expected a mapping of sections, got {type(tree).__name__}")
     for override in overrides:
         _override(tree, override)
+    given = [(override.partition("=")[0], f"--set {override}") for override in overrides]
     if seed is not None:
         tree["seed"] = seed
+        given.append(("seed", f"--seed {seed}"))
     try:
         experiment = Experiment.model_validate(tree)
     except ValidationError as error:
-        raise InputError(f"{path}: {describe(error, tags=RULE_NAMES)}") from error
+        raise InputError(blamed(problems(error, tags=RULE_NAMES, model=Experiment), path, given)) from error
     try:
         return _resolved(experiment)
     except InputError as error:
-        raise InputError(f"{path}: {error}") from error
+        raise InputError(blamed([str(error)], path, given)) from error
 
 
 def _resolved(experiment: Experiment) -> Experiment:

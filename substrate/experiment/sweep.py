@@ -90,7 +90,7 @@ def load_sweep(source: str | Path) -> tuple[SweepPoint, ...]:
     except yaml.YAMLError as error:
         raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
     except ValidationError as error:
-        raise InputError(f"{path}: {describe(error)}") from error
+        raise InputError(f"{path}: {describe(error, model=SweepFile)}") from error
     beside = path.parent / sweep.experiment
     experiment = str(beside) if beside.is_file() else sweep.experiment
     folder = Path(sweep.output)

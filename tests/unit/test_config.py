@@ -79,6 +79,39 @@ def test_bad_keys_and_values_are_named(override: str, named: str) -> None:
         load_experiment("digits", [override])
 
 
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("nudge.harmonic=3", "nudge.harmonic: unknown key; did you mean harmonics?"),
+        ("rule={name: ep, variants: 3}", "rule.variants: unknown key; did you mean variant?"),
+        ("substrate.wire.segment_ohms=1", "substrate.wire: unknown key; did you mean wires?"),
+        ("substrate.cells={law: sinh, alfa: 1}", "substrate.cells.alfa: unknown key; did you mean alpha?"),
+        ("substrate.cells.windw=[1, 2]", "substrate.cells.windw: unknown key; did you mean window_siemens?"),
+        ("training.zzz=1", "training.zzz: unknown key"),
+        ("training={epochs: 0}", "training.epochs: input should be greater than or equal to 1, got 0"),
+    ],
+)
+def test_an_override_is_blamed_and_the_nearest_key_suggested(override: str, said: str) -> None:
+    with pytest.raises(InputError) as raised:
+        load_experiment("digits", [override])
+    assert str(raised.value) == f"--set {override}: {said}"
+
+
+def test_blame_falls_on_the_last_override_of_a_key_and_else_on_the_file(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"^--set training\.epochs=0: training\.epochs: .*got 0$"):
+        load_experiment("digits", ["training.epochs=-1", "training.epochs=0"])
+    with pytest.raises(InputError, match=r"^--seed -1: seed: "):
+        load_experiment("digits", seed=-1)
+    # Neither the file nor the override is wrong alone.
+    with pytest.raises(InputError, match=r"digits\.yaml with --set nudge\.harmonics=8: nudge\.samples_per_period: "):
+        load_experiment("digits", ["nudge.harmonics=8"])
+    path = tmp_path / "bad.yaml"
+    path.write_text(Path(shipped_experiments()["digits"]).read_text().replace("batch_size", "batch_sise"))
+    with pytest.raises(InputError) as raised:
+        load_experiment(path)
+    assert str(raised.value) == f"{path}: training.batch_sise: unknown key; did you mean batch_size?"
+
+
 def test_hardware_is_never_a_default() -> None:
     tree = yaml.safe_load(Path(shipped_experiments()["digits"]).read_text())
     del tree["substrate"]["backend"]
