@@ -97,6 +97,7 @@ class BoardSession:
             BenchError: no board answers there.
         """
         with self._link.lock:
+            self.info = {}
             self._connect(self._patience.reconnect_seconds)
             self._ending.clear()
             self._heart = threading.Thread(target=self._beat, name="board-heartbeat", daemon=True)
@@ -227,6 +228,9 @@ class BoardSession:
             raise ProtocolError(f"{self._link.address}: the board's greeting is not JSON") from error
         if not isinstance(info, dict) or "boot" not in info:
             raise ProtocolError(f"{self._link.address}: the board's greeting lacks its boot number")
+        # Ranges and limits were agreed on with the first one; only the boot number may change.
+        if self.info and {**info, "boot": 0} != {**self.info, "boot": 0}:
+            raise ProtocolError(f"{self._link.address}: the board that answers now is another one than before")
         self.info = info
         self._broken = None
         self._last_used = time.monotonic()

@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 
 from drivers.board import BoardConfig, BoardSubstrate
 from drivers.board_protocol import NAK, Frame, FrameStream, Kind, Refused, decode, encode
-from drivers.errors import ConnectionLost, InstrumentError
+from drivers.errors import ConnectionLost, InstrumentError, ProtocolError
 from drivers.transport import SerialLink
+from emulators.bench.board_chip import BoardConverters
 from substrate import load_experiment, open_run, run
 from substrate.capabilities import Nudge, WriteRequest
 from substrate.errors import CapabilityError, InputError
@@ -475,6 +476,17 @@ def test_no_drive_beyond_the_limits_leaves_the_driver(board):
 def test_a_section_that_does_not_fit_the_board_is_refused(board, section, key):
     with pytest.raises(InputError, match=rf"substrate\.{key}"), board.driver(**section):
         pass
+
+
+def test_another_board_at_the_same_port_is_not_taken_for_the_one_before(tmp_path):
+    with rig(link=tmp_path / "board") as board, board.driver() as driver:
+        driver.read_cells(COUPLING)
+        board.board.wire.unplug()
+        other = BoardConverters(serial="other", current_range_amperes=1e-3)
+        with rig(link=tmp_path / "board", converters=other), pytest.raises(ProtocolError, match="another one"):
+            driver.read_cells(COUPLING)
+        board.board.wire.plug_in()
+        np.testing.assert_allclose(driver.read_cells(COUPLING), board.device.read_cells(COUPLING), rtol=1e-6)
 
 
 def test_a_board_of_another_network_is_refused(board):
