@@ -133,7 +133,13 @@ class PowerMeter:
     def _line_sum(self, rows: bool) -> FloatArray:
         """Siemens of all cells of each word line, or bit line."""
         if rows not in self._line_sums:
-            self._line_sums[rows] = self._linear.sum(axis=(0, 2) if rows else (0, 1))
+            # Imported on first use: compiling and loading kernels takes a while.
+            from emulators.memristors.outright_kernels import line_sums
+
+            _, row_count, column_count = self._linear.shape
+            both = np.zeros(row_count), np.zeros(column_count)
+            line_sums(self._linear, *both)
+            self._line_sums = {True: both[0], False: both[1]}
         return self._line_sums[rows]
 
     def all_cells_watts(self, siemens: FloatArray, volts: float) -> float:

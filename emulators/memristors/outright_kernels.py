@@ -71,3 +71,17 @@ def _difference(siemens: FloatArray, unit: float, out: npt.NDArray[Any]) -> None
 
 
 difference: Callable[..., None] = njit(cache=True, error_model="numpy")(_difference)
+
+
+def _line_sums(siemens: FloatArray, rows: FloatArray, columns: FloatArray) -> None:
+    """Add all cells (polarity, row, column) of each word line to ``rows``, and of each bit line to ``columns``."""
+    for polarity in range(siemens.shape[0]):
+        for row in range(siemens.shape[1]):
+            total = 0.0
+            for column in range(siemens.shape[2]):
+                total += siemens[polarity, row, column]
+                columns[column] += siemens[polarity, row, column]
+            rows[row] += total
+
+
+line_sums: Callable[..., None] = njit(cache=True, error_model="numpy", fastmath={"reassoc"})(_line_sums)

@@ -75,7 +75,10 @@ class Mover:
     def settle(self, network: CurrentModeNetwork, drive: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
         """The free phase from rest: summed inputs and outputs (batch, node), residual (batch,)."""
         mapped = self._mapped(network, drive)
-        self._free = mapped.at(np.zeros_like(drive), self._rng)
+        if self._noise or not len(drive):
+            self._free = mapped.at(np.zeros_like(drive), self._rng)
+        else:
+            self._free = mapped.at(np.zeros_like(drive[:1]), self._rng).repeated(len(drive))
         push = Push(self._held)
         residual = mapped.advance(self._free, push, self._sweeps.free, self._sweeps.time_constants, self._rng)
         self._motion, self._rested = None, False

@@ -27,11 +27,13 @@ from substrate.arrays import FloatArray, IntArray, Numbers, Reals
 class Motion:
     """Where a network is: summed inputs and activities (part, row, node), in stepping order, changed in place.
 
-    One part of a real state; real and imaginary parts of a complex one.
+    One part of a real state; real and imaginary parts of a complex one. Before the first step the rows may be so many
+    ``copies`` of the first ones, which then sends the currents of these alone through the arrays.
     """
 
     u: Reals
     s: Reals
+    copies: int = 1
 
     @property
     def complex(self) -> bool:
@@ -40,7 +42,7 @@ class Motion:
 
     def repeated(self, times: int) -> "Motion":
         """So many copies, one after another along the rows."""
-        return Motion(np.tile(self.u, (1, times, 1)), np.tile(self.s, (1, times, 1)))
+        return Motion(np.tile(self.u, (1, times, 1)), np.tile(self.s, (1, times, 1)), times * self.copies)
 
 
 @final
@@ -161,16 +163,21 @@ class SteppingMap:
         activities = s.reshape(parts * rows, nodes)
         loaded = None if push.load is None else _Load(push.load, self.dtype)
         residual = np.zeros(rows)
+        copies, motion.copies = motion.copies if parts == 1 else 1, 1
         for step in range(steps):
-            out = force.reshape(parts * rows, nodes)
+            sent = activities[: parts * rows // copies]
+            out = force.reshape(parts * rows, nodes)[: len(sent)]
             for nodes_of in self._unreached:
                 out[:, nodes_of] = 0.0
             for target, ((source, weights), *others) in self._products:
-                np.matmul(activities[:, source], weights, out=out[:, target])
+                np.matmul(sent[:, source], weights, out=out[:, target])
                 for source, weights in others:
-                    out[:, target] += activities[:, source] @ weights
+                    out[:, target] += sent[:, source] @ weights
             for target, source, weights in push.cross:
-                out[:, target] += activities[:, source] @ weights
+                out[:, target] += sent[:, source] @ weights
+            if copies > 1:
+                force.reshape(copies, len(sent), nodes)[1:] = out
+                copies = 1
             force += push.currents
             if loaded is not None:
                 loaded.subtract(force, s)
