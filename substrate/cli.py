@@ -114,6 +114,12 @@ def _parser(given: Sequence[str]) -> argparse.ArgumentParser:
     one.add_argument("--reference", help="exact or multiplexed; default: the best that the device allows")
     one.add_argument("--json", action="store_true", help="as JSON")
 
+    one = add("plan", _plan, "measure a device's noise, slowness and harmonics, and propose how to nudge it")
+    one.add_argument("source", help="an experiment, or a run file, whose trained cells are then measured")
+    one.add_argument("--set", action="append", default=[], metavar="KEY.SUB=VALUE", help="override one key")
+    one.add_argument("--seed", type=int, help="replace the experiment's seed")
+    one.add_argument("--json", action="store_true", help="as JSON")
+
     one = add("export-spice", _export_spice, "the emulated circuit as an ngspice deck")
     one.add_argument("source", help="an experiment, or a run file, whose trained cells are then taken")
     one.add_argument("-o", "--output", required=True, metavar="DECK.cir")
@@ -228,6 +234,33 @@ def _check_gradient(options: argparse.Namespace) -> None:
             f"{name:24}{one.cosine:10.6f}{one.relative_error:12.2e}{one.median_sample_error:14.2e}"
             f"{one.standard_error:12.2e}"
         )
+
+
+def _plan(options: argparse.Namespace) -> None:
+    from dataclasses import asdict
+
+    from substrate.experiment.assembly import assemble
+    from substrate.experiment.plan import plan_nudge
+
+    experiment, state = _source(options)
+    result = plan_nudge(assemble(experiment), state)
+    if options.json:
+        print(json.dumps(result.as_data(), indent=2))
+        return
+    slow = result.time_constant_seconds
+    decay = ", ".join(f"{order}: {share:.2g}" for order, share in result.decay.items())
+    predicted = ", ".join(f"{name} {value:.2g}" for name, value in asdict(result.predicted_error).items())
+    proposal = ", ".join(f"{key}: {value:.6g}" for key, value in asdict(result.proposal).items())
+    print(f"samples {result.samples}, of which {result.samples_used} are in use")
+    print(f"noise of a reading: {result.noise_volts:.3g} V")
+    print(f"time constant: {'none is seen' if slow is None else f'{slow:.3g} s'}")
+    print(f"harmonics, k A_k over A_1: {decay}")
+    print(f"{'frequency':>12}{'lag':>11}  relative error, extrapolated from 1, 2, ... frequencies")
+    for point in result.frequencies:
+        errors = "".join(f"{error:10.2g}" for error in point.errors)
+        print(f"{point.frequency_hz:9.4g} Hz{point.lag:11.2g}{errors}")
+    print(f"predicted error: {predicted}; records of {result.record_seconds:.3g} s")
+    print(f"nudge: {{{proposal}}}")
 
 
 def _export_spice(options: argparse.Namespace) -> None:

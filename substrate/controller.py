@@ -149,6 +149,10 @@ class Controller:
         phase, _ = self._free_phase(inputs, labels)
         self._rule.prepare(self._substrate, phase)
 
+    def free_phase(self, inputs: FloatArray, labels: IntArray) -> FreePhase:
+        """Hold a batch and let it settle."""
+        return self._free_phase(inputs, labels)[0]
+
     def measure(self, inputs: FloatArray, labels: IntArray) -> tuple[FreePhase, Estimate]:
         """The gradient of a batch as the device gives it; nothing is written."""
         phase, _ = self._free_phase(inputs, labels)

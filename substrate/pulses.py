@@ -5,7 +5,7 @@ from typing import Any, final
 
 import numpy as np
 
-from substrate.arrays import BoolArray, FloatArray, IntArray
+from substrate.arrays import BoolArray, FloatArray, IntArray, Reals
 from substrate.capabilities import WriteRequest
 from substrate.contract import Substrate
 from substrate.network import Coupling
@@ -55,15 +55,15 @@ class Pulses:
         most = self._largest_burst
         return np.clip(counts, -most, most).astype(np.int64)
 
-    def blind(self, coupling: Coupling, change: FloatArray) -> Written:
+    def blind(self, coupling: Coupling, change: Reals) -> Written:
         """A change of weights (rows, columns), rounded to pulses at random, right on average."""
-        wanted = change / self.step
+        wanted = np.asarray(change, dtype=np.float64) / self.step
         whole = np.floor(wanted)
         counts = whole + (self._rng.random(wanted.shape) < wanted - whole)
         burst = self.burst(counts)
         return replace(self.give(coupling, burst), cut=int(np.abs(counts - burst).sum()))
 
-    def accumulate(self, coupling: Coupling, change: FloatArray, threshold: float = 1.0) -> Written:
+    def accumulate(self, coupling: Coupling, change: Reals, threshold: float = 1.0) -> Written:
         """The same added to what is still due; given where that is ``threshold`` pulses or more, in whole pulses."""
         total = self._accumulated.get(coupling.name, np.zeros(coupling.shape)) + change / self.step
         counts = self.burst(np.where(np.abs(total) >= threshold, np.trunc(total), 0.0))

@@ -17,7 +17,7 @@ from typing import Any, final
 
 import numpy as np
 
-from substrate.arrays import FloatArray, IntArray
+from substrate.arrays import FloatArray, IntArray, Reals
 from substrate.capabilities import WriteRequest
 from substrate.contract import Substrate
 from substrate.errors import CapabilityError
@@ -81,7 +81,7 @@ class TikiTaka:
         self._changes: dict[str, int] = {}
         self._line: dict[str, int] = {}
 
-    def change(self, coupling: Coupling, change: FloatArray) -> Written:
+    def change(self, coupling: Coupling, change: Reals) -> Written:
         """Move the fast array, and the weights by what is due of it."""
         plan, name = self._plan, coupling.name
         fast = self._substrate.network.fast(coupling)

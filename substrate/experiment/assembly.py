@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 import numpy as np
 
@@ -70,6 +70,15 @@ class Assembly:
             frozen=training.frozen,
             relative_rates={name: rate / training.learning_rate for name, rate in training.learning_rates.items()},
         )
+
+    def bring_to(self, controller: Controller, state: dict[str, Any] | None) -> None:
+        """Bring controller and opened substrate to a checkpoint's state; None: fresh cells with the initial weights."""
+        if state is None:
+            controller.program(self.initial_weights())
+            return
+        controller.restore(state["controller"])
+        if self.substrate.states is not None and state["substrate"] is not None:
+            self.substrate.states.restore(state["substrate"])
 
     def initial_weights(self) -> dict[str, FloatArray]:
         """Weights to start from, by coupling.

@@ -102,12 +102,7 @@ def check_gradient(
             np.random.default_rng(assembly.experiment.seed).permutation(len(dataset.train_labels))[:samples]
         )
         inputs, labels = dataset.train_inputs[chosen].astype(np.float64), dataset.train_labels[chosen]
-        if state is None:
-            controller.program(assembly.initial_weights())
-        else:
-            controller.restore(state["controller"])
-            if substrate.states is not None and state["substrate"] is not None:
-                substrate.states.restore(state["substrate"])
+        assembly.bring_to(controller, state)
         controller.prepare(inputs[:BATCH], labels[:BATCH])
         collected = _Collected(substrate)
         nudge = assembly.experiment.nudge
