@@ -96,9 +96,9 @@ class CurrentModeCircuit(Circuit, HolomorphicCircuit, NeuronCircuit):
         free = self._settled_state("nudge")
         if len(amperes) != len(free):
             raise InputError(f"nudge: expected a batch of {len(free)}, got {len(amperes)}")
-        network = self.equations()
         if self._mover.sweeping and self._dynamics.quasi_static(plan):
-            return self._swept(network, amperes, plan)
+            return self._swept(amperes, plan)
+        network = self.equations()
         peak, drive = amperes / self._scale.unit_amperes, self._held_drive()
         settled = self._settled
         if self._mover.sweeping:
@@ -110,13 +110,13 @@ class CurrentModeCircuit(Circuit, HolomorphicCircuit, NeuronCircuit):
         volts = found.s * self._scale.volts_per_unit
         return Period(volts, found.residual, found.unbroken & settled)
 
-    def _swept(self, network: CurrentModeNetwork, amperes: FloatArray, plan: SamplingPlan) -> Period:
+    def _swept(self, amperes: FloatArray, plan: SamplingPlan) -> Period:
         """A nudged phase of sweeps for every value that the nudge takes; of a noisy network, for every sample."""
         values, index = plan.distinct()
         if self._mover.noisy:
             values, index = np.tile(values[index], plan.periods), np.arange(plan.sample_count)
         held = HeldNudge(amperes[:, None, :] * values[:, None])
-        moved = self._mover.nudged(network, self._held_drive(self._mover.dtype), held)
+        moved = self._mover.nudged(*self._stepped(), held)
         residual = moved.residual.max(axis=1)
         volts = np.asarray(moved.s.real[:, index]) * self._scale.volts_per_unit
         return Period(volts, residual, (residual <= self._mover.tolerance) & self._settled)
