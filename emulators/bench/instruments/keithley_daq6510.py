@@ -149,9 +149,8 @@ class Daq6510(ScpiInstrument):
 
     def _function(self, request: Request) -> str:
         channel = self._channels(request, 0)[0] if request.given(0) else 0
-        return (
-            f'"{_short(self._function_of(channel))}:DC"' if self.strict else f'"{_short(self._function_of(channel))}"'
-        )
+        word = _short(self._function_of(channel))
+        return f'"{word}"' if word.endswith("RES") else f'"{word}:DC"'
 
     def _function_of(self, channel: int) -> str:
         return self._functions.get(channel, self._functions.get(0, "VOLTage"))
