@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, ClassVar, Self, TypeVar, final
+from typing import Any, ClassVar, Self, TypedDict, TypeVar, final
 
 from drivers.errors import BenchError, ConnectionLost, DeviceTimeout, InstrumentError, ProtocolError
 from drivers.resource import open_link
@@ -16,6 +16,16 @@ from drivers.transport import Link, Transcript
 T = TypeVar("T")
 MOST_ERRORS = 40
 """Entries of an error queue that are looked at; no instrument's holds more."""
+
+
+class Options(TypedDict, total=False):
+    """How an instrument is reached: the keyword arguments of ``Instrument``, which its subclasses hand on."""
+
+    timeout_seconds: float
+    baud: int
+    visa_library: str
+    largest_block: int
+    transcript: Transcript | None
 
 
 class Part(ABC):

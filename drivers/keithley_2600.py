@@ -1,0 +1,146 @@
+"""Keithley 2600 System SourceMeters, in their Test Script Processor language.
+
+Commands: Series 2600B Reference Manual (2600BS-901-01), sections 7 and 9. A driver is for one of the two channels;
+two drivers may share an instrument over one link each.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Literal, Unpack, final
+
+import numpy as np
+
+from drivers.errors import ProtocolError
+from drivers.instrument import Options, Part
+from drivers.limits import DriveLimits
+from drivers.setting import Number, Switch, number
+from drivers.source_meter import SourceMeter, SourceReading
+from drivers.transport import Link
+from substrate.errors import InputError
+
+SHORTEST_PULSE_SECONDS = 1.0e-3
+MOST_PULSES = 1000
+OVERHEAD_SECONDS = 0.05
+NIL = "nil"
+
+
+@final
+class Keithley2600(SourceMeter):
+    """One channel of a source meter; see ``SourceMeter``.
+
+    Args:
+        resource: address.
+        limits: of what is driven.
+        channel: "a" or "b".
+        options: of ``Instrument``.
+    """
+
+    model_pattern = r"\bMODEL 26\d\d"
+    level_volts = Number("", "print(smu{smu}.source.levelv)", unit="V", read_only=True)
+    level_amperes = Number("", "print(smu{smu}.source.leveli)", unit="A", read_only=True)
+    limit_volts = Number("", "print(smu{smu}.source.limitv)", unit="V", read_only=True)
+    limit_amperes = Number("", "print(smu{smu}.source.limiti)", unit="A", read_only=True)
+    sources_volts = Switch("", "print(smu{smu}.source.func)", read_only=True)
+    is_on = Switch("", "print(smu{smu}.source.output)", read_only=True)
+    nplc = Number("smu{smu}.measure.nplc={value}", "print(smu{smu}.measure.nplc)", low=0.001, high=25.0)
+    delay_seconds = Number("smu{smu}.source.delay={value}", "print(smu{smu}.source.delay)", unit="s", low=0, high=1e3)
+
+    def __init__(
+        self,
+        resource: str | Link,
+        limits: DriveLimits,
+        channel: Literal["a", "b"] = "a",
+        **options: Unpack[Options],
+    ) -> None:
+        super().__init__(resource, limits, **options)
+        if channel not in ("a", "b"):
+            raise InputError(f"channel: expected a or b, got {channel!r}")
+        self._smu = f"smu{channel}"
+        self.names = {"smu": channel}
+
+    def _next_error(self) -> tuple[int, str] | None:
+        answer = self.session.query("print(errorqueue.next())", once=True)
+        # code, message, severity, node
+        code, _, rest = answer.partition("\t")
+        try:
+            found = int(float(code))
+        except ValueError:
+            raise ProtocolError(f"{self.link.address}: unexpected answer {answer[:80]!r} for an error") from None
+        return (found, rest.split("\t")[0].strip('"')) if found else None
+
+    def _source(self, quantity: str, level: float, limit: float, switch: bool) -> Sequence[str]:
+        smu, volts = self._smu, quantity == "volts"
+        sourced, other = ("v", "i") if volts else ("i", "v")
+        setting_up = (
+            f"{smu}.source.func={int(volts)}",
+            f"{smu}.source.autorange{sourced}=1",
+            f"{smu}.measure.autorange{other}=1",
+        )
+        return (
+            *(setting_up if switch else ()),
+            f"{smu}.source.limit{other}={limit:.9G}",
+            f"{smu}.source.level{sourced}={level:.9G}",
+        )
+
+    def _output(self, on: bool) -> str:
+        return f"{self._smu}.source.output={int(on)}"
+
+    def _quiet(self) -> Sequence[str]:
+        return (f"{self._smu}.source.levelv=0", f"{self._smu}.source.leveli=0")
+
+    def _measure(self) -> SourceReading:
+        answer = self.session.query(f"print({self._smu}.measure.iv())", once=True)
+        fields = answer.replace(",", "\t").split("\t")
+        try:
+            amperes, volts = (number(field) for field in fields)
+        except ValueError:
+            raise ProtocolError(f"{self.link.address}: measure.iv(): unexpected answer {answer[:80]!r}") from None
+        limited = self.session.ask(f"print({self._smu}.source.compliance)", _truth)
+        return SourceReading(
+            volts if math.isfinite(volts) else math.nan, amperes if math.isfinite(amperes) else math.nan, limited
+        )
+
+    def _pulse(self, volts: float, count: int, width_seconds: float, limit_amperes: float) -> list[SourceReading]:
+        if width_seconds < SHORTEST_PULSE_SECONDS:
+            raise InputError(f"width_seconds: expected {SHORTEST_PULSE_SECONDS:g} or more, got {width_seconds:g}")
+        if count > MOST_PULSES:
+            raise InputError(f"count: expected {MOST_PULSES} pulses at most, got {count}")
+        smu, buffer = self._smu, f"{self._smu}.nvbuffer1"
+        width = f"{width_seconds:.9G}"
+        nplc = self.nplc
+        self.configure(
+            # The reading has to fit into the pulse, and its range must not change within.
+            f"{smu}.measure.nplc=0.01",
+            f"{smu}.source.rangev={abs(volts):.9G}",
+            f"{smu}.measure.rangei={limit_amperes:.9G}",
+            f"{buffer}.clear()",
+            f"{buffer}.collectsourcevalues=1",
+            self._output(True),
+            f"ConfigPulseVMeasureI({smu},0,{volts:.9G},{limit_amperes:.9G},{width},{width},{count},{buffer},1)",
+        )
+        try:
+            self.configure("InitiatePulseTest(1)")
+            seconds = 2.0 * self.session.seconds + count * (2.0 * width_seconds + OVERHEAD_SECONDS)
+            self.session.ask("*OPC?", number, seconds=seconds, once=True)
+            amperes = self.session.numbers(f"printbuffer(1,{count},{buffer})")
+        finally:
+            self.configure(
+                f"{smu}.measure.nplc={nplc:g}",
+                f"{smu}.source.autorangev=1",
+                f"{smu}.measure.autorangei=1",
+                f"{smu}.source.levelv=0",
+            )
+        if len(amperes) != count:
+            raise ProtocolError(f"{self.link.address}: printbuffer: expected {count} numbers, got {len(amperes)}")
+        found = np.where(np.abs(amperes) >= 9.9e37, np.nan, amperes)
+        # The buffer does not say whether a pulse was at its limit; a current there is one.
+        return [SourceReading(volts, float(one), not abs(one) < 0.999 * limit_amperes) for one in found]
+
+    def _parts(self) -> Mapping[str, Part]:
+        return {}
+
+
+def _truth(answer: str) -> bool:
+    """Of TSP: ``true``, or a number."""
+    word = answer.strip().lower()
+    return word == "true" or (word not in ("false", NIL) and number(word) != 0.0)

@@ -1,0 +1,125 @@
+"""Rigol DS1000Z oscilloscopes (MSO/DS1000Z Programming Guide).
+
+volts = (code - yorigin - yreference) yincrement; time = (i - xreference) xincrement + xorigin. What is read is what the
+screen shows, 1200 points, or the memory, in pieces of 250 000 bytes at most.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Unpack, final
+
+import numpy as np
+
+from drivers.errors import DeviceTimeout, ProtocolError
+from drivers.instrument import Channel, Options, Part, ScpiInstrument
+from drivers.setting import Choice, Number, Switch
+from drivers.transport import Link
+from drivers.waveforms import Waveforms, stacked
+from substrate.arrays import FloatArray
+from substrate.errors import InputError
+
+FIELDS = 10
+MOST_BYTES = 250_000
+POLL_SECONDS = 0.01
+
+
+@final
+class ScopeChannel(Channel):
+    """One input."""
+
+    scale_volts = Number("CHAN{channel}:SCAL", unit="V", low=1e-3, high=100.0, doc="of a division, of 8")
+    offset_volts = Number("CHAN{channel}:OFFS", unit="V", low=-1000.0, high=1000.0, doc="added to what is shown")
+    coupling = Choice("CHAN{channel}:COUP", {"ac": "AC", "dc": "DC", "ground": "GND"})
+    shown = Switch("CHAN{channel}:DISP")
+    inverted = Switch("CHAN{channel}:INV")
+    attenuation = Number("CHAN{channel}:PROB", low=0.01, high=1000.0)
+
+
+@final
+class RigolDS1000Z(ScpiInstrument):
+    """An oscilloscope.
+
+    Args:
+        resource: address.
+        options: of ``Instrument``.
+
+    Attributes:
+        channels: by number, 1 to 4.
+    """
+
+    model_pattern = r"\b(DS|MSO)1\d\d\dZ"
+    time_scale_seconds = Number("TIM:MAIN:SCAL", unit="s", low=5e-9, high=50.0, doc="of a division, of 12")
+    time_offset_seconds = Number("TIM:MAIN:OFFS", unit="s", low=-1e6, high=1e6)
+    trigger_source = Choice("TRIG:EDG:SOUR", {f"channel{n}": f"CHAN{n}" for n in range(1, 5)})
+    trigger_level_volts = Number("TRIG:EDG:LEV", unit="V", low=-500.0, high=500.0)
+    trigger_slope = Choice("TRIG:EDG:SLOP", {"rising": "POS", "falling": "NEG", "either": "RFAL"})
+    sweep = Choice("TRIG:SWE", {"auto": "AUTO", "normal": "NORM", "single": "SING"})
+    acquisition = Choice("ACQ:TYPE", {"normal": "NORM", "average": "AVER", "high_resolution": "HRES", "peak": "PEAK"})
+
+    def __init__(self, resource: str | Link, **options: Unpack[Options]) -> None:
+        super().__init__(resource, **options)
+        self.channels = {channel: ScopeChannel(self, channel) for channel in range(1, 5)}
+
+    def record(self, channels: Sequence[int], seconds: float, memory: bool = False) -> Waveforms:
+        """Take one record at the next trigger, and read it.
+
+        Args:
+            channels: to be read, of those that are shown.
+            seconds: that the trigger and the record may take; the transfer has its own time.
+            memory: read the whole memory instead of the screen.
+
+        Raises:
+            InputError: a channel that does not exist.
+            DeviceTimeout: no trigger came; the acquisition is stopped.
+            BenchError: the instrument cannot be reached.
+        """
+        if not channels or any(channel not in self.channels for channel in channels):
+            raise InputError(f"channels: expected some of 1 to 4, got {list(channels)}")
+        with self.link.lock:
+            self.configure("SING")
+            self._wait(seconds)
+            self.configure(f"WAV:MODE {'RAW' if memory else 'NORM'}", "WAV:FORM BYTE")
+            return self._read(channels)
+
+    def _wait(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while self.session.query("TRIG:STAT?").strip().upper() != "STOP":
+            if time.monotonic() >= deadline:
+                self.session.write("STOP")
+                raise DeviceTimeout(f"{self.link.address}: no trigger in {seconds:g} s")
+            time.sleep(POLL_SECONDS)
+
+    def _read(self, channels: Sequence[int]) -> Waveforms:
+        volts, clipped = [], []
+        for channel in channels:
+            self.session.write(f"WAV:SOUR CHAN{channel}")
+            fields = self.session.numbers("WAV:PRE?")
+            if len(fields) != FIELDS:
+                raise ProtocolError(f"{self.link.address}: WAV:PRE?: expected {FIELDS} fields, got {len(fields)}")
+            codes = self._codes(int(fields[2]))
+            volts.append((codes - fields[8] - fields[9]) * fields[7])
+            clipped.append(bool(np.any((codes == 0) | (codes == 255))))
+        times: FloatArray = (np.arange(len(codes)) - fields[6]) * fields[4] + fields[5]
+        return stacked(times, volts, clipped)
+
+    def _codes(self, points: int) -> FloatArray:
+        parts = []
+        for start in range(1, points + 1, MOST_BYTES):
+            stop = min(points, start + MOST_BYTES - 1)
+            self.session.write(f"WAV:STAR {start}")
+            self.session.write(f"WAV:STOP {stop}")
+            part = np.frombuffer(self.session.query_block("WAV:DATA?"), dtype=np.uint8)
+            if len(part) != stop - start + 1:
+                raise ProtocolError(f"{self.link.address}: WAV:DATA?: expected {stop - start + 1}, got {len(part)}")
+            parts.append(part)
+        return np.concatenate(parts).astype(np.float64)
+
+    def _safe_steps(self) -> Sequence[Callable[[], None]]:
+        """It drives nothing."""
+        return ()
+
+    def _parts(self) -> Mapping[str, Part]:
+        return {f"channel{number}": channel for number, channel in self.channels.items()}
+
+    def _forget(self) -> None:
+        """Nothing is remembered."""
