@@ -133,14 +133,14 @@ class HomeostasisConfig(Section):
     ``forward`` products alone, or the ``published`` form, which takes transposed ones as well: ``probes`` a step, 0 for
     as many as the block, or the network, has lines. ``measured`` from the network's susceptibility, or from each pair
     of neurons alone, ``local``: by tones of ``amplitude`` activity units at every neuron, sampled as ``nudge`` says,
-    with the first ``samples`` of the batch held. With two periods or more their noise is known, and regularised against.
+    with the first ``samples`` of the batch held. Two periods or more tell their noise, which is regularised against.
     """
 
     strength: NonNegative = 0.0
     estimator: Literal["forward", "published", "measured", "local"] = "forward"
     probes: Annotated[int, Field(ge=0)] = 0
-    amplitude: Positive = 0.05
-    samples: Count = 1
+    amplitude: Positive = 0.02
+    samples: Count = 2
 
     @property
     def by_tones(self) -> bool:

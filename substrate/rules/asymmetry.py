@@ -37,11 +37,15 @@ def asymmetry_from_products(substrate: Substrate) -> FloatArray:
 
 
 def asymmetry_from_susceptibility(network: Network, found: Perturbed) -> FloatArray | None:
-    """W - W^T from measured susceptibilities, (node, node), the mean over samples; None if no sample is sound.
+    """W - W^T from measured susceptibilities, (node, node); None if no sample is sound.
 
     The inverse is (chi^T chi + n s^2)^-1 chi^T with s^2 the measured variance of an entry: noise of n x n entries has
-    singular values of the order of sqrt(n) s, and directions in which chi has less are not amplified. Entries between
-    nodes that nothing joins are zero.
+    singular values of the order of sqrt(n) s, and directions in which chi has less are not amplified.
+
+    Between nodes that nothing joins W - W^T is zero, and what is found there is error: of noise, or of curvature, which
+    at saturated neurons outweighs their own answer (more harmonics or a smaller amplitude help). Its mean square v
+    weighs samples by 1/v, and shrinks their mean by 1 - v/p, p the mean square of the entries that are kept, much as
+    James & Stein (1961) do: what is all error is not acted on.
     """
     chi = found.susceptibility[found.sound]
     if not len(chi):
@@ -50,19 +54,29 @@ def asymmetry_from_susceptibility(network: Network, found: Perturbed) -> FloatAr
     turned = np.swapaxes(chi, 1, 2)
     inverse = np.linalg.solve(turned @ chi + noise * np.eye(chi.shape[1]), turned)
     skew = inverse @ (chi - turned) @ np.swapaxes(inverse, 1, 2)
-    return np.where(joined(network), skew.mean(axis=0), 0.0)
+    there = joined(network)
+    apart = ~there & ~np.eye(len(there), dtype=np.bool_)
+    if not apart.any():
+        return np.where(there, skew.mean(axis=0), 0.0)
+    errors = np.maximum(np.mean(skew[:, apart] ** 2, axis=1), np.finfo(float).tiny)
+    mean = np.average(skew, axis=0, weights=errors.min() / errors)
+    power = float(np.mean(mean[there] ** 2))
+    share = max(0.0, 1.0 - float(np.mean(mean[apart] ** 2)) / power) if power else 0.0
+    return np.where(there, share * mean, 0.0)
 
 
 def first_order_asymmetry(network: Network, found: Perturbed) -> FloatArray | None:
     """(chi_ij - chi_ji)/(chi_ii chi_jj): W - W^T to first order in the couplings, from each pair of neurons alone.
 
-    Otherwise as ``asymmetry_from_susceptibility``.
+    The mean over samples; None if no sample is sound. Neurons whose own answer is negative tell nothing to first order:
+    their entries are zero.
     """
     chi = found.susceptibility[found.sound]
     if not len(chi):
         return None
     own = np.diagonal(chi, axis1=1, axis2=2)
-    skew = (chi - np.swapaxes(chi, 1, 2)) / (own[:, :, None] * own[:, None, :])
+    inverse = np.divide(1.0, own, out=np.zeros_like(own), where=own > 0.0)
+    skew = (chi - np.swapaxes(chi, 1, 2)) * inverse[:, :, None] * inverse[:, None, :]
     return np.where(joined(network), skew.mean(axis=0), 0.0)
 
 
