@@ -54,6 +54,9 @@ class ScpiInstrument(Instrument):
     number_format: ClassVar[str] = "{:+.15E}"
     """Answer of a number, unless the setting says otherwise."""
 
+    line_end: ClassVar[bytes] = b"\n"
+    """What an answer ends with."""
+
     error_bit: ClassVar[int] = 2
     """Bit of the status byte for a filled error queue (SCPI 1999)."""
 
@@ -124,7 +127,7 @@ class ScpiInstrument(Instrument):
             else:
                 if answer is not None:
                     answers.append(answer.encode("latin-1", "replace") if isinstance(answer, str) else answer)
-        return b";".join(answers) + b"\n" if answers else b""
+        return b";".join(answers) + self.line_end if answers else b""
 
     def __run(self, unit: Unit, command: Command, request: Request) -> Answer | None:
         if len(unit.parameters) > command.most:
