@@ -290,16 +290,16 @@ class SourceMeter2600(LineInstrument):
             if rest in ("savebuffer", "abort", "cal.save"):
                 return ()
         full = ".".join(map(str, path))
-        functions: dict[str, Callable[[Sequence[Any]], Sequence[Any]]] = {
+        functions: dict[str, Callable[[Sequence[Any]], Sequence[Any] | None]] = {
             "print": self._print,
             "printnumber": self._print,
             "printbuffer": self._print_buffer,
             "delay": self._delay,
-            "reset": lambda _: (self._reset_all(), ())[1],
+            "reset": lambda _: self._reset_all(),
             "waitcomplete": lambda _: (),
-            "opc": lambda _: (self._note_completion(), ())[1],
+            "opc": lambda _: self._note_completion(),
             "errorqueue.next": lambda _: self._next_error(),
-            "errorqueue.clear": lambda _: (self._errors.clear(), ())[1],
+            "errorqueue.clear": lambda _: self._errors.clear(),
             "timer.reset": lambda _: self._restart_timer(),
             "timer.measure.t": lambda _: (self.clock.seconds - self._origin,),
             "ConfigPulseVMeasureI": lambda given: self._config_pulse(given, volts=True),
@@ -312,7 +312,7 @@ class SourceMeter2600(LineInstrument):
             "math.sqrt": lambda given: (float(np.sqrt(max(0.0, _argument(given, 0)))),),
         }
         if full in functions:
-            return functions[full](arguments)
+            return functions[full](arguments) or ()
         if name in ("display", "beeper", "localnode", "status", "collectgarbage") and not self.strict:
             return ()
         raise TspError(RUNTIME, f"TSP Runtime error: attempt to call {full[:40]} (a nil value)")

@@ -1,8 +1,8 @@
 """Keithley's TSP: the part of Lua that instrument programs are written in.
 
 Statements of a line follow each other, with or without semicolons: assignments (to several names too), calls,
-``local``, ``for ... do ... end``, ``if ... then ... else ... end``. Expressions: numbers, strings, tables in braces, names with
-dots and indices, calls, arithmetic, comparisons, ``and or not``, ``..``. What names mean is the instrument's business:
+``local``, ``for ... do ... end``, ``if ... then ... else ... end``. Expressions: numbers, strings, tables in braces,
+names with dots and indices, calls, arithmetic, comparisons, ``and or not``, ``..``. What names mean is the instrument's business:
 a ``Namespace`` reads, writes and calls what is not a variable of the program.
 """
 
