@@ -8,6 +8,7 @@ frequency with which errors fall say how much lower it has to be. There the choi
 measured once more: that measurement predicts its error.
 """
 
+import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any, final
 
@@ -21,7 +22,7 @@ from substrate.errors import InputError
 from substrate.experiment.assembly import Assembly
 from substrate.rules.base import FreePhase, relative_noise
 from substrate.rules.oscillating import LOST_TRUNCATION, TYPICAL, OscillatingEP
-from substrate.tone_choice import ToneChoice
+from substrate.tone_choice import MOST_PERIODS, NOISE, ToneChoice
 from substrate.tone_response import ToneResponse, measure_tone
 from substrate.tones import SamplingPlan
 
@@ -36,6 +37,15 @@ HIGHER, LOWER = 2, 4
 
 MOST_FREQUENCIES = 3
 """That a response is extrapolated from."""
+
+STARTS = 10
+"""Frequencies tried, a quarter of each other, until the network follows."""
+
+FOLLOWS = 0.5
+"""Lag up to which it does: above it the response bends too much to be extrapolated."""
+
+FIRST_DRIVE = 0.1
+"""Nudge at that, rms over the output nodes in activity units."""
 
 CLEAR = 3.0
 """Standard deviations of its noise beyond which a difference counts as seen."""
@@ -133,15 +143,16 @@ def plan_nudge(assembly: Assembly, state: dict[str, Any] | None = None) -> Nudge
         highest = substrate.capabilities.highest_frequency_hz
         start = replace(start, frequency_hz=min(start.frequency_hz, highest))
         bench = _Bench(substrate, phase)
-        rough, amplitude = bench.settled_choice(start, 1)
+        rough, amplitude = bench.settled_choice(bench.slow_enough(start), 1)
         points, errors, time_constant = bench.sweep(rough, amplitude, highest)
         frequency, frequencies, left = _quickest([one.frequency_hz for one in points], errors)
         plan, amplitude = bench.settled_choice(replace(rough, frequency_hz=frequency), frequencies)
-        found = bench.measure(plan, amplitude, frequencies)
-        usable = bench.usable(found, plan)
-        truncation = truncation_ratio(found.cosines, plan.harmonics, found.noise, plan.sample_count)
-        noise = relative_noise(found.response, found.variance, usable)
-        typical = float(np.median(truncation[usable]))
+        found, usable, truncation, noise = bench.judged(plan, amplitude, frequencies)
+        needed = plan.periods * (noise / max(NOISE, truncation)) ** 2
+        if needed > plan.periods < MOST_PERIODS:
+            plan = replace(plan, periods=min(math.ceil(needed), MOST_PERIODS))
+            found, usable, truncation, noise = bench.judged(plan, amplitude, frequencies)
+        total = math.hypot(truncation, noise, left)
         return NudgePlan(
             samples=count,
             samples_used=int(np.count_nonzero(usable)),
@@ -150,7 +161,7 @@ def plan_nudge(assembly: Assembly, state: dict[str, Any] | None = None) -> Nudge
             frequencies=points,
             decay=_decay(found, plan, usable),
             proposal=Proposal(amplitude, frequency, plan.harmonics, plan.periods, plan.samples_per_period, frequencies),
-            predicted_error=PredictedError(typical, noise, left, float(np.sqrt(typical**2 + noise**2 + left**2))),
+            predicted_error=PredictedError(truncation, noise, left, total),
             record_seconds=plan.periods * (2**frequencies - 1) / frequency,
         )
 
@@ -165,18 +176,41 @@ class _Bench:
         self._largest = substrate.capabilities.limits.current_amperes / substrate.scale.unit_amperes
         self.reading_variance = 0.0
 
+    def slow_enough(self, plan: SamplingPlan) -> SamplingPlan:
+        """The plan at a frequency that the network follows, lowered until it does.
+
+        Raises:
+            InputError: it follows none.
+        """
+        for step in range(STARTS):
+            slower = replace(plan, frequency_hz=plan.frequency_hz / 4.0**step)
+            found = self.measure(slower, self._amplitude(FIRST_DRIVE))
+            usable = self._usable(found, slower)
+            if usable.any():
+                lag, clear = _lag(found, slower, usable)
+                if abs(lag) <= FOLLOWS or not clear:
+                    return slower
+        raise InputError(
+            f"samples: none of {len(usable)} gives a response at {plan.frequency_hz:.4g} Hz, nor down to "
+            f"{slower.frequency_hz:.4g} Hz: {np.count_nonzero(found.saturated)} saturate the converters, the others do "
+            "not follow or do not settle"
+        )
+
     def settled_choice(self, plan: SamplingPlan, frequencies: int) -> tuple[SamplingPlan, float]:
         """Harmonics and periods at a frequency, and the amplitude, one for all samples, of the drive they come with."""
         tone = ToneChoice(plan, harmonics=True, periods=True, amplitude=True)
         drive = Amplitude(None, plan.harmonics, self._largest)
         OscillatingEP(tone, drive, frequencies=frequencies).prepare(self._substrate, self._phase)
+        return tone.plan, self._amplitude(drive.drive)
+
+    def _amplitude(self, drive: float) -> float:
+        """One for all samples: that of a sample with a large error. Those nudged hardest lose their branch first."""
         size = np.sqrt(np.mean(self._phase.error[self._phase.usable] ** 2, axis=1))
         size = size[size > 0.0]
         if not size.size:
             raise InputError("samples: none settles inside the converters' range with an error left to nudge by")
-        # The samples that are nudged hardest lose their branch first.
-        amplitude = drive.drive / float(np.quantile(size, TYPICAL))
-        return tone.plan, min(amplitude, self._largest / float(np.abs(self._phase.error).max()))
+        largest = self._largest / float(np.abs(self._phase.error).max())
+        return min(drive / float(np.quantile(size, TYPICAL)), largest)
 
     def measure(self, plan: SamplingPlan, amplitude: float, frequencies: int = 1) -> ToneResponse:
         """The response of all samples to one amplitude."""
@@ -189,20 +223,37 @@ class _Bench:
             self.reading_variance = found.noise
         return found
 
+    def judged(
+        self, plan: SamplingPlan, amplitude: float, frequencies: int
+    ) -> tuple[ToneResponse, BoolArray, float, float]:
+        """The same, which samples are usable, and the medians over them of truncation and noise."""
+        found = self.measure(plan, amplitude, frequencies)
+        usable = self.usable(found, plan)
+        truncation = truncation_ratio(found.cosines, plan.harmonics, found.noise, plan.sample_count)
+        return (
+            found,
+            usable,
+            float(np.median(truncation[usable])),
+            relative_noise(found.response, found.variance, usable),
+        )
+
     def usable(self, found: ToneResponse, plan: SamplingPlan) -> BoolArray:
         """(batch,), samples whose branch held and whose readings are inside the range.
 
         Raises:
             InputError: there is none.
         """
-        worst = truncation_ratio(found.cosines, plan.harmonics, found.noise, plan.sample_count, floor_sigmas=CLEAR)
-        usable = self._phase.usable & found.settled & ~found.saturated & (worst <= LOST_TRUNCATION)
+        usable = self._usable(found, plan)
         if not usable.any():
             raise InputError(
-                f"samples: none of {len(usable)} gives a response at {plan.frequency_hz:.6g} Hz: "
+                f"samples: none of {len(usable)} gives a response at {plan.frequency_hz:.4g} Hz: "
                 f"{np.count_nonzero(found.saturated)} saturate the converters, the others do not settle"
             )
-        return np.asarray(usable)
+        return usable
+
+    def _usable(self, found: ToneResponse, plan: SamplingPlan) -> BoolArray:
+        worst = truncation_ratio(found.cosines, plan.harmonics, found.noise, plan.sample_count, floor_sigmas=CLEAR)
+        return np.asarray(self._phase.usable & found.settled & ~found.saturated & (worst <= LOST_TRUNCATION))
 
     def sweep(
         self, plan: SamplingPlan, amplitude: float, highest_hz: float
@@ -211,9 +262,14 @@ class _Bench:
         top = min(plan.frequency_hz * 2.0**HIGHER, highest_hz)
         plans = [replace(plan, frequency_hz=top / 2.0**step) for step in range(HIGHER + LOWER + 1)]
         found = [self.measure(one, amplitude) for one in plans]
-        usable = np.logical_and.reduce([self.usable(one, plan) for one in found[HIGHER:]])
-        if not usable.any():
-            usable = self.usable(found[-1], plan)
+        sound = [self._usable(one, plan) for one in found]
+        first = len(found) - 1
+        usable = self.usable(found[-1], plans[-1])
+        # Up to where the network does not follow any more.
+        while first and (usable & sound[first - 1]).any():
+            first -= 1
+            usable = usable & sound[first]
+        plans, found = plans[first:], found[first:]
         responses = np.stack([one.response[usable] for one in found])
         variance = np.mean([np.mean(one.variance[usable]) for one in found])
         errors = _errors(responses, float(variance))
@@ -281,7 +337,7 @@ def _lag(found: ToneResponse, plan: SamplingPlan, usable: BoolArray) -> tuple[fl
     lag = float(np.sum(cosine[..., 1] * sine[..., 1])) / power
     deviation = np.sqrt(2.0 * found.noise / plan.sample_count / power)
     # Rounding alone leaves something of a quadrature in a network that has none.
-    return lag, lag > max(CLEAR * deviation, 1e-6)
+    return lag, abs(lag) > max(CLEAR * deviation, 1e-6)
 
 
 def _decay(found: ToneResponse, plan: SamplingPlan, usable: BoolArray) -> dict[int, float]:
