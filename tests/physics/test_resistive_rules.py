@@ -121,7 +121,8 @@ def clamped_error(device: EmulatedSubstrate, phase: FreePhase, controller: Contr
     outputs, unit = device.network.sizes[-1], device.scale.unit_siemens
     units = [np.tile(row, (len(phase.error), 1)) for row in np.eye(outputs)]
     chi = np.stack([controller.exact_adjoint(row)[:, device.network.output.nodes] for row in units], axis=1)
-    return np.linalg.solve(unit / siemens * np.eye(outputs) + chi, phase.error[:, :, None])[:, :, 0]
+    weighted = np.linalg.solve(unit / siemens * np.eye(outputs) + chi, phase.error[:, :, None])[:, :, 0]
+    return weighted.astype(np.float64)
 
 
 @pytest.mark.parametrize("gain", [1.0, 4.0])
