@@ -2,8 +2,8 @@
 
 Statements of a line follow each other, with or without semicolons: assignments (to several names too), calls,
 ``local``, ``for ... do ... end``, ``if ... then ... else ... end``. Expressions: numbers, strings, tables in braces,
-names with dots and indices, calls, arithmetic, comparisons, ``and or not``, ``..``. What names mean is the instrument's business:
-a ``Namespace`` reads, writes and calls what is not a variable of the program.
+names with dots and indices, calls, arithmetic, comparisons, ``and or not``, ``..``. What names mean is the
+instrument's business: a ``Namespace`` reads, writes and calls what is not a variable of the program.
 """
 
 import re
