@@ -28,7 +28,10 @@ RELAXATION = 3.0
 """Pulses of each sign that bring a device to its symmetry point, times its step over half the window."""
 
 CORRECTIONS = 16
-"""Cycles of every further size of burst; those of single pulses are read, and the zero is the mean over them."""
+"""Cycles of every further size of burst, and of single pulses that are read; the zero is the mean over the latter."""
+
+SETTLING = 64
+"""Most cycles of single pulses before they are read, for devices of large steps, on which a burst is no small thing."""
 
 
 @final
@@ -126,13 +129,16 @@ class TikiTaka:
             for count in [size, -size] * cycles + [size // 2]:
                 pulses += self._together(fast, count)
             size, cycles = size // 4, CORRECTIONS
+        for count in [1, -1] * min(math.ceil(0.5 * RELAXATION / step), SETTLING):
+            pulses += self._together(fast, count)
         every_line = np.arange(fast.shape[0])
         readings = np.zeros(fast.shape)
         for count in [1, -1] * CORRECTIONS:
             pulses += self._together(fast, count)
             readings += self._read(fast, every_line)
         self._zero[coupling.name] = readings / (2 * CORRECTIONS)
-        return pulses
+        # Half of what the last pulses of both devices came to: the middle of the cycle.
+        return pulses + self._pulses.give(fast, np.ones(fast.shape, dtype=np.int64)).pulses
 
     def _together(self, fast: Coupling, count: int) -> int:
         """Signed pulses for every weight, to both devices of a pair at once; how many were given."""
