@@ -113,7 +113,7 @@ class PowerMeter:
         return self._is_linear and self._ideal
 
     def watts_of_squares(self, siemens: FloatArray, squares: FloatArray, *, rows: bool) -> float:
-        """``watts`` of a ``plain`` array, from the squares (line,) of the volts on rows or columns, summed over vectors."""
+        """``watts`` of a ``plain`` array, from squares (line,) of the volts on rows or columns, summed over vectors."""
         if siemens is not self._of:
             self._see(siemens)
         return float(squares @ self._line_sum(rows))

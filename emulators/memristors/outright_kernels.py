@@ -13,9 +13,7 @@ from numba import njit
 from substrate.arrays import FloatArray
 
 
-def _place(
-    target: FloatArray, low: float, high: float, slack: float, state: FloatArray, siemens: FloatArray
-) -> int:
+def _place(target: FloatArray, low: float, high: float, slack: float, state: FloatArray, siemens: FloatArray) -> int:
     """Fill ``state`` with the states in [-1, 1] of ``target`` siemens, and ``siemens`` with what they come to.
 
     All arrays are flat, a cell an entry; the window is ``low`` to ``high``. How many targets lie outside it by more

@@ -1,8 +1,9 @@
 """States of a current-mode network under complex nudges, for the holomorphic reference (physics.md, 2.5).
 
 u = I(f(u)) + drive + nudge with a complex nudge has no dynamics to follow; its solution is the analytic continuation of
-the free state. I is W s, or phi(s) W with the entire function phi of cells i = g phi(v) that no wires join. Each state
-is tracked along the ray t nudge, t from 0 to 1: an Euler step along the tangent, then Newton's method (a predictor-
+the free state. I is W s, or phi(s) W with the entire function phi of cells i = g phi(v) that no wires join. Where the
+map contracts plainly from the free state on, its fixed point is that continuation (the only one in reach), and is
+found by Anderson's acceleration of the map: matrix products over all states at once. Any other state is tracked along the ray t nudge, t from 0 to 1: an Euler step along the tangent, then Newton's method (a predictor-
 corrector continuation: Allgower & Georg, Numerical Continuation Methods, 1990, chapter 6). A step counts only if the
 corrections stay small beside it and shrink fast, so that no other sheet is jumped to; else it is halved. Everything
 here is complex-differentiable: no modulus, conjugate or clip enters the equations.
@@ -17,6 +18,7 @@ from typing import Literal, TypeAlias, final
 
 import numpy as np
 
+from emulators.networks.anderson import anderson
 from emulators.networks.circuit import NudgedStates
 from emulators.neurons import SOFTNESS, Neurons
 from substrate.arrays import BoolArray, ComplexArray, FloatArray, IntArray, Numbers
@@ -37,6 +39,15 @@ SLACK = 100.0
 
 SMALLEST_STEP = 1e-3
 """Of a ray's length 1; a ray that needs smaller ones runs into a singularity."""
+
+PLAIN = 4
+"""Plain iterations of the map, by which it shows whether it contracts."""
+
+PLAINLY = 0.7
+"""Largest ratio of one such step to the one before: the fixed point is then within 1/(1 - 0.7) times the last."""
+
+ACCELERATED = 40
+"""Iterations of the accelerated map, at most."""
 
 MATRIX_BYTES = 64 * 2**20
 """Of the Jacobians that are held at a time."""
@@ -91,7 +102,12 @@ class Passage:
         """(lane, target) for activities (lane, source)."""
         a, b = self.exponents
         passed = (np.expm1(a * s) - np.expm1(-b * s)) / (a + b) if a + b else s
-        return np.asarray(passed @ self.weights)
+        if not np.iscomplexobj(passed):
+            return np.asarray(passed @ self.weights)
+        out: ComplexArray = np.empty((len(passed), self.weights.shape[1]), dtype=passed.dtype)
+        # Two products of real matrices, which a complex one with real weights would be made four of.
+        out.real, out.imag = passed.real @ self.weights, passed.imag @ self.weights
+        return out
 
     def small_signal(self, s: ComplexArray) -> ComplexArray | FloatArray:
         """Slope of the currents by each activity, (lane, source, target); without the lanes where it is the same."""
@@ -170,12 +186,15 @@ def continued_states(
     loads = None if load is None else load.reshape(lanes, nodes)[:, order[:count]]
     turn = system.pushed(np.ascontiguousarray(nudge[..., order]).reshape(lanes, nodes), loads, 1.0)
     pivot = start.astype(turn.dtype)
-    settled = np.zeros(lanes, dtype=np.bool_)
     side = max(count, nodes - count, 1)
     chunk = max(1, MATRIX_BYTES // (16 * side * side))
-    for first in range(0, lanes, chunk):
-        part = slice(first, first + chunk)
-        settled[part] = _track(system, pivot[part], held[part], turn[part], residual)
+    settled = _contract(system, pivot, held + turn, residual)
+    rest = np.flatnonzero(~settled)
+    for first in range(0, len(rest), chunk):
+        part = rest[first : first + chunk]
+        states = pivot[part]
+        settled[part] = _track(system, states, held[part], turn[part], residual)
+        pivot[part] = states
     outputs, left = system.outputs(pivot, held + turn)
     s = np.empty((lanes, nodes), dtype=turn.dtype)
     s[:, order] = outputs
@@ -343,6 +362,27 @@ def _slope(neurons: Neurons, u: Numbers) -> Numbers:
     if neurons.linear is not None:
         slope = np.where(neurons.linear, 1.0, slope)
     return np.asarray(gain * slope)
+
+
+def _contract(system: _Pivot, pivot: Numbers, drive: Numbers, residual: float) -> BoolArray:
+    """Iterate the map from states (lane, pivot), in place; whether each contracts to a fixed point. Others stay."""
+    x = pivot
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        force = system.force(x, drive)
+        size = np.abs(force).max(axis=1, initial=0.0)
+        good = np.isfinite(size)
+        for _ in range(PLAIN):
+            x = x + force
+            force = system.force(x, drive)
+            before, size = size, np.abs(force).max(axis=1, initial=0.0)
+            good &= size <= PLAINLY * before + SLACK * residual
+        lanes: IntArray = np.flatnonzero(good)
+        found, left = anderson(system.force, x[lanes], drive[lanes], residual, ACCELERATED)
+    distance = np.abs(found - x[lanes]).max(axis=1, initial=0.0)
+    near = (left <= residual) & (distance <= size[lanes] / (1.0 - PLAINLY) + SLACK * residual)
+    good[lanes] = near
+    pivot[lanes[near]] = found[near]
+    return np.asarray(good)
 
 
 def _track(system: _Pivot, pivot: Numbers, held: Numbers, nudge: Numbers, residual: float) -> BoolArray:

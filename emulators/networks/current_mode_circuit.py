@@ -187,9 +187,7 @@ class CurrentModeCircuit(Circuit, HolomorphicCircuit, NeuronCircuit):
             inner = [coupling for coupling in self._network.forward if coupling.source.start >= 0]
             arrays = self._arrays
             blocks = [
-                Block(
-                    c.source.nodes, c.target.nodes, c.block(arrays[c.name].weights(dtype=dtype)[: c.source_lines])
-                )
+                Block(c.source.nodes, c.target.nodes, c.block(arrays[c.name].weights(dtype=dtype)[: c.source_lines]))
                 for c in inner
             ]
             if self._network.feedback == "shared":

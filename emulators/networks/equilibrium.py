@@ -15,6 +15,7 @@ from typing import final
 
 import numpy as np
 
+from emulators.networks.anderson import anderson
 from emulators.networks.current_mode import CurrentModeNetwork
 from substrate.arrays import BoolArray, FloatArray, IntArray
 
@@ -32,9 +33,6 @@ HANDOVER_RESIDUAL = 1e-2
 
 WANDERING = 30.0
 """How far, in units of the residual at hand-over, the accelerated solver may move: a decay of 30 time constants."""
-
-MEMORY = 5
-"""Differences kept by Anderson acceleration."""
 
 CLEARLY = 0.8
 """Growth of a pivot tangent per round trip under which the state counts as stable without a closer look."""
@@ -187,43 +185,9 @@ def accelerate(
     Returns:
         States (batch, node) and the residuals (batch,) reached.
     """
-    count = network.pivot_count
-    state = guess[:, :count].copy()
-    solution = state.copy()
-    all_drive = drive
-    residual = np.full(len(guess), np.inf)
-    active: IntArray = np.arange(len(guess))
-    state_changes = np.zeros((len(guess), MEMORY, count))
-    force_changes = np.zeros_like(state_changes)
-    previous_state, previous_force = state, state
-    for step in range(tolerance.accelerated_steps):
-        force = network.pivot_force(state, drive)
-        here = np.abs(force).max(axis=1)
-        better = here < residual[active]
-        solution[active[better]] = state[better]
-        residual[active[better]] = here[better]
-        going = (here > tolerance.residual) & np.isfinite(here)
-        if not going.any():
-            break
-        if step:
-            slot = (step - 1) % MEMORY
-            state_changes[:, slot] = state - previous_state
-            force_changes[:, slot] = force - previous_force
-        if not going.all():
-            active, state, force, drive = active[going], state[going], force[going], drive[going]
-            state_changes, force_changes = state_changes[going], force_changes[going]
-        previous_state, previous_force = state, force
-        state = state + force
-        if step:
-            used = min(step, MEMORY)
-            changes = force_changes[:, :used]
-            gram = changes @ changes.transpose(0, 2, 1)
-            # Columns shrink with convergence: the ridge is relative to them, and keeps a dependent set solvable.
-            ridge = 1e-13 * np.trace(gram, axis1=1, axis2=2) + np.finfo(float).tiny
-            gram[:, np.arange(used), np.arange(used)] += ridge[:, None]
-            mix = np.linalg.solve(gram, changes @ force[:, :, None])
-            state -= ((state_changes[:, :used] + changes).transpose(0, 2, 1) @ mix)[:, :, 0]
-    return network.complete(solution, all_drive), residual
+    pivot = guess[:, : network.pivot_count]
+    solution, residual = anderson(network.pivot_force, pivot, drive, tolerance.residual, tolerance.accelerated_steps)
+    return network.complete(solution, drive), residual
 
 
 def stable_batched(network: CurrentModeNetwork, x: FloatArray) -> BoolArray:

@@ -10,7 +10,6 @@ import numpy as np
 
 from substrate.arrays import FloatArray, IntArray
 from substrate.controller import Controller
-from substrate.costs import SquaredError
 from substrate.experiment.assembly import Assembly, assemble
 from substrate.experiment.config import load_experiment
 from substrate.experiment.recorder import Recorder, RunHeader
@@ -19,9 +18,7 @@ from substrate.experiment.run_layout import series_of
 BATCH, SWEEPS, BETA, RATE = 64, 15, 0.5, 0.01
 LAYERS = (784, 256, 256, 10)
 TARGETS = (-0.8, 0.8)
-SWEPT = (
-    "{relaxation: sweeps, precision: float32, sweeps: {free: 15, nudged: 15}}"
-)
+SWEPT = "{relaxation: sweeps, precision: float32, sweeps: {free: 15, nudged: 15}}"
 EXPERIMENT = """
 experiment: speed
 data: {{name: npz, path: {path}, activity_range: [0.0, 1.0]}}

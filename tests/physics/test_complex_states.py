@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from random_networks import Case, pair, random_case
 
+from emulators.networks import complex_states
 from emulators.networks.complex_states import TRANSFER, continued_states
 from emulators.networks.current_mode import Block, CurrentModeNetwork
 from emulators.networks.equilibrium import Tolerance, settle
@@ -204,6 +205,29 @@ def test_a_ray_into_a_singularity_is_said_not_to_settle_and_the_others_are_unhar
     assert found.settled.tolist() == [[True, False, True], [True, True, True]]
     assert found.residual[0, 1] > 1e-3
     assert found.residual[found.settled].max() <= 1e-12
+
+
+@pytest.mark.parametrize("sizes", [(5, 4), (12, 12, 4)])
+def test_maps_that_contract_are_iterated_to_the_states_at_the_ends_of_the_rays(
+    monkeypatch: pytest.MonkeyPatch, sizes: tuple[int, ...]
+) -> None:
+    cases = [random_case(seed, sizes, batch=4) for seed in range(3)]
+    points = circle(0.4, 5)
+    iterated = [solve(case, points) for case in cases]
+
+    def followed(*given: Any) -> Any:
+        lanes.append(len(given[1]))
+        return track(*given)
+
+    lanes: list[int] = []
+    track = complex_states._track
+    monkeypatch.setattr(complex_states, "_track", followed)
+    for case in cases:
+        solve(case, points)
+    assert sum(lanes) < len(cases) * 4 * len(points)
+    monkeypatch.setattr(complex_states, "_contract", lambda system, pivot, *_: np.zeros(len(pivot), dtype=np.bool_))
+    for case, states in zip(cases, iterated, strict=True):
+        np.testing.assert_allclose(solve(case, points), states, atol=1e-11)
 
 
 def test_large_batches_are_cut_and_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
