@@ -49,6 +49,7 @@ class Aging:
             )
         self._seconds = 0.0
         self._readings = 0
+        self._moved = False
 
     def pass_time(self, seconds: float, readings: int) -> None:
         """Count seconds, and readings of every cell."""
@@ -59,7 +60,7 @@ class Aging:
         """Let what has been counted act; whether any conductance may have changed."""
         seconds, readings = self._seconds, self._readings
         self._seconds, self._readings = 0.0, 0
-        changed = False
+        changed, self._moved = self._moved, False
         if seconds and self._devices.update.retention is not None:
             self._devices.drift(seconds * self._acceleration)
             changed = True
@@ -84,6 +85,12 @@ class Aging:
         """
         if self._fluctuations is not None:
             self._fluctuations.further_factor = factor
+            self._moved = True
+
+    def disturb(self, fraction: float) -> None:
+        """Move all cells by a fraction of their way to the upper bound of the window: a fault."""
+        self._devices.disturb(fraction, 1.0)
+        self._moved = True
 
     def snapshot(self) -> Snapshot:
         """Everything that changes but the devices."""

@@ -50,7 +50,7 @@ class SpiceExport(CircuitExport):
         elif isinstance(circuit, NeuronCircuit):
             text, settling, node_note = self._neurons(circuit, nudge, plan, stem)
         else:
-            raise CapabilityError(f"network.family: {type(circuit).__name__} has no deck")
+            raise CapabilityError(f"network.family: {self._network.family} networks have no deck")
         period = 1.0 / plan.frequency_hz
         title, rest = text.split("\n", 1)
         notes = [

@@ -199,6 +199,16 @@ class EmulatedSubstrate(Substrate):
         return self._scale
 
     @property
+    def circuit(self) -> Circuit:
+        """The circuit itself: its states pass no converter, take no time and are not booked."""
+        return self._circuit
+
+    @property
+    def arrays(self) -> Mapping[str, DifferentialArray]:
+        """The arrays by the names of their couplings; whoever moves their cells calls ``age`` then."""
+        return self._arrays
+
+    @property
     def oracle(self) -> Oracle:
         """The exact linear response."""
         return self._oracle
@@ -234,7 +244,7 @@ class EmulatedSubstrate(Substrate):
         self._require_open()
         self._operations.alone.wait(seconds)
 
-    def _age(self) -> bool:
+    def age(self) -> bool:
         """Let the cells show what time and readings have done to them; whether the circuit changed by it."""
         aged = self._operations.alone.age()
         if aged:
@@ -242,7 +252,7 @@ class EmulatedSubstrate(Substrate):
         return aged
 
     def _settle(self) -> Record:
-        self._age()
+        self.age()
         found = self._circuit.settle()
         self._has_settled = True
         volts = self._operations.settled(self._held, found.volts[:, None, :])
@@ -250,7 +260,7 @@ class EmulatedSubstrate(Substrate):
         return Record(readings, 0.0, 0.0, saturated, found.settled, found.residual)
 
     def _nudge(self, nudge: Nudge, plan: SamplingPlan) -> Record:
-        if self._age() and self._has_settled:
+        if self.age() and self._has_settled:
             # The cells moved since the free phase: the state that the nudge starts from moved with them.
             self._circuit.settle()
         period = self._circuit.nudge(nudge.amperes, plan)
@@ -259,7 +269,7 @@ class EmulatedSubstrate(Substrate):
         return Record(readings, plan.rate_hz, 0.0, saturated, period.settled, period.residual, period.kinked)
 
     def _settle_nudged(self, nudge: HeldNudge) -> HeldStates:
-        if self._age() and self._has_settled:
+        if self.age() and self._has_settled:
             # The cells moved since the free phase: the state that the nudge starts from moved with them.
             self._circuit.settle()
         return self._read(self._circuit.settle_nudged(nudge))
@@ -315,7 +325,7 @@ class _Steps(Stepper):
         self._circuit = circuit
 
     def evolve(self, nudge: HeldNudge | None, steps: int, time_constants: float, every: int) -> HeldStates:
-        self._device._age()
+        self._device.age()
         return self._device._read(self._circuit.evolve(nudge, steps, time_constants, every))
 
     def rest(self) -> None:

@@ -11,8 +11,10 @@ from typing import Any, Self, final
 
 import numpy as np
 
+from emulators.bench.board import VirtualBoard
+from emulators.bench.board_chip import BoardConverters
 from emulators.bench.clock import SimulatedClock
-from emulators.bench.config import BenchConfig, InstrumentConfig, load_bench, parse_bench
+from emulators.bench.config import BenchConfig, load_bench, parse_bench
 from emulators.bench.conversation import InstrumentConversation
 from emulators.bench.device_faults import DeviceFaults
 from emulators.bench.faults import Faults
@@ -59,6 +61,7 @@ class VirtualBench:
         self.config = config
         rng = np.random.default_rng(config.seed if seed is None else seed)
         plant_rng, fault_rng, *instrument_rngs = rng.spawn(2 + len(config.instruments))
+        self._board_rngs = rng.spawn(len(config.boards))
         self.lock = threading.RLock()
         self.clock = SimulatedClock(config.pace)
         self.plant = _plant(config, plant_rng)
@@ -77,7 +80,7 @@ class VirtualBench:
             self.instruments[name] = kind(name, surroundings, section.options)
         self._wire()
         for rule in config.rules():
-            if rule.instrument != "*" and rule.instrument not in self.instruments:
+            if rule.instrument not in ("*", *self.instruments, *config.boards):
                 raise InputError(f"faults.instrument: there is no instrument {rule.instrument!r}")
             self.faults.add(rule)
         for instrument in self.instruments.values():
@@ -87,11 +90,16 @@ class VirtualBench:
 
     @property
     def resources(self) -> dict[str, str]:
-        """VISA resource strings by name of the instrument or adapter; empty while the bench is closed."""
+        """VISA resource strings by name of the instrument or adapter; empty while the bench is closed.
+
+        Of a board: what a driver's ``port`` is.
+        """
         return dict(self._resources)
 
     def model_of(self, name: str) -> str:
-        """The model of an instrument, or ``prologix`` of an adapter."""
+        """The model of an instrument, ``prologix`` of an adapter, ``reference-board`` of a board."""
+        if name in self.config.boards:
+            return "reference-board"
         return "prologix" if name in self.config.adapters else self.config.instruments[name].model
 
     def __enter__(self) -> Self:
@@ -104,6 +112,7 @@ class VirtualBench:
             stack.callback(self._outputs_off)
             self._serve(hub, stack)
             self.plant.warm_up()
+            self._start_boards(stack)
             hub.start()
             self._open = stack.pop_all()
         return self
@@ -136,20 +145,39 @@ class VirtualBench:
                 host, port = hub.serve_tcp(name, start, section.host, section.port)
                 self._resources[name] = f"TCPIP::{host}::{port}::SOCKET"
             elif section.transport == "pty":
-                link = hub.serve_pty(start, self._link(name, section, stack))
+                link = hub.serve_pty(start, self._link(f"instruments.{name}", section.link, stack))
                 self._resources[name] = f"ASRL{link}::INSTR"
             else:
                 assert section.adapter is not None  # what the configuration checked
                 self._resources[name] = f"GPIB{boards[section.adapter]}::{section.address}::INSTR"
 
-    def _link(self, name: str, section: InstrumentConfig, stack: ExitStack) -> Path:
-        if section.link is not None:
-            link = Path(section.link).absolute()
+    def _start_boards(self, stack: ExitStack) -> None:
+        for (name, section), rng in zip(self.config.boards.items(), self._board_rngs, strict=True):
+            assert isinstance(self.plant, NetworkPlant)  # what the configuration checked
+            board = VirtualBoard(
+                self.plant.substrate,
+                rng,
+                section.transport,
+                link=self._link(f"boards.{name}", section.link, stack) if section.transport == "pty" else None,
+                port=section.port,
+                converters=BoardConverters(**section.converters.model_dump(exclude_none=True)),
+                name=name,
+                faults=self.faults,
+                clock=self.clock,
+                lock=self.lock,
+                changed=self.plant.cells_changed,
+            )
+            self._resources[name] = stack.enter_context(board).resource
+
+    def _link(self, where: str, given: str | None, stack: ExitStack) -> Path:
+        """Where a pseudo-terminal's link is put; in a folder of its own, where none is given."""
+        if given is not None:
+            link = Path(given).absolute()
             if not link.parent.is_dir() or (link.exists() and not link.is_symlink()):
-                raise InputError(f"instruments.{name}.link: expected a free name in an existing folder, got {link}")
+                raise InputError(f"{where}.link: expected a free name in an existing folder, got {link}")
             return link
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-"))
-        return Path(folder) / name
+        return Path(folder) / where.rpartition(".")[2]
 
     def _wire(self) -> None:
         fixture = self.fixture

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
@@ -59,13 +60,14 @@ class VirtualBoard:
         faults: of the wire, see ``BoardWire``.
         clock: the bench's.
         lock: the bench's.
+        changed: called after each write of cells.
 
     Attributes:
         chip: the chip side.
         wire: the cable.
 
     Raises:
-        InputError: on entering, where MicroPython is not installed.
+        InputError: on entering, where MicroPython is not installed, or the port is taken.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class VirtualBoard:
         faults: Faults | None = None,
         clock: SimulatedClock | None = None,
         lock: AbstractContextManager[Any] | None = None,
+        changed: Callable[[], None] | None = None,
     ) -> None:
         self._clock = clock or SimulatedClock()
         self._lock = lock or threading.RLock()
@@ -89,7 +92,7 @@ class VirtualBoard:
         self._port = port
         self._name = name
         self._faults = faults
-        self.chip = BoardChip(device, rng, converters, self._clock, self._lock)
+        self.chip = BoardChip(device, rng, converters, self._clock, self._lock, changed)
         self.wire: BoardWire
         self._folder: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -107,19 +110,22 @@ class VirtualBoard:
             )
         folder = firmware_folder()
         self.chip.warm_up()
+        try:
+            self.wire = BoardWire(
+                self._transport,
+                link=self._link,
+                port=self._port,
+                instrument=self._name,
+                faults=self._faults,
+                seconds=lambda: self._clock.seconds,
+                lock=self._lock,
+            )
+        except OSError as error:
+            raise InputError(f"{self._name}: cannot listen: {error.strerror or error}") from error
         self._folder = Path(tempfile.mkdtemp(prefix="board-"))
         for source in folder.glob("*.py"):
             shutil.copy(source, self._folder)
         shutil.copy(CONVERTER_LAYER, self._folder)
-        self.wire = BoardWire(
-            self._transport,
-            link=self._link,
-            port=self._port,
-            instrument=self._name,
-            faults=self._faults,
-            seconds=lambda: self._clock.seconds,
-            lock=self._lock,
-        )
         self._start()
         return self
 

@@ -75,6 +75,7 @@ class BoardChip:
         converters: between it and the board.
         clock: is advanced by what takes time.
         lock: held during each request; the bench's own, where there are several instruments.
+        changed: called after each write: whatever else acts on the network has to see other cells then.
 
     Attributes:
         outputs_on: whether any output is other than zero, as far as the last request left it.
@@ -87,12 +88,14 @@ class BoardChip:
         converters: BoardConverters | None = None,
         clock: SimulatedClock | None = None,
         lock: AbstractContextManager[Any] | None = None,
+        changed: Callable[[], None] | None = None,
     ) -> None:
         self._device = device
         self._rng = rng
         self._converters = converters or BoardConverters()
         self._clock = clock or SimulatedClock()
         self._lock = lock or threading.RLock()
+        self._changed = changed
         self._current_range = self._converters.current_range_amperes or 4.0 * device.scale.unit_amperes
         self.outputs_on = False
         self._work: dict[int, Callable[[memoryview], bytes]] = {
@@ -250,6 +253,8 @@ class BoardChip:
 
     def _write(self, request: WriteRequest, pulses: int) -> bytes:
         report = self._device.write_cells(request)
+        if self._changed is not None:
+            self._changed()
         self.outputs_on = False
         self._clock.advance(pulses * self._converters.pulse_seconds)
         failed = np.flatnonzero(report.failed).astype("<u4")

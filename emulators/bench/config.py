@@ -94,6 +94,42 @@ class AdapterConfig(_Section):
 
 
 @final
+class BoardConvertersConfig(_Section):
+    """Converters of a board, see ``board_chip.BoardConverters``; what is left out is as there."""
+
+    input_range_volts: Positive | None = None
+    node_range_volts: Positive | None = None
+    node_noise_volts: NonNegative | None = None
+    current_range_amperes: Positive | None = None
+    step_seconds: Positive | None = None
+    pulse_volts: Positive | None = None
+    pulse_seconds: Positive | None = None
+    max_payload: Annotated[int, Field(ge=1024, le=65535)] | None = None
+    serial: str | None = None
+
+
+@final
+class BoardConfig(_Section):
+    """A reference board that holds the network's chip: its firmware drives and reads it beside the wiring.
+
+    ``link``: of a pseudo-terminal; ``port`` of TCP, on the loopback address.
+    """
+
+    transport: Literal["pty", "tcp"] = "pty"
+    port: Annotated[int, Field(ge=0, le=65535)] = 0
+    link: str | None = None
+    converters: BoardConvertersConfig = BoardConvertersConfig()
+
+    @model_validator(mode="after")
+    def _of_the_transport(self) -> "BoardConfig":
+        if self.link is not None and self.transport != "pty":
+            raise ValueError("link: belongs to transport: pty")
+        if self.port and self.transport != "tcp":
+            raise ValueError(f"port: belongs to transport: tcp, not {self.transport}")
+        return self
+
+
+@final
 class CrossbarConfig(_Section):
     """One crossbar: ``initial_siemens`` is one number, or (rows, columns) of them; default: as the update law says.
 
@@ -138,6 +174,7 @@ class BenchConfig(_Section):
         writing: what a pulse on lines is worth.
         adapters: GPIB adapters by name.
         instruments: by name.
+        boards: reference boards by name.
         wires: further wires between any two terminals.
         grounds: terminals that are tied to ground.
         faults: rules, see ``faults.py``.
@@ -154,6 +191,7 @@ class BenchConfig(_Section):
     writing: WritingConfig = WritingConfig()
     adapters: dict[Name, AdapterConfig] = Field(default_factory=dict)
     instruments: dict[Name, InstrumentConfig] = Field(default_factory=dict)
+    boards: dict[Name, BoardConfig] = Field(default_factory=dict)
     wires: list[tuple[str, str]] = Field(default_factory=list)
     grounds: list[str] = Field(default_factory=list)
     faults: list[dict[str, Any]] = Field(default_factory=list)
@@ -164,9 +202,14 @@ class BenchConfig(_Section):
             raise ValueError("crossbar: expected either a crossbar, or a network and a substrate")
         if self.substrate is not None and self.substrate.solver.steady_state != "exact":
             raise ValueError("substrate.solver.steady_state: nodes on a bench are solved as equilibria; expected exact")
-        both = set(self.adapters) & set(self.instruments)
-        if both:
-            raise ValueError(f"adapters.{min(both)}: an instrument has this name too")
+        if self.boards and self.substrate is None:
+            raise ValueError("boards: a board holds a network; expected a network and a substrate beside it")
+        for section, names in (("adapters", self.adapters), ("boards", self.boards)):
+            both = set(names) & set(self.instruments)
+            if both:
+                raise ValueError(f"{section}.{min(both)}: an instrument has this name too")
+        if both := set(self.adapters) & set(self.boards):
+            raise ValueError(f"boards.{min(both)}: an adapter has this name too")
         for name, instrument in self.instruments.items():
             if instrument.adapter is not None and instrument.adapter not in self.adapters:
                 raise ValueError(f"instruments.{name}.adapter: there is no adapter {instrument.adapter!r}")

@@ -98,13 +98,13 @@ class Plant(ABC):
     def scale(self, factor: float) -> None:
         """Let all cells conduct ``factor`` times what is programmed, from now on."""
         self._scale(factor)
-        self._cells_changed()
+        self.cells_changed()
 
     @final
     def disturb(self, fraction: float) -> None:
         """Move all cells by a fraction of their way to the upper bound of the window."""
         self._disturb(fraction)
-        self._cells_changed()
+        self.cells_changed()
 
     @final
     @property
@@ -118,10 +118,11 @@ class Plant(ABC):
         """What voltages on the lines of each array, (interval, line), do to its cells in seconds (interval,)."""
         moved = [array.stress(volts, seconds) for array, volts in zip(self.arrays, line_volts, strict=True)]
         if any(moved):
-            self._cells_changed()
+            self.cells_changed()
 
     @final
-    def _cells_changed(self) -> None:
+    def cells_changed(self) -> None:
+        """Cells have moved, perhaps by other hands than those of the plant: what was derived from them is stale."""
         self.version += 1
         for array in self.arrays:
             array.cells_changed()
@@ -207,7 +208,7 @@ class CrossbarPlant(Plant):
         """Retention."""
         if self._ages:
             self._devices.drift(seconds)
-            self._cells_changed()
+            self.cells_changed()
 
     def _scale(self, factor: float) -> None:
         self._factor = factor
@@ -290,7 +291,7 @@ class NetworkPlant(Plant):
 
     def respond(self, input_volts: FloatArray, node_amperes: FloatArray) -> FloatArray:
         """Equilibria."""
-        circuit = self.substrate._circuit
+        circuit = self.substrate.circuit
         out = np.empty_like(node_amperes)
         for start in range(0, len(out), CHUNK):
             part = slice(start, start + CHUNK)
@@ -307,26 +308,24 @@ class NetworkPlant(Plant):
         if array not in self._places:
             raise InputError(f"array {array!r}: expected one of {', '.join(self._places)}")
         coupling, polarity = self._places[array]
-        siemens: FloatArray = self.substrate._arrays[coupling].conductances[polarity]
+        siemens: FloatArray = self.substrate.arrays[coupling].conductances[polarity]
         return siemens
 
     def pass_time(self, seconds: float) -> None:
         """Retention, fluctuations, static power."""
         self.substrate.wait(seconds)
-        if self.substrate._age():
-            self._cells_changed()
+        if self.substrate.age():
+            self.cells_changed()
 
     def _scale(self, factor: float) -> None:
-        for array in self.substrate._arrays.values():
+        for array in self.substrate.arrays.values():
             array.aging.scale(factor)
-            array._changed()
-        self.substrate._circuit.cells_changed()
+        self.substrate.age()
 
     def _disturb(self, fraction: float) -> None:
-        for array in self.substrate._arrays.values():
-            array.devices.disturb(fraction, 1.0)
-            array._changed()
-        self.substrate._circuit.cells_changed()
+        for array in self.substrate.arrays.values():
+            array.aging.disturb(fraction)
+        self.substrate.age()
 
     def _pulse(self, array: str, counts: IntArray) -> None:
         coupling, polarity = self._places[array]
