@@ -172,13 +172,29 @@ class StateStore(ABC):
         """Put a state back, so that what follows is bit for bit what would have followed it."""
 
 
+class Instruments(ABC):
+    """What only a device made of instruments has: which they are, and how they are set."""
+
+    @abstractmethod
+    def snapshot(self) -> dict[str, Any]:
+        """Identity and settings of each by name, plain data, of the opened device.
+
+        Raises:
+            SubstrateError: one cannot be reached.
+        """
+
+
 class Device(ABC):
     """What both seams share: opening, the safe state on every way out, and capabilities.
 
     Constructing describes a device, entering its context opens it. A closed one is asked for nothing but its
     description and its safe state.
+
+    Attributes:
+        instruments: what it is made of; None where it is one whole.
     """
 
+    instruments: Instruments | None = None
     _is_open = False
 
     @property

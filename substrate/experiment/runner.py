@@ -414,10 +414,15 @@ def _header(experiment: Experiment) -> RunHeader:
 def _instruments(experiment: Experiment, assembly: Assembly) -> dict[str, Constant]:
     """What the run is made on: the backend, its settings, and what the device said that it can do."""
     capabilities = asdict(assembly.substrate.capabilities)
+    instruments = assembly.substrate.instruments
     return {
         "instruments/backend": Constant(str(experiment.substrate["backend"])),
         "instruments/settings": Constant(json.dumps(experiment.substrate), description="the resolved section, JSON"),
         "instruments/capabilities": Constant(json.dumps(capabilities), description="JSON"),
+        "instruments/snapshot": Constant(
+            json.dumps(instruments.snapshot() if instruments is not None else {}),
+            description="identity and settings of every instrument when the run began, JSON",
+        ),
     }
 
 
