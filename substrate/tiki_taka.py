@@ -50,8 +50,8 @@ class TransferPlan:
 
     every: int = 1
     lines: int = 1
-    rate: float = 0.1
-    gain: float = 1.0
+    rate: float = 0.01
+    gain: float = 10.0
     threshold: float = 1.0
 
 

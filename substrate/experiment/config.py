@@ -154,8 +154,8 @@ class TransferConfig(Section):
 
     every: Count = 1
     lines: Count = 1
-    rate: Positive = 0.1
-    gain: Positive = 1.0
+    rate: Positive = 0.01
+    gain: Positive = 10.0
     threshold: NonNegative = 1.0
 
     def plan(self) -> TransferPlan:
