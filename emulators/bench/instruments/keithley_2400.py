@@ -486,7 +486,8 @@ class SourceMeter2400(ScpiInstrument):
     def _digits(self, quantity: Quantity, value: float, noise: float) -> float:
         """A value as its range shows it."""
         if self.value(f"{quantity}_auto"):
-            full_scale = _range(quantity, abs(value) / OVER_RANGE)
+            # With room for the noise that is added.
+            full_scale = _range(quantity, 1.001 * abs(value))
         else:
             full_scale = _range(quantity, self.value(f"{quantity}_range"))
         step = full_scale / MEASURE_STEPS[quantity]

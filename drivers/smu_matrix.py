@@ -1,0 +1,431 @@
+"""Source meters behind a switch matrix as crossbar arrays: which lines are driven, sensed, biased, grounded or open.
+
+One source meter drives a line, a second one at 0 V senses another; further ones hold unselected lines at a fraction of
+the pulse while cells are written:
+
+    scheme      unselected rows   unselected columns   sources of bias
+    floating    open              open                 0
+    grounded    ground            ground               0
+    half        V/2               V/2                  1
+    third       V/3               2V/3                 2
+
+Relays are only moved while all sources are at 0 V. Everything that is driven has been checked against the limits of the
+instruments, whose drivers check once more, and flows through a compliance.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Final, Literal, final
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from drivers.source_meter import SourceMeter, SourceReading
+from drivers.switch_matrix import SwitchMatrix
+from substrate.arrays import BoolArray, FloatArray, IntArray
+from substrate.capabilities import Capabilities, Limits
+from substrate.contract import CrossbarArray, Direction
+from substrate.errors import CapabilityError, InputError
+
+Scheme = Literal["floating", "grounded", "half", "third"]
+BIASES: Final = {"floating": 0, "grounded": 0, "half": 1, "third": 2}
+"""Sources of bias that each scheme takes."""
+
+MOST_PULSES: Final = 1000
+"""Put out in one go."""
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@final
+class PulseConfig(_Section):
+    """Reading and writing of cells.
+
+    Attributes:
+        read_volts: across a cell that is read alone.
+        read_amperes: compliance while reading.
+        up_volts, down_volts: magnitudes of the pulses, row against column, that raise and lower a cell.
+        pulse_seconds: their width; a Keithley 2400 has none below 10 ms.
+        pulse_amperes: compliance of a pulse.
+        pulses_per_cell: budget of a cell while the device is open; a write that would exceed it is refused.
+        read_scheme: of unselected lines while reading; floating ones let sneak currents through.
+        write_scheme: while writing.
+        window_siemens: lowest and highest conductance of a cell.
+        step_siemens: mean change of one pulse (up, down); zeros: no pulses are given.
+    """
+
+    read_volts: Positive = 0.1
+    read_amperes: Positive = 1.0e-4
+    up_volts: Positive = 1.5
+    down_volts: Positive = 1.5
+    pulse_seconds: Positive = 1.0e-2
+    pulse_amperes: Positive = 1.0e-3
+    pulses_per_cell: Annotated[int, Field(ge=0)] = 1_000_000
+    read_scheme: Literal["floating", "grounded"] = "grounded"
+    write_scheme: Scheme = "half"
+    window_siemens: tuple[NonNegative, Positive] = (1.0e-6, 1.0e-4)
+    step_siemens: tuple[NonNegative, NonNegative] = (0.0, 0.0)
+
+
+@final
+@dataclass(frozen=True)
+class FormingPlan:
+    """How fresh cells are brought to conduct: pulses of rising voltage, each followed by a reading.
+
+    Attributes:
+        first_volts, last_volts, step_volts: of the pulses, row against column.
+        pulse_seconds: width.
+        limit_amperes: compliance, which keeps a cell that forms from being destroyed.
+        formed_siemens: conductance from which on a cell counts as formed.
+    """
+
+    first_volts: float
+    last_volts: float
+    step_volts: float
+    pulse_seconds: float
+    limit_amperes: float
+    formed_siemens: float
+
+    def __post_init__(self) -> None:
+        if not (0 < self.first_volts <= self.last_volts and self.step_volts > 0):
+            raise InputError("forming: expected 0 < first_volts <= last_volts and step_volts > 0")
+
+    def volts(self) -> FloatArray:
+        """Of the pulses, in turn."""
+        count = int((self.last_volts - self.first_volts) / self.step_volts + 1e-9) + 1
+        return np.asarray(self.first_volts + self.step_volts * np.arange(count), dtype=np.float64)
+
+
+@final
+@dataclass
+class Station:
+    """Source meters, the matrix, and which of its rows they are wired to.
+
+    Attributes:
+        matrix: joins its rows (instruments) to its columns (lines).
+        drive, sense: the two source meters.
+        drive_row, sense_row: their rows of the matrix.
+        bias: source meters for unselected lines, and their rows.
+        ground_row: row that is tied to ground; None: unselected lines can't be grounded.
+    """
+
+    matrix: SwitchMatrix
+    drive: SourceMeter
+    drive_row: int
+    sense: SourceMeter
+    sense_row: int
+    bias: tuple[tuple[SourceMeter, int], ...] = ()
+    ground_row: int | None = None
+    _still: bool = field(default=False, init=False, repr=False)
+
+    @property
+    def meters(self) -> tuple[SourceMeter, ...]:
+        """All source meters, in the order in which they are made safe."""
+        return (self.drive, self.sense, *(meter for meter, _ in self.bias))
+
+    def check(self, scheme: Scheme) -> None:
+        """That a scheme can be had.
+
+        Raises:
+            InputError: it takes a source or a ground that is not wired.
+        """
+        if len(self.bias) < BIASES[scheme]:
+            raise InputError(f"scheme {scheme}: takes {BIASES[scheme]} bias sources, {len(self.bias)} are wired")
+        if scheme == "grounded" and self.ground_row is None:
+            raise InputError("scheme grounded: no row of the matrix is wired to ground")
+
+    def open(self) -> None:
+        """Open all instruments, sources at 0 V and off, all relays open.
+
+        Raises:
+            BenchError: one is not there.
+        """
+        for instrument in (self.matrix, *self.meters):
+            if not instrument.is_open:
+                instrument.open()
+        self.safe_state()
+
+    def safe_state(self) -> None:
+        """Sources off, then relays open; every step is tried.
+
+        Raises:
+            BenchError: the first step that failed.
+        """
+        self._still = False
+        failures: list[Exception] = []
+        for instrument in (*self.meters, self.matrix):
+            if instrument.is_open:
+                try:
+                    instrument.safe_state()
+                except Exception as error:
+                    failures.append(error)
+        if failures:
+            for other in failures[1:]:
+                failures[0].add_note(str(other))
+            raise failures[0]
+
+    def close(self) -> None:
+        """Close all connections."""
+        for instrument in (*self.meters, self.matrix):
+            instrument.close()
+
+    def connect(
+        self, driven: Sequence[int], sensed: Sequence[int], others: tuple[Sequence[int], Sequence[int]], scheme: Scheme
+    ) -> None:
+        """Join lines (columns of the matrix) to drive, sense, and what the scheme gives unselected rows and columns.
+
+        Every source is brought to 0 V first.
+
+        Raises:
+            BenchError: an instrument cannot be reached.
+        """
+        if not self._still:
+            self.quiet()
+        wanted = {(self.drive_row, line) for line in driven} | {(self.sense_row, line) for line in sensed}
+        rows, columns = others
+        if scheme == "grounded":
+            assert self.ground_row is not None  # what check() looked for
+            wanted |= {(self.ground_row, line) for line in (*rows, *columns)}
+        elif scheme == "half":
+            wanted |= {(self.bias[0][1], line) for line in (*rows, *columns)}
+        elif scheme == "third":
+            wanted |= {(self.bias[0][1], line) for line in rows} | {(self.bias[1][1], line) for line in columns}
+        self.matrix.open_all()
+        self.matrix.close_crosspoints(sorted(wanted))
+
+    def quiet(self) -> None:
+        """All sources at 0 V."""
+        self._still = False
+        for meter in self.meters:
+            meter.source_volts(0.0, meter.limits.amperes)
+            meter.enable()
+        self._still = True
+
+    def measure(self, volts: float, limit_amperes: float) -> SourceReading:
+        """What the sense source reads with the drive at a voltage, which ends at 0 V.
+
+        Raises:
+            CapabilityError: beyond what is safe.
+            BenchError: an instrument cannot be reached.
+        """
+        self._still = False
+        self.drive.source_volts(volts, limit_amperes)
+        reading = self.sense.measure()
+        self.drive.source_volts(0.0, limit_amperes)
+        self._still = True
+        return reading
+
+    def pulse(
+        self, volts: float, shares: Sequence[float], count: int, seconds: float, limit_amperes: float
+    ) -> list[SourceReading]:
+        """Pulses from the drive, the bias sources at these shares of their voltage meanwhile; all at 0 V after.
+
+        Raises:
+            CapabilityError: beyond what is safe; nothing was put out.
+            BenchError: an instrument cannot be reached: how many pulses were put out is not known.
+        """
+        self._still = False
+        try:
+            for share, (meter, _) in zip(shares, self.bias, strict=False):
+                meter.source_volts(share * volts, limit_amperes)
+            readings = self.drive.pulse_volts(volts, count, seconds, limit_amperes)
+        finally:
+            for meter, _ in self.bias[: len(shares)]:
+                meter.source_volts(0.0, limit_amperes)
+        self._still = True
+        return readings
+
+
+@final
+class SmuMatrixArray(CrossbarArray):
+    """Cells at the crossings of lines that a station reaches.
+
+    A reading of whole lines superposes readings with one voltage at a time, on all lines that shall have it, while the
+    others are grounded, one sensed line after another: right for cells whose current is proportional to the voltage.
+
+    Args:
+        station: instruments; shared by arrays that are used one at a time.
+        rows, columns: columns of the matrix that the word lines and the bit lines are wired to.
+        config: voltages, compliances, budget.
+        owns: whether the station is opened and closed with the array.
+
+    Raises:
+        InputError: lines that exist twice or not at all, a scheme that is not wired, limits that do not fit.
+    """
+
+    def __init__(
+        self, station: Station, rows: Sequence[int], columns: Sequence[int], config: PulseConfig, *, owns: bool = True
+    ) -> None:
+        lines = [*rows, *columns]
+        outputs = station.matrix.shape[1]
+        if len(set(lines)) < len(lines) or not all(1 <= line <= outputs for line in lines) or not (rows and columns):
+            raise InputError(f"lines: expected different columns of the matrix, 1 to {outputs}, got {lines}")
+        for scheme in (config.read_scheme, config.write_scheme):
+            station.check(scheme)
+        self._station, self._rows, self._columns, self._config = station, tuple(rows), tuple(columns), config
+        self._owns = owns
+        limits = station.drive.limits
+        for key in ("read_volts", "up_volts", "down_volts"):
+            limits.check_volts(key, getattr(config, key))
+        for key in ("read_amperes", "pulse_amperes"):
+            limits.check_amperes(key, getattr(config, key))
+        self.pulses_given: IntArray = np.zeros(self.shape, dtype=np.int64)
+        self.tripped: BoolArray = np.zeros(self.shape, dtype=np.bool_)
+        self._capabilities = Capabilities(
+            limits=Limits(min(config.read_volts, limits.volts), limits.volts, config.read_amperes),
+            conductance_window_siemens=config.window_siemens,
+            step_siemens=config.step_siemens,
+            highest_frequency_hz=float("inf"),
+            pulses=any(config.step_siemens),
+            continuous_writing=False,
+            simultaneous_sampling=False,
+            complex_nudges=False,
+            node_nudges=False,
+            forward_products=True,
+            exact_adjoint=False,
+            state_snapshots=False,
+            transposed_products=True,
+        )
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the section declares."""
+        return self._capabilities
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(word lines, bit lines)."""
+        return len(self._rows), len(self._columns)
+
+    def form(self, cells: BoolArray, plan: FormingPlan) -> BoolArray:
+        """Form cells, one after another; which of them conduct then, (rows, columns).
+
+        Raises:
+            InputError: not open, wrong shape.
+            CapabilityError: a voltage or current beyond the limits, a budget that is used up.
+            BenchError: an instrument cannot be reached; pulses before stand.
+        """
+        self._require_open()
+        chosen = np.asarray(cells)
+        if chosen.shape != self.shape or chosen.dtype != np.bool_:
+            raise InputError(f"cells: expected booleans of shape {self.shape}, got {chosen.dtype} of {chosen.shape}")
+        limits = self._station.drive.limits
+        levels = plan.volts()
+        limits.check_volts("forming.last_volts", float(levels[-1]))
+        limits.check_amperes("forming.limit_amperes", plan.limit_amperes)
+        self._check_budget(chosen * len(levels))
+        formed = np.zeros(self.shape, dtype=np.bool_)
+        for row, column in np.argwhere(chosen):
+            for volts in levels:
+                if self.read_cell(row, column) >= plan.formed_siemens:
+                    formed[row, column] = True
+                    break
+                self._give(row, column, float(volts), 1, plan.pulse_seconds, plan.limit_amperes)
+            else:
+                formed[row, column] = self.read_cell(row, column) >= plan.formed_siemens
+        return formed
+
+    def read_cell(self, row: int, column: int, volts: float | None = None) -> float:
+        """Conductance of one cell in siemens, by the current into the sensed column.
+
+        Args:
+            row, column: counted from 0.
+            volts: across it; by default the section's ``read_volts``.
+
+        Raises:
+            InputError: not open.
+            CapabilityError: beyond the safe voltage.
+            BenchError: an instrument cannot be reached, or the current was limited.
+        """
+        self._require_open()
+        level = self._config.read_volts if volts is None else volts
+        self._select(int(row), int(column), self._config.read_scheme)
+        return self._sensed(level) / level
+
+    def _open(self) -> None:
+        if self._owns:
+            self._station.open()
+
+    def _safe_state(self) -> None:
+        self._station.safe_state()
+
+    def _close(self) -> None:
+        if self._owns:
+            self._station.close()
+
+    def _read(self, volts: FloatArray, direction: Direction) -> FloatArray:
+        forward = direction == "forward"
+        driven, sensed = (self._rows, self._columns) if forward else (self._columns, self._rows)
+        amperes = np.zeros((len(volts), len(sensed)))
+        for sample, levels in enumerate(volts):
+            for level in np.unique(levels[levels != 0.0]):
+                amperes[sample] += self._read_level(driven, sensed, levels == level, float(level))
+        return amperes
+
+    def _read_level(
+        self, driven: tuple[int, ...], sensed: tuple[int, ...], chosen: BoolArray, level: float
+    ) -> FloatArray:
+        """Currents (sensed,) with one level on some lines and the others grounded."""
+        self._station.check("grounded")
+        on = [line for line, one in zip(driven, chosen, strict=True) if one]
+        off = [line for line, one in zip(driven, chosen, strict=True) if not one]
+        out = np.empty(len(sensed))
+        for index, line in enumerate(sensed):
+            rest = [other for other in sensed if other != line]
+            self._station.connect(on, [line], (off, rest), "grounded")
+            out[index] = self._sensed(level)
+        return out
+
+    def _sensed(self, level: float) -> float:
+        """Current into the sense input with the drive at a voltage, which ends at 0 V."""
+        limit = self._config.read_amperes
+        reading = self._station.measure(level, limit)
+        if reading.limited or not np.isfinite(reading.amperes):
+            raise CapabilityError(f"read: the current at {level:.6g} V reaches the compliance of {limit:.6g} A")
+        return -reading.amperes
+
+    def _read_cells(self) -> FloatArray:
+        return np.array([[self.read_cell(r, c) for c in range(self.shape[1])] for r in range(self.shape[0])])
+
+    def _select(self, row: int, column: int, scheme: Scheme) -> None:
+        rows = [line for index, line in enumerate(self._rows) if index != row]
+        columns = [line for index, line in enumerate(self._columns) if index != column]
+        self._station.connect([self._rows[row]], [self._columns[column]], (rows, columns), scheme)
+
+    def _pulse(self, counts: IntArray) -> BoolArray:
+        self._check_budget(np.abs(counts))
+        config = self._config
+        for row, column in np.argwhere(counts):
+            count = int(counts[row, column])
+            volts = config.up_volts if count > 0 else -config.down_volts
+            self._give(row, column, volts, abs(count), config.pulse_seconds, config.pulse_amperes)
+        # A pulse at its compliance may have moved a cell all the same: nothing is known not to have moved.
+        return np.zeros(self.shape, dtype=np.bool_)
+
+    def _check_budget(self, counts: IntArray) -> None:
+        beyond = np.argwhere(self.pulses_given + counts > self._config.pulses_per_cell)
+        if len(beyond):
+            row, column = (int(index) for index in beyond[0])
+            raise CapabilityError(
+                f"write: {int(counts[row, column])} pulses for the cell at ({row}, {column}), which has had "
+                f"{int(self.pulses_given[row, column])}, are beyond pulses_per_cell = {self._config.pulses_per_cell}"
+            )
+
+    def _give(self, row: int, column: int, volts: float, count: int, seconds: float, limit_amperes: float) -> None:
+        """Pulses of one cell, the others biased; they are counted before they are sent: a lost answer may hide them."""
+        scheme = self._config.write_scheme
+        self._select(int(row), int(column), scheme)
+        shares = {"half": (0.5,), "third": (1.0 / 3.0, 2.0 / 3.0)}.get(scheme, ())
+        for first in range(0, count, MOST_PULSES):
+            burst = min(MOST_PULSES, count - first)
+            self.pulses_given[row, column] += burst
+            readings = self._station.pulse(volts, shares, burst, seconds, limit_amperes)
+            self.tripped[row, column] |= any(reading.limited for reading in readings)
+
+    def _set(self, target_siemens: FloatArray) -> BoolArray:
+        raise CapabilityError("write: this array is written by pulses")
