@@ -129,6 +129,7 @@ class Keithley2600(SourceMeter):
                 f"{smu}.source.autorangev=1",
                 f"{smu}.measure.autorangei=1",
                 f"{smu}.source.levelv=0",
+                self._output(True),
             )
         if len(amperes) != count:
             raise ProtocolError(f"{self.link.address}: printbuffer: expected {count} numbers, got {len(amperes)}")

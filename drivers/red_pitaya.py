@@ -158,7 +158,7 @@ class RedPitaya(ScpiInstrument):
         Args:
             channels: 1, 2 or both.
             seconds: that the trigger and the record may take.
-            points: the last so many samples, which end where the memory is full.
+            points: the first so many samples of the memory, in whose middle the trigger is.
             trigger: a name of ``TRIGGERS``.
 
         Raises:

@@ -185,7 +185,15 @@ class Session:
         """
         if not 0 < count <= self._largest_block:
             raise InputError(f"count: expected 1 to {self._largest_block} bytes, got {count}")
-        return self._exchange(message, lambda deadline: self._bytes(count, deadline), seconds, once)
+
+        def read(deadline: float) -> bytearray:
+            found = self._bytes(count, deadline)
+            # Some instruments end these with a newline, too.
+            if self._held in (END, b"\r\n"):
+                self._held.clear()
+            return found
+
+        return self._exchange(message, read, seconds, once)
 
     # How.
 
@@ -362,17 +370,15 @@ class Session:
         have = min(count, len(self._held))
         view[:have] = self._held[:have]
         del self._held[:have]
-        while have < count:
-            # Small pieces come with what follows them.
-            if count - have < 4096:
-                self._more(deadline)
-                piece = min(count - have, len(self._held))
-                view[have : have + piece] = self._held[:piece]
-                del self._held[:piece]
-            else:
-                left = min(deadline - time.monotonic(), self.seconds)
-                piece = self.link.read_into(view[have:], max(0.0, left))
+        # Small pieces come with what follows them.
+        while count - have < 4096 and have < count:
+            self._more(deadline)
+            piece = min(count - have, len(self._held))
+            view[have : have + piece] = self._held[:piece]
+            del self._held[:piece]
             have += piece
+        if have < count:
+            self.link.fill(view[have:], max(0.0, deadline - time.monotonic()), self.seconds)
         return out
 
 

@@ -6,6 +6,7 @@ the other side has closed is read from in a busy loop until the timeout (pyvisa-
 """
 
 import contextlib
+import math
 import socket
 import time
 from typing import final
@@ -14,6 +15,8 @@ from drivers.transport import Link, Transcript
 
 LARGEST_PIECE = 1 << 20
 """Bytes that are handed to the system at a time."""
+
+LONGEST_SECONDS = 1.0e6
 
 
 @final
@@ -64,10 +67,12 @@ class SocketLink(Link):
         return count
 
     def _pending(self) -> bool:
-        sock = self._within(time.monotonic())
+        sock = self._within(math.inf)
+        # Any timeout but 0 would be rounded up to a millisecond.
+        sock.settimeout(0.0)
         try:
-            found = sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-        except (BlockingIOError, TimeoutError):
+            found = sock.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
             return False
         if not found:
             raise ConnectionResetError("closed by the other side")
@@ -85,5 +90,5 @@ class SocketLink(Link):
         if sock is None:
             raise ConnectionResetError("closed")
         # 0 would mean not to wait at all, and raise another error.
-        sock.settimeout(max(1e-6, deadline - time.monotonic()))
+        sock.settimeout(max(1e-6, min(deadline - time.monotonic(), LONGEST_SECONDS)))
         return sock

@@ -152,6 +152,25 @@ class Link(ABC):
             return count
 
     @final
+    def fill(self, into: memoryview, seconds: float, stall_seconds: float) -> None:
+        """Fill a whole buffer.
+
+        Raises:
+            DeviceTimeout: it was not full within ``seconds``, or nothing came for ``stall_seconds``.
+            ConnectionLost: the port is gone.
+        """
+        with self.lock, self._mapped("was lost"):
+            self._require_open()
+            deadline, have = time.monotonic() + seconds, 0
+            while have < len(into):
+                count = self._receive(into[have:], min(deadline, time.monotonic() + stall_seconds))
+                if not count:
+                    raise DeviceTimeout(f"{self.address}: {len(into) - have} of {len(into)} bytes did not come")
+                if self._transcript is not None:
+                    self._log("<", bytes(into[have : have + count]))
+                have += count
+
+    @final
     def pending(self) -> bool:
         """Whether something has come in that nobody has read, as far as can be told without waiting.
 

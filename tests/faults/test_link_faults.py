@@ -233,13 +233,11 @@ def test_truncated_block(server, session):
 
 
 def test_block_cap(server):
+    session = Session(SocketLink("127.0.0.1", server.port), SECONDS, largest_block=4)
+    session.open()
     with pytest.raises(ProtocolError, match="at most 4"):
-        session = Session(SocketLink("127.0.0.1", server.port), SECONDS, largest_block=4)
-        session.open()
-        try:
-            session.query_block("CURV?")
-        finally:
-            session.close()
+        session.query_block("CURV?")
+    session.close()
 
 
 def test_messages_are_one_line(session):
