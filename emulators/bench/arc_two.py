@@ -5,11 +5,13 @@ nanoseconds, currents float32; what was not selected is NaN. Reading drives the 
 current out of the high one, so that a cell of conductance G reads +G vread, whichever side is low. A pulse of V puts
 the high channel V above the low one (the real board's split over both is not confirmed).
 
-What belongs to no operation keeps its state: 0 V from the DACs at first (``ground_all``), open after ``float_all``, tied
-to ground after ``connect_to_gnd``, at other volts after ``config_channels``; half-select schemes are made that way.
+What belongs to no operation keeps its state: 0 V from the DACs at first (``ground_all``), open after ``float_all``,
+tied to ground after ``connect_to_gnd``, at other volts after ``config_channels``; half-select schemes are made that
+way, and a pulse among grounded lines is felt by all cells of the high line.
 Queued operations happen at ``execute``; immediate ones carry out what is queued before. Time is simulated.
 
-Enumerations may be those of this module or pyarc2's own. Noise of readings is an argument; its default is not confirmed.
+Enumerations may be those of this module or pyarc2's own. Noise of readings is an argument; its default is not
+confirmed.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -286,10 +288,10 @@ class ArcTwo:
         chosen = _among(mask, _across(chan))
         return self._later(partial(self._pulse, _channel(chan), chosen, voltage, _seconds(nanos)))
 
-    def pulse_all(self, vpulse: float, nanos: int, order: Any) -> Self:
+    def pulse_all(self, voltage: float, nanos: int, order: Any) -> Self:
         """Queue a pulse for every slice in turn."""
         for low in ROWS if _variant(order, ("Rows", "Cols")) == "Rows" else COLUMNS:
-            self.pulse_slice(low, vpulse, nanos)
+            self.pulse_slice(low, voltage, nanos)
         return self
 
     def pulseread_one(self, low: int, high: int, vpulse: float, nanos: int, vread: float) -> float:
@@ -319,7 +321,7 @@ class ArcTwo:
         self, low: int, high: int, vstart: float, vstep: float, vstop: float, pw_nanos: int, inter_nanos: int,
         num_pulses: int, read_at: Any, read_after: Any,
     ) -> Self:  # fmt: skip
-        """Queue ``num_pulses`` pulses at each voltage from ``vstart`` to ``vstop``; currents are kept for ``get_iter``."""
+        """Queue ``num_pulses`` pulses at each voltage from ``vstart`` to ``vstop``; ``get_iter`` gives the currents."""
         if not vstep or not np.isfinite([vstart, vstep, vstop]).all() or (vstop - vstart) * vstep < 0:
             raise InputError(f"vstep: expected a step from {vstart} towards {vstop}, got {vstep}")
         levels = vstart + vstep * np.arange(int(np.floor((vstop - vstart) / vstep + 1e-9)) + 1)
@@ -416,12 +418,9 @@ class ArcTwo:
 
     def _show(self, channels: Iterable[int]) -> None:
         for channel in channels:
-            if self._grounded[channel]:
-                source = GROUND
-            else:
-                source = VoltageSource(Constant(float(self._volts[channel])))
-            floats = bool(self._open[channel] and not self._grounded[channel])
-            self._fixture.attach(_node(channel), None if floats else source)
+            grounded = bool(self._grounded[channel])
+            source = GROUND if grounded else VoltageSource(Constant(float(self._volts[channel])))
+            self._fixture.attach(_node(channel), None if self._open[channel] and not grounded else source)
 
     def _drive(self, wanted: dict[int, float]) -> None:
         for channel, volts in wanted.items():
@@ -511,8 +510,12 @@ def _seconds(nanos: int, least: int = LEAST_PULSE_NANOS) -> float:
 
 
 def _variant(given: Any, known: Sequence[str]) -> str:
-    """Name of a variant of one of the enumerations, ours or pyarc2's."""
-    name = str(getattr(given, "name", None) or given).rpartition(".")[2].partition("(")[0]
-    if name not in known:
-        raise InputError(f"expected one of {', '.join(known)}, got {given!r}")
-    return name
+    """Name of a variant of one of the enumerations, ours or pyarc2's, whose variants are attributes of their class."""
+    for name in known:
+        variant = getattr(type(given), name, None)
+        if variant is given or (type(variant) is type(given) and bool(variant == given)):
+            return name
+    # What is made with a voltage is equal to no attribute.
+    if "Arb" in known and hasattr(given, "voltage"):
+        return "Arb"
+    raise InputError(f"expected one of {', '.join(known)}, got {given!r}")

@@ -314,8 +314,11 @@ class Ds1000Z(ScpiInstrument):
         volts = (record.codes[channel] - Y_REFERENCE) * record.scales[channel] / CODES_A_DIVISION
         volts = volts - record.offsets[channel]
         if item in ("PERiod", "FREQuency"):
-            middle = 0.5 * (volts.max() + volts.min())
-            rising = np.flatnonzero((volts[1:] >= middle) & (volts[:-1] < middle))
+            # A tenth of the swing on either side keeps noise from counting as crossings.
+            middle, band = 0.5 * (volts.max() + volts.min()), 0.1 * np.ptp(volts)
+            decided = np.flatnonzero(np.abs(volts - middle) > band)
+            above = volts[decided] > middle
+            rising = decided[1:][above[1:] & ~above[:-1]]
             if len(rising) < 2:
                 return self.numbers([NEVER])
             period = float((rising[-1] - rising[0]) / (len(rising) - 1) * record.step_seconds)

@@ -205,7 +205,8 @@ class LockIn(LineInstrument):
         answer = act(unit)
         if answer is None:
             return b""
-        return (answer.encode("latin-1") if isinstance(answer, str) else answer) + b"\n"
+        # Binary answers end with EOI alone (manual, 5-17), which sockets do not have.
+        return answer.encode("latin-1") + b"\n" if isinstance(answer, str) else answer
 
     @final
     def report(self, code: int, text: str) -> None:
