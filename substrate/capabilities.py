@@ -151,7 +151,10 @@ class WriteRequest:
 
 
 def _within(what: str, values: "Numbers", limit: float, unit: str, key: str) -> None:
-    largest = float(np.max(np.abs(values), initial=0.0))
+    if np.iscomplexobj(values):
+        values = np.abs(values)
+    # The two ends take no array beside this one.
+    largest = float(max(values.max(initial=0.0), -values.min(initial=0.0)))
     # A NaN compares false: it must be refused as well.
     if not largest <= limit * (1 + 1e-12):
         raise CapabilityError(
@@ -183,7 +186,7 @@ def _(request: Nudge, capabilities: Capabilities) -> None:
 def _(request: HeldNudge, capabilities: Capabilities) -> None:
     if request.complex:
         capabilities.require("complex_nudges", "a complex nudge")
-    largest = np.abs(request.amperes)
+    largest = np.abs(request.amperes) if request.feeds_back else request.amperes
     # Nodes drive lines, so that none is beyond what lines bear.
     volts = capabilities.limits.read_volts
     if request.siemens is not None:

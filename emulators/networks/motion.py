@@ -142,8 +142,8 @@ class Mover:
     def _acted(self, mapped: SteppingMap, nudge: HeldNudge, motion: Motion) -> tuple[Motion, Push]:
         """The state, complex if it has to be, and what acts on it, points one after another along the rows."""
         batch, points, nodes = nudge.amperes.shape
-        flat = (nudge.amperes / self._scale.unit_amperes).transpose(1, 0, 2).reshape(points * batch, nodes)
-        currents = mapped.arrange(flat)
+        currents = mapped.arrange((nudge.amperes / self._scale.unit_amperes).transpose(1, 0, 2))
+        currents = currents.reshape(len(currents), points * batch, nodes)
         if nudge.complex or motion.complex:
             currents = currents if len(currents) == 2 else _padded(currents)
             motion = motion if motion.complex else Motion(_padded(motion.u), _padded(motion.s))

@@ -22,6 +22,7 @@ from emulators.networks.equations import alternate
 from emulators.neurons import Neurons
 from substrate.arrays import FloatArray, IntArray, Numbers, Reals
 
+
 @final
 @dataclass
 class Motion:
@@ -84,7 +85,6 @@ class SteppingMap:
         groups = alternate(layers)
         placed: list[slice] = [layer for group in groups for layer in group]
         self.order: IntArray = np.concatenate([np.arange(layer.start, layer.stop) for layer in placed])
-        self._back: IntArray = np.argsort(self.order)
         self.dtype = np.dtype(dtype)
         self._starts: dict[int, int] = {}
         start = 0
@@ -114,18 +114,24 @@ class SteppingMap:
 
     def arrange(self, values: Numbers) -> Reals:
         """Values (..., node) in stepping order and precision, (part, ..., node)."""
-        turned = values[..., self.order]
-        if np.iscomplexobj(turned):
-            return np.stack([turned.real, turned.imag]).astype(self.dtype)
-        return np.ascontiguousarray(turned[None], dtype=self.dtype)
+        parts = (values.real, values.imag) if np.iscomplexobj(values) else (values,)
+        out = np.empty((len(parts), *values.shape), dtype=self.dtype)
+        for part, given in zip(out, parts, strict=True):
+            for layer in self._layers:
+                part[..., self._placed(layer)] = given[..., layer]
+        return out
 
     def restore(self, values: Reals) -> Numbers:
         """The reverse, real or complex, in the precision of this."""
-        if len(values) == 1:
-            return np.take(values[0], self._back, axis=-1)
-        out = np.empty(values.shape[1:], dtype=np.result_type(self.dtype, np.complex64))
-        np.take(values[0], self._back, axis=-1, out=out.real)
-        np.take(values[1], self._back, axis=-1, out=out.imag)
+        out = np.empty(
+            values.shape[1:], dtype=np.result_type(self.dtype, np.complex64) if len(values) == 2 else self.dtype
+        )
+        for layer in self._layers:
+            if len(values) == 1:
+                out[..., layer] = values[0][..., self._placed(layer)]
+            else:
+                out.real[..., layer] = values[0][..., self._placed(layer)]
+                out.imag[..., layer] = values[1][..., self._placed(layer)]
         return out
 
     def at(self, u: Numbers, rng: np.random.Generator) -> Motion:
