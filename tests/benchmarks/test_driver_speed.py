@@ -2,6 +2,7 @@
 
 import os
 import socket
+import statistics
 import subprocess
 import sys
 import threading
@@ -65,15 +66,15 @@ def server() -> Iterator[Echo]:
     server.close()
 
 
-def fastest(*actions: Callable[[], Any], rounds: int = ROUNDS) -> list[float]:
-    """Seconds of each, taken in turns: other load on the machine only adds to them, and comes and goes."""
+def typical(*actions: Callable[[], Any], rounds: int = ROUNDS) -> list[float]:
+    """Median seconds of each, taken in turns: other load on the machine comes and goes, and strikes all alike."""
     times: list[list[float]] = [[] for _ in actions]
     for _ in range(rounds):
         for action, found in zip(actions, times, strict=True):
             start = time.perf_counter()
             action()
             found.append(time.perf_counter() - start)
-    return [min(found) for found in times]
+    return [statistics.median(found) for found in times]
 
 
 def raw_connection(port: int) -> socket.socket:
@@ -96,7 +97,7 @@ def test_a_query(benchmark: Any, server: Echo) -> None:
     session = Session(SocketLink("127.0.0.1", server.port))
     session.open()
     with raw_connection(server.port) as raw:
-        plain, driver = (seconds / QUERIES for seconds in fastest(ask_raw, ask))
+        plain, driver = (seconds / QUERIES for seconds in typical(ask_raw, ask))
     benchmark(lambda: session.ask("READ?", float))
     session.close()
     print(f"\nquery: {1e6 * driver:.0f} us, raw {1e6 * plain:.0f} us (at most 200 us more)")
@@ -116,7 +117,7 @@ def test_a_waveform(benchmark: Any, server: Echo) -> None:
     session.open()
     assert len(session.query_block("CURV?")) == BLOCK
     with raw_connection(server.port) as raw:
-        plain, driver = fastest(take_raw, lambda: session.query_block("CURV?"), rounds=150)
+        plain, driver = typical(take_raw, lambda: session.query_block("CURV?"), rounds=100)
     benchmark(lambda: session.query_block("CURV?"))
     session.close()
     print(f"\n8 MB: {1e-6 * BLOCK / driver:.0f} MB/s, raw {1e-6 * BLOCK / plain:.0f} MB/s (at least 80 %)")
