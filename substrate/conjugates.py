@@ -140,7 +140,7 @@ def exact_mean(
 def _rows(signals: Signals, coupling: Coupling, activity: FloatArray) -> FloatArray:
     """Free activities on the word lines of an array, the bias line included, (batch, rows), as precise as responses."""
     source = signals.inputs if coupling.source.start < 0 else activity[:, coupling.source.nodes]
-    return coupling.lines(source).astype(signals.response.dtype, copy=False)
+    return coupling.lines(source.astype(signals.response.dtype, copy=False))
 
 
 def _mean_direction(signals: Signals, coupling: Coupling, share: FloatArray, conjugate: Conjugate) -> FloatArray:

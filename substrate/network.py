@@ -143,7 +143,9 @@ class Coupling:
     def lines(self, source: FloatArray) -> FloatArray:
         """The same with the activities of the bias lines, (batch * place, row)."""
         driven = self.driven(source)
-        return np.concatenate([driven, np.tile(np.array(self.bias_lines), (len(driven), 1))], axis=1)
+        rows = np.empty((len(driven), self.shape[0]), dtype=driven.dtype)
+        rows[:, : driven.shape[1]], rows[:, driven.shape[1] :] = driven, self.bias_lines
+        return rows
 
     def columns(self, target: FloatArray) -> FloatArray:
         """What belongs to the bit lines, (batch * place, column), of values of the target (batch, target)."""
