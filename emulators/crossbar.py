@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import TYPE_CHECKING, Literal, final
 
 import numpy as np
@@ -103,12 +104,10 @@ class Crossbar:
         self.cell: CellLaw = OhmicCell() if cell is None else cell
         if not isinstance(self.cell, CellLaw):
             raise InputError(f"cell is {cell!r}; expected a cell law such as OhmicCell() or SinhCell()")
-        if not 1e-14 <= tolerance < 1:
-            raise InputError(f"tolerance is {tolerance}; expected a number from 1e-14 up to 1")
         for name, value in (("max_iterations", max_iterations), ("threads", threads)):
             if not (isinstance(value, int) and value >= 1):
                 raise InputError(f"{name} is {value!r}; expected an integer >= 1")
-        self.tolerance = tolerance
+        self.tolerance = _tolerance(tolerance)
         self.max_iterations = max_iterations
         self.threads = threads
 
@@ -339,9 +338,15 @@ def _check_direction(direction: str) -> None:
         raise InputError(f"direction is {direction!r}; expected 'forward' or 'backward'")
 
 
-def _resistance(name: str, value: float) -> float:
-    if not (math.isfinite(value) and value >= 0):
-        raise InputError(f"{name} is {value}; expected finite ohms >= 0")
+def _resistance(name: str, value: object) -> float:
+    if not (isinstance(value, Real) and math.isfinite(value) and float(value) >= 0):
+        raise InputError(f"{name} is {value!r}; expected finite ohms >= 0")
+    return float(value)
+
+
+def _tolerance(value: object) -> float:
+    if not (isinstance(value, Real) and 1e-14 <= float(value) < 1):
+        raise InputError(f"tolerance is {value!r}; expected a number from 1e-14 up to 1")
     return float(value)
 
 

@@ -1,5 +1,6 @@
 """One emulated crossbar behind the contract: programmable cells in their wires, seen from the ports."""
 
+from numbers import Integral
 from typing import Any, final
 
 import numpy as np
@@ -19,6 +20,7 @@ from emulators.config import (
     WiresConfig,
 )
 from emulators.memristors.updates import update_from_config
+from emulators.memristors.updates.checks import require_number
 from substrate.arrays import BoolArray, FloatArray, IntArray
 from substrate.capabilities import Capabilities, Limits, WriteRequest
 from substrate.contract import CrossbarArray, Direction
@@ -28,6 +30,10 @@ from substrate.validation import describe
 
 CELLS = "cells"
 """What the array is called in its ledger."""
+
+
+def _is_count(lines: object) -> bool:
+    return isinstance(lines, Integral) and int(lines) >= 1
 
 
 @final
@@ -99,9 +105,8 @@ class EmulatedCrossbar(CrossbarArray):
         ):
             if volts:
                 raise InputError(f"noise.{key}: of readings in volts; a crossbar reads currents, expected none")
-        if not (np.isfinite(read_noise_amperes) and read_noise_amperes >= 0):
-            raise InputError(f"read_noise_amperes: expected a finite number >= 0, got {read_noise_amperes!r}")
-        if len(shape) != 2 or min(shape) < 1:
+        require_number("read_noise_amperes", read_noise_amperes, 0.0)
+        if not (isinstance(shape, tuple) and len(shape) == 2 and all(_is_count(lines) for lines in shape)):
             raise InputError(f"shape: expected (word lines, bit lines), got {shape!r}")
         device_rng, self._noise_rng, operations_rng, aging_rng = rng.spawn(4)
         self._array = DifferentialArray(

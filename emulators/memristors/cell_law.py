@@ -2,6 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
+from numbers import Real
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -63,10 +64,19 @@ class MemristorLaw(CellLaw):
         """(a, b) in 1/V, both 0 for an ohmic memristor."""
 
 
+def require_memristor(law: CellLaw, memristor: object) -> None:
+    """Raise InputError unless what an access device of ``law`` is in series with is a bare memristor."""
+    if not isinstance(memristor, MemristorLaw):
+        raise InputError(
+            f"{type(law).__name__}.memristor is {memristor!r}; expected OhmicCell, SinhCell or RectifyingCell"
+        )
+
+
 def require(law: CellLaw, name: str, positive: bool = False) -> None:
     """Raise InputError unless the parameter ``name`` of ``law`` is finite and >= 0 (> 0 if ``positive``)."""
     value = getattr(law, name)
-    if not (math.isfinite(value) and (value > 0 or (value == 0 and not positive))):
+    real = isinstance(value, Real)
+    if not (real and math.isfinite(value) and (value > 0 or (value == 0 and not positive))):
         raise InputError(
-            f"{type(law).__name__}.{name} is {value}; expected a finite number {'>' if positive else '>='} 0"
+            f"{type(law).__name__}.{name} is {value!r}; expected a finite number {'>' if positive else '>='} 0"
         )

@@ -9,7 +9,7 @@ from typing import final
 
 import numpy as np
 
-from emulators.memristors.cell_law import CellLaw, FloatArray, MemristorLaw, require
+from emulators.memristors.cell_law import CellLaw, FloatArray, MemristorLaw, require, require_memristor
 from emulators.memristors.ohmic import OhmicCell
 
 
@@ -26,6 +26,7 @@ class SeriesResistanceCell(CellLaw):
 
     def __post_init__(self) -> None:
         require(self, "series_resistance")
+        require_memristor(self, self.memristor)
 
     def linear_conductances(self, conductances: FloatArray) -> FloatArray | None:
         """Return g/(1 + g R) of an ohmic memristor, None for another."""
@@ -75,6 +76,7 @@ class TransistorCell(CellLaw):
         require(self, "gate_overdrive_volts", positive=True)
         require(self, "transconductance", positive=True)
         require(self, "channel_length_modulation")
+        require_memristor(self, self.memristor)
 
     def linear_conductances(self, conductances: FloatArray) -> FloatArray | None:
         """Return None: the law is curved."""

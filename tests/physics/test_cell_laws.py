@@ -141,8 +141,11 @@ write out.raw all
         (TransistorCell, {"gate_overdrive_volts": 0.0}),
         (TransistorCell, {"transconductance": np.inf}),
         (TransistorCell, {"channel_length_modulation": -0.1}),
+        (SinhCell, {"alpha": "3"}),
+        (SeriesResistanceCell, {"memristor": TransistorCell()}),
+        (TransistorCell, {"memristor": "ohmic"}),
     ],
 )
-def test_bad_parameters_are_named(law: type[CellLaw], arguments: dict[str, float]) -> None:
+def test_bad_parameters_are_named(law: type[CellLaw], arguments: dict[str, object]) -> None:
     with pytest.raises(InputError, match=next(iter(arguments))):
         law(**arguments)

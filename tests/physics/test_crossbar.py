@@ -215,7 +215,9 @@ GOOD = np.full((3, 2), 1e-5)
         ({"bitline_resistance": np.inf}, "bitline_resistance"),
         ({"source_resistance": np.nan}, "source_resistance"),
         ({"sense_resistance": -0.1}, "sense_resistance"),
+        ({"sense_resistance": "1"}, "sense_resistance"),
         ({"tolerance": 0.0}, "tolerance"),
+        ({"tolerance": "1e-9"}, "tolerance"),
         ({"threads": 0}, "threads"),
     ],
 )

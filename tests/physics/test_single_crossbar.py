@@ -114,12 +114,19 @@ def test_retention_goes_by_the_arrays_own_clock() -> None:
         ({"noise": NoiseConfig.model_validate({"mains": {"volts": 1e-3}})}, "noise.mains"),
         ({"noise": NoiseConfig.model_validate({"reading_flicker": {"white_volts_per_root_hertz": 1e-8}})}, "flicker"),
         ({"line_farads": -1e-15}, "line_farads"),
+        ({"read_noise_amperes": "1e-9"}, "read_noise_amperes"),
         ({"operation": OperationConfig(pulse_volts=5.0)}, "pulse_volts"),
     ],
 )
 def test_what_a_crossbar_does_not_have_is_refused(sections: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         crossbar(**sections)
+
+
+@pytest.mark.parametrize("shape", [4, (4,), (0, 4), (2.5, 3)])
+def test_shapes_are_two_counts_of_lines(shape: Any) -> None:
+    with pytest.raises(InputError, match="shape"):
+        EmulatedCrossbar(shape, np.random.default_rng(0))
 
 
 def test_time_does_not_run_backwards_or_while_closed() -> None:
