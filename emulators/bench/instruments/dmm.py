@@ -67,6 +67,8 @@ class Meter:
             value = self._volts(node, seconds, settings)
         owner = self._owner
         owner.spend(seconds + OVERHEAD_SECONDS)
+        owner.fixture.load(node, None)
+        owner.fixture.attach(node, None)
         if owner.faults.active(owner.name, "overload"):
             return OVERFLOW
         gain = float(np.prod([1.0 + rule.value for rule in owner.faults.active(owner.name, "gain")]))
@@ -78,7 +80,6 @@ class Meter:
         high = settings.high_ohms and (settings.range is None or settings.range <= HIGH_UP_TO_VOLTS)
         fixture.load(node, HIGH_OHMS if high else PLAIN_OHMS)
         value = float(fixture.volts([node], sample_times(self._owner.clock.seconds, seconds)).mean())
-        fixture.load(node, None)
         return value
 
     def _amperes(self, node: str, seconds: float, chosen: float | None) -> tuple[float, float]:
@@ -92,7 +93,6 @@ class Meter:
             value = -float(fixture.amperes([node], sample_times(self._owner.clock.seconds, seconds)).mean())
             if chosen is not None or abs(value) <= ladder.over_range * scale:
                 break
-        fixture.attach(node, None)
         return value, scale
 
     def _ohms(self, node: str, seconds: float, chosen: float | None) -> tuple[float, float]:
@@ -107,5 +107,4 @@ class Meter:
             value = OVERFLOW if fixture.in_compliance(node) else volts / test
             if chosen is not None or value <= ladder.over_range * scale:
                 break
-        fixture.attach(node, None)
         return value, scale
