@@ -1,5 +1,6 @@
 """What lock-ins of Stanford Research Systems have in common: errors by status bits, X and Y as one number."""
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Unpack, final
@@ -93,7 +94,8 @@ class LockIn(Instrument):
         known = self._aux_numbers()
         if output not in known or not abs(volts) <= 10.5:
             raise InputError(f"aux_volts: expected outputs {known[0]} to {known[-1]} and up to 10.5 V, got {output}")
-        self.configure(f"AUXV {output},{volts:.3f}")
+        # Millivolts, cut off: rounding could lead beyond the limit.
+        self.configure(f"AUXV {output},{math.trunc(1e3 * volts + math.copysign(1e-6, volts)) / 1e3:.3f}")
 
     @final
     def _next_error(self) -> tuple[int, str] | None:

@@ -37,7 +37,6 @@ class SourceMeter(Instrument):
         super().__init__(resource, **options)
         self.limits = limits
         self.__set_up: str | None = None
-        self.__limit = 0.0
 
     @abstractmethod
     def _source(self, quantity: str, level: float, limit: float, switch: bool) -> Sequence[str]:
@@ -96,7 +95,7 @@ class SourceMeter(Instrument):
                 commands.insert(0, self._output(False))
             self.__set_up = None
             self.configure(*commands)
-            self.__set_up, self.__limit = quantity, limit
+            self.__set_up = quantity
 
     @final
     def enable(self) -> None:

@@ -3,6 +3,7 @@
 Its oscillator cannot be switched off: the safe state leaves 4 mV rms of it.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Final, final
 
@@ -14,6 +15,7 @@ from substrate.arrays import FloatArray
 from substrate.errors import InputError
 
 SMALLEST_RMS, LARGEST_RMS = 4.0e-3, 5.0
+RMS_STEP = 2.0e-3
 OVERLOADS: Final = 0b111
 """Input or reserve, filter, output."""
 
@@ -111,7 +113,8 @@ class Sr830(LockIn):
     def _sine(self, rms_volts: float) -> Sequence[str]:
         if not SMALLEST_RMS <= rms_volts <= LARGEST_RMS:
             raise InputError(f"sine_volts: expected {SMALLEST_RMS:g} to {LARGEST_RMS:g} V rms, got {rms_volts:g}")
-        return (f"SLVL {rms_volts:.3f}",)
+        # Down to its step, so that rounding leads nowhere beyond the limit.
+        return (f"SLVL {max(SMALLEST_RMS, RMS_STEP * math.floor(rms_volts / RMS_STEP + 1e-6)):.3f}",)
 
     def _aux_numbers(self) -> Sequence[int]:
         return range(1, 5)

@@ -1,9 +1,11 @@
 """Every driver against its virtual instrument, over the wire: what it sets arrives, what it reads is the circuit's."""
 
+import contextlib
+
 import numpy as np
 import pytest
 
-from drivers.errors import InstrumentError
+from drivers.errors import ConnectionLost, DeviceTimeout, InstrumentError, ProtocolError
 from drivers.instrument import Instrument
 from drivers.keithley_2400 import Keithley2400
 from drivers.keithley_2450 import Keithley2450
@@ -19,6 +21,7 @@ from drivers.red_pitaya import RedPitaya
 from drivers.setting import settings_of
 from drivers.srs_sr830 import Sr830
 from drivers.srs_sr860 import Sr860
+from emulators.bench.faults import Rule
 from substrate.errors import CapabilityError, InputError
 
 LIMITS = DriveLimits(volts=1.0, amperes=1.0e-3)
@@ -461,4 +464,20 @@ def test_two_instruments_behind_one_adapter(start):
     assert matrix.closed() == {(1, 2)}
     assert lock_in.harmonic == 1
     meter.close()
+    assert matrix.closed() == {(1, 2)}
+
+
+@pytest.mark.parametrize("kind", ["no_answer", "delay", "drop_during", "reset", "garbage", "banner"])
+def test_a_mishap_behind_an_adapter_does_not_reach_its_other_instruments(start, kind):
+    bench = start("generator", "k2400", "b2200")
+    meter, matrix = bench["k2400"], bench["b2200"]
+    meter.session.seconds = 0.3
+    matrix.close_crosspoints([(1, 2)])
+    meter.source_volts(0.1, 1e-3)
+    meter.enable()
+    bench.virtual.faults.add(Rule(kind, instrument="k2400", pattern="read eoi", value=0.4))
+    with contextlib.suppress(DeviceTimeout, ConnectionLost, ProtocolError):
+        meter.measure()
+    assert matrix.closed() == {(1, 2)}
+    assert meter.measure().volts == pytest.approx(0.1, rel=1e-3)
     assert matrix.closed() == {(1, 2)}
