@@ -6,9 +6,11 @@ names with dots and indices, calls, arithmetic, comparisons, ``and or not``, ``.
 instrument's business: a ``Namespace`` reads, writes and calls what is not a variable of the program.
 """
 
+import math
+import operator
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, final
 
 Path = tuple[str | int, ...]
@@ -106,6 +108,11 @@ class TspProgram:
         _Run(self._outside, self._variables).block(block)
 
 
+_ARITHMETIC: dict[str, Callable[[float, float], Any]] = {
+    "+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv, "%": operator.mod,
+    "^": lambda a, b: math.pow(a, b), "<": operator.lt, ">": operator.gt, "<=": operator.le, ">=": operator.ge,
+}  # fmt: skip
+
 Node = tuple[Any, ...]
 
 
@@ -139,7 +146,7 @@ class _Parser:
         self._depth += 1
         if self._depth > DEEPEST:
             raise TspError(SYNTAX, "TSP Syntax error: nested too deep")
-        out = []
+        out: list[Node] = []
         while True:
             while self._accept(";"):
                 pass
@@ -314,7 +321,7 @@ class _Run:
 
     def _values(self, nodes: Sequence[Node]) -> list[Any]:
         """Of a list, whose last call gives all its results."""
-        out = []
+        out: list[Any] = []
         for place, node in enumerate(nodes):
             if node[0] == "call" and place + 1 == len(nodes):
                 out += self._call(node)
@@ -366,12 +373,8 @@ class _Run:
             return (first == second) == (mark == "==")
         a, b = _number(first), _number(second)
         try:
-            return {
-                "+": lambda: a + b, "-": lambda: a - b, "*": lambda: a * b, "/": lambda: a / b, "%": lambda: a % b,
-                "^": lambda: float(a**b), "<": lambda: a < b, ">": lambda: a > b, "<=": lambda: a <= b,
-                ">=": lambda: a >= b,
-            }[mark]()  # fmt: skip
-        except (ZeroDivisionError, OverflowError, TypeError):
+            return _ARITHMETIC[mark](a, b)
+        except (ArithmeticError, ValueError):
             raise TspError(RUNTIME, f"TSP Runtime error: cannot compute {a:g} {mark} {b:g}") from None
 
 
