@@ -70,15 +70,16 @@ class FeedforwardCircuit(Circuit):
     def nudge(self, amperes: FloatArray, plan: SamplingPlan) -> Period:
         """The nudged nodes and what lies behind them, at each instant."""
         values, index = plan.distinct()
-        states = self._pushed(values[:, None] * self._of_batch("nudge", amperes)[:, None, :])[:, index]
-        return Period(states * self._scale.volts_per_unit, np.zeros(len(amperes)), self._settled)
+        states, clipped = self._pushed(values[:, None] * self._of_batch("nudge", amperes)[:, None, :])
+        settled = self._settled & ~clipped.any(axis=1)
+        return Period(states[:, index] * self._scale.volts_per_unit, np.zeros(len(amperes)), settled)
 
     def settle_nudged(self, nudge: HeldNudge) -> NudgedStates:
         """The same under held real currents that do not depend on the nodes."""
         if nudge.siemens is not None or nudge.cross_siemens is not None or np.iscomplexobj(nudge.amperes):
             raise CapabilityError("held nudge: a feedforward network takes real currents that do not follow its nodes")
-        states = self._pushed(self._of_batch("held nudge", np.asarray(nudge.amperes, dtype=np.float64)))
-        settled = np.repeat(self._settled[:, None], states.shape[1], axis=1)
+        states, clipped = self._pushed(self._of_batch("held nudge", np.asarray(nudge.amperes, dtype=np.float64)))
+        settled = self._settled[:, None] & ~clipped
         return NudgedStates(states * self._scale.volts_per_unit, np.zeros(settled.shape), settled)
 
     def adjoint(self, values: FloatArray, steps: int | None = None) -> FloatArray:
@@ -130,17 +131,23 @@ class FeedforwardCircuit(Circuit):
         siemens = array.small_signal(volts, "forward", array.read(volts, digitise=False).states)
         return np.asarray((siemens @ columns[:, :, None])[:, :, 0] / self._scale.unit_siemens)
 
-    def _pushed(self, push: FloatArray) -> FloatArray:
-        """Outputs under currents (batch, point, node), activity units; layers that nothing reaches keep their state."""
+    def _pushed(self, push: FloatArray) -> tuple[FloatArray, BoolArray]:
+        """Outputs under currents (batch, point, node), activity units, and whether a tile's converter clipped there.
+
+        Layers that nothing reaches keep their state.
+        """
         free = self._state("nudge")
         u, s = free[:, None, :] + push, np.empty(push.shape)
         batch, points, _ = push.shape
+        clipped = np.zeros((batch, points), dtype=np.bool_)
         moved = False
         for coupling, neurons in zip(self._network.forward, self._neurons, strict=True):
             nodes = coupling.target.nodes
             if moved:
                 source = s[:, :, coupling.source.nodes].reshape(batch * points, -1)
-                u[:, :, nodes] = self._summed(coupling, source)[0].reshape(batch, points, -1) + push[:, :, nodes]
+                currents, over = self._summed(coupling, source)
+                u[:, :, nodes] = currents.reshape(batch, points, -1) + push[:, :, nodes]
+                clipped |= over.reshape(batch, points)
             s[:, :, nodes] = neurons.activity(u[:, :, nodes])
             moved = moved or bool(np.any(push[:, :, nodes]))
-        return s
+        return s, clipped

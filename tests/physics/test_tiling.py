@@ -16,10 +16,11 @@ from emulators.memristors.sinh import SinhCell
 from emulators.memristors.transistor import SeriesResistanceCell, TransistorCell
 from emulators.substrate import EmulatedSubstrate, backend
 from emulators.tiling import TiledPair
-from substrate.capabilities import WriteRequest
+from substrate.capabilities import HeldNudge, Nudge, WriteRequest
 from substrate.contract import Direction
 from substrate.errors import InputError
 from substrate.network import Network
+from substrate.tones import SamplingPlan
 
 OHMIC, SINH = OhmicCell(), SinhCell(3.0)
 LAWS = [OHMIC, SINH, SeriesResistanceCell(2e3, SINH), TransistorCell(0.5)]
@@ -212,3 +213,23 @@ def test_a_sample_settles_as_it_would_alone(digital: bool) -> None:
 def test_bad_tiles_are_named(tiles: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         backend.resolve({"backend": "emulator", "tiles": tiles}, Network((2, 2)))
+
+
+def test_a_nudge_that_a_tiles_converter_clips_leaves_a_feedforward_network_unsettled() -> None:
+    network = Network((3, 4, 2), family="feedforward", feedback="none")
+    tiles = {"rows": 3, "columns": 4, "summation": "digital", "adc_bits": 10, "adc_range_amperes": 2e-6}
+    config = EmulatorConfig.model_validate({"backend": "emulator", "tiles": tiles})
+    made = EmulatedSubstrate(network, config, np.random.default_rng(0))
+    with made:
+        for coupling in network.arrays:
+            cells = np.full(coupling.cell_shape, 1e-6)
+            cells[0] += 5e-6
+            made.write_cells(WriteRequest(coupling.name, target_siemens=cells))
+        made.hold(np.full((1, 3), 0.01))
+        assert made.settle().settled.all()
+        # 0.2 V on each of three lines of 5 uS is 3 uA, beyond the converter's 2 uA.
+        hidden = np.zeros((1, network.node_count))
+        hidden[:, :4] = 1.0
+        for amperes, settled in ((1e-8, True), (1e-4, False)):
+            assert made.settle_nudged(HeldNudge(amperes * hidden[:, None])).settled.all() == settled
+            assert made.nudge(Nudge(amperes * hidden), SamplingPlan(1.0, 1, 4, 1)).settled.all() == settled
