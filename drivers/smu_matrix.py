@@ -20,6 +20,7 @@ from typing import Annotated, Final, Literal, final
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from drivers.pulse_budget import PulseBudget
 from drivers.source_meter import SourceMeter, SourceReading
 from drivers.switch_matrix import SwitchMatrix
 from substrate.arrays import BoolArray, FloatArray, IntArray
@@ -156,7 +157,7 @@ class Station:
         Raises:
             BenchError: the first step that failed.
         """
-        self._still = False
+        self.forget()
         failures: list[Exception] = []
         for instrument in (*self.meters, self.matrix):
             if instrument.is_open:
@@ -168,6 +169,10 @@ class Station:
             for other in failures[1:]:
                 failures[0].add_note(str(other))
             raise failures[0]
+
+    def forget(self) -> None:
+        """What the sources put out is not known any more: others have switched them."""
+        self._still = False
 
     def close(self) -> None:
         """Close all connections."""
@@ -252,7 +257,11 @@ class SmuMatrixArray(CrossbarArray):
         station: instruments; shared by arrays that are used one at a time.
         rows, columns: columns of the matrix that the word lines and the bit lines are wired to.
         config: voltages, compliances, budget.
-        owns: whether the station is opened and closed with the array.
+        owns: whether the station is opened, made safe and closed with the array, or by whoever shares it.
+
+    Attributes:
+        budget: pulses that cells have had.
+        tripped: (rows, columns), whether a pulse of the cell has reached its compliance.
 
     Raises:
         InputError: lines that exist twice or not at all, a scheme that is not wired, limits that do not fit.
@@ -274,7 +283,7 @@ class SmuMatrixArray(CrossbarArray):
             limits.check_volts(key, getattr(config, key))
         for key in ("read_amperes", "pulse_amperes"):
             limits.check_amperes(key, getattr(config, key))
-        self.pulses_given: IntArray = np.zeros(self.shape, dtype=np.int64)
+        self.budget = PulseBudget(self.shape, config.pulses_per_cell)
         self.tripped: BoolArray = np.zeros(self.shape, dtype=np.bool_)
         self._capabilities = Capabilities(
             limits=Limits(min(config.read_volts, limits.volts), limits.volts, config.read_amperes),
@@ -318,7 +327,7 @@ class SmuMatrixArray(CrossbarArray):
         levels = plan.volts()
         limits.check_volts("forming.last_volts", float(levels[-1]))
         limits.check_amperes("forming.limit_amperes", plan.limit_amperes)
-        self._check_budget(chosen * len(levels))
+        self.budget.check(chosen * len(levels))
         formed = np.zeros(self.shape, dtype=np.bool_)
         for row, column in np.argwhere(chosen):
             for volts in levels:
@@ -352,7 +361,10 @@ class SmuMatrixArray(CrossbarArray):
             self._station.open()
 
     def _safe_state(self) -> None:
-        self._station.safe_state()
+        if self._owns:
+            self._station.safe_state()
+        else:
+            self._station.forget()
 
     def _close(self) -> None:
         if self._owns:
@@ -398,7 +410,7 @@ class SmuMatrixArray(CrossbarArray):
         self._station.connect([self._rows[row]], [self._columns[column]], (rows, columns), scheme)
 
     def _pulse(self, counts: IntArray) -> BoolArray:
-        self._check_budget(np.abs(counts))
+        self.budget.check(np.abs(counts))
         config = self._config
         for row, column in np.argwhere(counts):
             count = int(counts[row, column])
@@ -407,23 +419,14 @@ class SmuMatrixArray(CrossbarArray):
         # A pulse at its compliance may have moved a cell all the same: nothing is known not to have moved.
         return np.zeros(self.shape, dtype=np.bool_)
 
-    def _check_budget(self, counts: IntArray) -> None:
-        beyond = np.argwhere(self.pulses_given + counts > self._config.pulses_per_cell)
-        if len(beyond):
-            row, column = (int(index) for index in beyond[0])
-            raise CapabilityError(
-                f"write: {int(counts[row, column])} pulses for the cell at ({row}, {column}), which has had "
-                f"{int(self.pulses_given[row, column])}, are beyond pulses_per_cell = {self._config.pulses_per_cell}"
-            )
-
     def _give(self, row: int, column: int, volts: float, count: int, seconds: float, limit_amperes: float) -> None:
-        """Pulses of one cell, the others biased; they are counted before they are sent: a lost answer may hide them."""
+        """Pulses of one cell, the others biased."""
         scheme = self._config.write_scheme
         self._select(int(row), int(column), scheme)
         shares = {"half": (0.5,), "third": (1.0 / 3.0, 2.0 / 3.0)}.get(scheme, ())
         for first in range(0, count, MOST_PULSES):
             burst = min(MOST_PULSES, count - first)
-            self.pulses_given[row, column] += burst
+            self.budget.given[row, column] += burst
             readings = self._station.pulse(volts, shares, burst, seconds, limit_amperes)
             self.tripped[row, column] |= any(reading.limited for reading in readings)
 

@@ -1,0 +1,283 @@
+"""ArC TWO, a memristor board for up to 32 x 32 cells, as a crossbar around which neurons are closed in software.
+
+Interface: ``pyarc2`` 0.6 (the extra ``arc2``), imported when the board is opened. Rows are the channels 0-15 and 32-47,
+columns 16-31 and 48-63. A reading of whole lines puts all voltages on at once: driven lines at minus their voltage and
+sensed ones at 0 V, whose currents are then positive, as in the board's own readings (``read_one``). A pulse of V puts a
+row V above a column, with all other lines at V/2, or floating. The board has no compliance: what limits the current of
+a pulse is the cell and what stands in series with it.
+"""
+
+import importlib
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal, final
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from drivers.errors import ConnectionLost, InstrumentError
+from drivers.limits import DriveLimits
+from drivers.pulse_budget import PulseBudget
+from substrate.arrays import BoolArray, FloatArray, IntArray
+from substrate.capabilities import Capabilities, Limits
+from substrate.contract import CrossbarArray, Direction, Instruments
+from substrate.errors import CapabilityError, InputError
+from substrate.loop import LoopConfig, LoopedSubstrate
+from substrate.network import Network
+from substrate.registry import Backend
+from substrate.validation import describe
+
+ROWS: Final = (*range(16), *range(32, 48))
+COLUMNS: Final = (*range(16, 32), *range(48, 64))
+SIDE: Final = 32
+ARRAY: Final = "arc"
+"""What the array is called in placements."""
+
+LARGEST_VOLTS: Final = 10.0
+"""Of a channel in its standard range."""
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Side = Annotated[int, Field(ge=1, le=SIDE)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@final
+class ArcLimitsConfig(_Section):
+    """What no request may exceed: of lines that are read, and of pulses."""
+
+    read_volts: Annotated[float, Field(gt=0, le=LARGEST_VOLTS)] = 0.3
+    write_volts: Annotated[float, Field(gt=0, le=LARGEST_VOLTS)] = 2.0
+
+
+@final
+class ArcTwoConfig(_Section):
+    """The ``substrate`` section of an ArC TWO.
+
+    Attributes:
+        board: number of the board as ``find_ids`` gives it; None: the only one.
+        firmware: file that is loaded into it.
+        library: module that the board is reached through, ``pyarc2`` or one of its form.
+        shape: rows and columns that carry cells.
+        cell_read_volts: across a cell that is read alone.
+        up_volts, down_volts: magnitudes of the pulses, row against column.
+        pulse_seconds: their width, whole nanoseconds from 40 on.
+        pulses_per_cell: budget of a cell while the board is open.
+        unselected: lines that take no part in a pulse.
+        window_siemens: lowest and highest conductance of a cell.
+        step_siemens: mean change of one pulse (up, down); zeros: no pulses are given.
+        limits: see ``ArcLimitsConfig``.
+        loop: how neurons are closed around the array, see ``substrate.loop``.
+    """
+
+    backend: Literal["arc-two"]
+    board: int | None = None
+    firmware: str = ""
+    library: str = "pyarc2"
+    shape: tuple[Side, Side] = (SIDE, SIDE)
+    cell_read_volts: Positive = 0.1
+    up_volts: Positive = 1.5
+    down_volts: Positive = 1.5
+    pulse_seconds: Annotated[float, Field(ge=40e-9, le=1.0)] = 1.0e-4
+    pulses_per_cell: Annotated[int, Field(ge=0)] = 1_000_000
+    unselected: Literal["half", "floating"] = "half"
+    window_siemens: tuple[NonNegative, Positive] = (1.0e-6, 1.0e-4)
+    step_siemens: tuple[NonNegative, NonNegative] = (0.0, 0.0)
+    limits: ArcLimitsConfig = ArcLimitsConfig()
+    loop: LoopConfig = LoopConfig()
+
+
+@final
+class ArcTwoArray(CrossbarArray, Instruments):
+    """The crossbar on an ArC TWO.
+
+    Args:
+        config: the section.
+
+    Attributes:
+        budget: pulses that cells have had.
+
+    Raises:
+        CapabilityError: voltages of the section beyond its limits.
+    """
+
+    def __init__(self, config: ArcTwoConfig) -> None:
+        self._config = config
+        DriveLimits(config.limits.read_volts).check_volts("cell_read_volts", config.cell_read_volts)
+        writing = DriveLimits(config.limits.write_volts)
+        writing.check_volts("up_volts", config.up_volts)
+        writing.check_volts("down_volts", config.down_volts)
+        self.budget = PulseBudget(config.shape, config.pulses_per_cell)
+        self._rows, self._columns = list(ROWS[: config.shape[0]]), list(COLUMNS[: config.shape[1]])
+        self._arc: Any = None
+        self._capabilities = Capabilities(
+            limits=Limits(config.limits.read_volts, config.limits.write_volts, config.loop.current_amperes),
+            conductance_window_siemens=config.window_siemens,
+            step_siemens=config.step_siemens,
+            highest_frequency_hz=float("inf"),
+            pulses=any(config.step_siemens),
+            continuous_writing=False,
+            simultaneous_sampling=True,
+            complex_nudges=False,
+            node_nudges=False,
+            forward_products=True,
+            exact_adjoint=False,
+            state_snapshots=False,
+            transposed_products=True,
+        )
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the section declares."""
+        return self._capabilities
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(word lines, bit lines)."""
+        return self._config.shape
+
+    def snapshot(self) -> dict[str, Any]:
+        """What is known of the board; it has no settings that can be read."""
+        config = self._config
+        return {ARRAY: {"identity": f"ArC TWO through {config.library}", "board": config.board, **config.model_dump()}}
+
+    def _open(self) -> None:
+        config = self._config
+        try:
+            library = importlib.import_module(config.library)
+        except ImportError as error:
+            raise InputError(
+                f"substrate.library: {config.library} is not installed ({error}); for an ArC TWO install the extra "
+                "arc2: pip install 'analog-substrate[arc2]'"
+            ) from error
+        try:
+            found = list(library.find_ids())
+            if config.board is None and len(found) != 1:
+                raise ConnectionLost(f"ArC TWO: expected one board, found {len(found)}; name it by substrate.board")
+            self._arc = library.Instrument(found[0] if config.board is None else config.board, config.firmware)
+        except ConnectionLost:
+            raise
+        except Exception as error:
+            raise ConnectionLost(f"ArC TWO: cannot be opened: {error}") from error
+        self._safe_state()
+
+    def _safe_state(self) -> None:
+        if self._arc is not None:
+            # 0 V first: what is opened while it is driven keeps its charge.
+            self._told(lambda arc: arc.ground_all().execute())
+            self._told(lambda arc: arc.float_all().execute())
+
+    def _close(self) -> None:
+        self._arc = None
+
+    def _told(self, act: Any) -> Any:
+        """What the board does; its library has errors of its own.
+
+        Raises:
+            InstrumentError: it refused.
+        """
+        try:
+            found = act(self._arc)
+            self._arc.wait()
+        except Exception as error:
+            raise InstrumentError(f"ArC TWO: {type(error).__name__}: {error}") from error
+        return found
+
+    def _read(self, volts: FloatArray, direction: Direction) -> FloatArray:
+        forward = direction == "forward"
+        driven, sensed = (self._rows, self._columns) if forward else (self._columns, self._rows)
+        out = np.empty((len(volts), len(sensed)))
+        # Lines that both samples leave alone need not be told again.
+        standing = dict.fromkeys(sensed, 0.0)
+        self._told(lambda arc: arc.ground_all().execute())
+        for sample, levels in enumerate(volts):
+            wanted = dict(zip(driven, (-levels).tolist(), strict=True))
+            change = [(line, level) for line, level in wanted.items() if standing.get(line) != level]
+            found = self._told(lambda arc, change=change: self._open_read(arc, change, sensed))
+            out[sample] = np.asarray(found, dtype=np.float64)[sensed]
+            standing |= wanted
+        self._told(lambda arc: arc.ground_all().execute())
+        return self._finite(out)
+
+    def _open_read(self, arc: Any, change: list[tuple[int, float]], sensed: list[int]) -> Any:
+        if change:
+            arc.config_channels(change, None)
+        return arc.read_slice_open(sensed, False)
+
+    def _read_cells(self) -> FloatArray:
+        level = self._config.cell_read_volts
+        self._told(lambda arc: arc.ground_all().execute())
+        slices = [
+            np.asarray(self._told(lambda arc, row=row: arc.read_slice_masked(row, self._columns, level)))
+            for row in self._rows
+        ]
+        cells = np.array(slices, dtype=np.float64)[:, : self.shape[1]] / level
+        return self._finite(cells)
+
+    def _finite(self, values: FloatArray) -> FloatArray:
+        if not np.isfinite(values).all():
+            raise InstrumentError("ArC TWO: a channel that was read gave no number")
+        return values
+
+    def _pulse(self, counts: IntArray) -> BoolArray:
+        self.budget.check(np.abs(counts))
+        config = self._config
+        nanos = round(config.pulse_seconds * 1e9)
+        lines = [*self._rows, *self._columns]
+        for row, column in np.argwhere(counts):
+            count = int(counts[row, column])
+            volts = config.up_volts if count > 0 else -config.down_volts
+            low, high = self._columns[column], self._rows[row]
+            others = [line for line in lines if line not in (low, high)]
+            self.budget.given[row, column] += abs(count)
+            self._told(lambda arc, args=(low, high, volts, nanos, abs(count), others): self._give(arc, *args))
+        return np.zeros(self.shape, dtype=np.bool_)
+
+    def _give(self, arc: Any, low: int, high: int, volts: float, nanos: int, count: int, others: list[int]) -> None:
+        """Pulses of one cell; all lines are at 0 V after."""
+        if self._config.unselected == "half":
+            arc.config_channels([*((line, 0.5 * volts) for line in others), (low, 0.0), (high, 0.0)], None)
+        else:
+            arc.ground_all().open_channels(others)
+        for _ in range(count):
+            arc.pulse_one(low, high, volts, nanos)
+        arc.ground_all().execute()
+
+    def _set(self, target_siemens: FloatArray) -> BoolArray:
+        raise CapabilityError("write: this array is written by pulses")
+
+
+@final
+class ArcTwoBackend(Backend):
+    """Builds networks around an ArC TWO from the ``substrate`` section of an experiment file."""
+
+    @property
+    def summary(self) -> str:
+        """One line."""
+        return "ArC TWO memristor board, neurons closed in software around it (extra: arc2)"
+
+    def resolve(self, section: Mapping[str, Any], network: Network) -> dict[str, Any]:
+        """Check the section and fill in defaults."""
+        return self._parse(section).model_dump(mode="json")
+
+    def build(self, section: Mapping[str, Any], network: Network, rng: np.random.Generator) -> LoopedSubstrate:
+        """The network, unopened.
+
+        Raises:
+            InputError: a network that does not fit on the array.
+        """
+        config = self._parse(section)
+        array = ArcTwoArray(config)
+        return LoopedSubstrate(network, {ARRAY: array}, config.loop, array)
+
+    def _parse(self, section: Mapping[str, Any]) -> ArcTwoConfig:
+        try:
+            return ArcTwoConfig.model_validate(section)
+        except ValidationError as error:
+            raise InputError(describe(error, "substrate", model=ArcTwoConfig)) from error
+
+
+backend = ArcTwoBackend()
+"""The entry point."""
