@@ -17,8 +17,8 @@ from substrate.conjugates import exact_mean
 
 EP = (f"substrate.solver={SWEPT}", "rule={name: ep, variant: symmetric}", f"nudge.amplitude={BETA}")
 OSCILLATING = (
-    "substrate.solver={relaxation: sweeps, precision: float32, sweeps: {free: 30, nudged: 20}}",
-    "nudge={amplitude: 0.2, harmonics: 3, samples_per_period: 8, periods: 1}",
+    "substrate.solver={relaxation: sweeps, precision: float32, sweeps: {free: 50, nudged: 30}}",
+    "nudge={amplitude: 0.1, harmonics: 3, samples_per_period: 8, periods: 1}",
 )
 FROZEN = "training.frozen=[input-hidden1, hidden1-hidden2, hidden2-output]"
 NOT_IDEAL = (
