@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from rule_bench import BETA, SWEPT, BareLoop, Training, cpu_seconds, training
 from threadpoolctl import threadpool_limits
 
@@ -91,6 +92,7 @@ def test_an_epoch_of_oscillating_ep(benchmark: Any, tmp_path: Path) -> None:
     assert epoch <= EPOCH_SECONDS
 
 
+@pytest.mark.timeout(1200)
 def test_crossbars_that_are_not_ideal_beside_ideal_ones(benchmark: Any, tmp_path: Path) -> None:
     if benchmark.disabled:
         # Their wires take half a minute to be solved for.
