@@ -353,6 +353,8 @@ class SolverConfig(_Section):
         sweeps: those steps.
         precision: of the arithmetic of steps.
         residual: of equilibria.and periodic states, in activity units; of a transient, the error of a step.
+        quasi_static: largest omega tau at which equilibria stand for the periodic state of a nudge. The in-phase error
+            is of the order of its square; 0: never, which Richardson over frequency is judged with.
         steady_state: of a nudge. ``exact``: the periodic state itself. ``transient``: the nudge is switched on at its
             crest, in the free state, and the record begins ``settle_periods`` later, settled or not.
         settle_periods: periods that a transient is given to die out.
@@ -366,6 +368,7 @@ class SolverConfig(_Section):
     sweeps: SweepsConfig = SweepsConfig()
     precision: Literal["float64", "float32"] = "float64"
     residual: Positive = 1.0e-10
+    quasi_static: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.01
     steady_state: Literal["exact", "transient"] = "exact"
     settle_periods: Annotated[int, Field(ge=0)] = 2
     settle_tolerance: Positive | None = 1.0e-3

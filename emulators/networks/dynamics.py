@@ -1,7 +1,7 @@
 """How a current-mode network answers a nudge at its frequency: equilibria, periodic states, or the transient.
 
-Below ``QUASI_STATIC`` equilibria stand for the steady state; above, the periodic state itself is solved for; on request
-the dynamics are followed from the moment the nudge is switched on, and the record shows what has not died out.
+Up to ``solver.quasi_static`` equilibria stand for the steady state; above, the periodic state itself is solved for; on
+request the dynamics are followed from the moment the nudge is switched on, and the record shows what has not died out.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,7 @@ from substrate.errors import InputError
 from substrate.tones import SamplingPlan
 
 QUASI_STATIC = 0.02
-"""Largest omega tau at which equilibria stand for the steady state: the in-phase error is its square, 4e-4."""
+"""Largest omega tau that a circuit is asked for which has equilibria alone: the in-phase error is its square, 4e-4."""
 
 FASTEST = 10.0
 """Largest omega tau of a nudge: beyond, less than a hundredth of a node's response, 1/(1 + (omega tau)^2), is in phase
@@ -92,7 +92,7 @@ class Dynamics:
 
     @property
     def quasi_static_hz(self) -> float:
-        """Highest frequency at which equilibria stand for the steady state."""
+        """Highest frequency of a nudge where equilibria are all there is."""
         return self._hertz(QUASI_STATIC)
 
     def _hertz(self, omega_tau: float) -> float:
@@ -121,7 +121,7 @@ class Dynamics:
         """Whether the network keeps up with a nudge: its response is one of equilibria."""
         if self.constants is None:
             return True
-        return self.solver.steady_state != "transient" and plan.frequency_hz <= self.quasi_static_hz
+        return self.solver.steady_state != "transient" and plan.frequency_hz <= self._hertz(self.solver.quasi_static)
 
     def outputs(
         self,

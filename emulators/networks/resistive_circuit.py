@@ -18,7 +18,6 @@ from emulators.arrays import DifferentialArray
 from emulators.config import DiodesConfig, EmulatorConfig, SolverConfig
 from emulators.diodes import Diodes, IdealDiodes, ShockleyDiodes, rectified_rails
 from emulators.networks.circuit import Circuit, NudgedStates, Period, Settled
-from emulators.networks.dynamics import QUASI_STATIC
 from emulators.networks.resistive import ResistiveCoupling, ResistiveNetwork
 from emulators.networks.resistive_dynamics import periodic_state, slowest_seconds, switched_on
 from emulators.networks.resistive_response import adjoint, nudged_period
@@ -123,7 +122,7 @@ class ResistiveCircuit(Circuit):
             agreeing = self._solver.settle_tolerance
             run = switched_on(network, self._farads, free.volts, drive, amperes, plan, before, accuracy, agreeing)
             return Period(run.volts, run.change_volts / self._scale.volts_per_unit, run.settled & free.settled)
-        if self._farads is not None and 2.0 * np.pi * plan.frequency_hz * self._slowest(self._farads) > QUASI_STATIC:
+        if self._farads is not None and self._omega_tau(plan, self._farads) > self._solver.quasi_static:
             orbit = periodic_state(network, self._farads, free.volts, drive, amperes, plan, self._tolerance)
             missing = orbit.residual_volts / self._scale.volts_per_unit
             return Period(orbit.volts, missing, orbit.settled & free.settled)
@@ -170,6 +169,9 @@ class ResistiveCircuit(Circuit):
             couplings = [self._coupling(coupling) for coupling in self._network.forward]
             self._equations = ResistiveNetwork(couplings, self._diodes)
         return self._equations
+
+    def _omega_tau(self, plan: SamplingPlan, farads: FloatArray) -> float:
+        return 2.0 * np.pi * plan.frequency_hz * self._slowest(farads)
 
     def _slowest(self, farads: FloatArray) -> float:
         if self._slowest_seconds is None:

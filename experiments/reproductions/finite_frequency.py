@@ -26,7 +26,7 @@ SEEDS = range(5)
 
 def error(speed: float, frequencies: int) -> float:
     """Median relative error over the networks."""
-    section = {**IDEAL, "neurons": {"time_constant_seconds": TAU}}
+    section = {**IDEAL, "neurons": {"time_constant_seconds": TAU}, "solver": {"residual": 1e-12, "quasi_static": 0.0}}
     plan = SamplingPlan(speed / (2 * pi * TAU), 3, 16, 1)
     rule = OscillatingEP(plan, Amplitude(0.05, 3, 1e6), "auto", frequencies)
     found = []
