@@ -4,7 +4,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Protocol
@@ -139,6 +139,10 @@ def _parser(given: Sequence[str]) -> argparse.ArgumentParser:
     one = add("devices", _devices, "published memristors, and the pulse curve of one")
     one.add_argument("name", nargs="?", help="one of them: its figures")
     one.add_argument("--plot", metavar="F.png", help="draw its potentiation and depression (png, pdf or svg)")
+    one.add_argument("--json", action="store_true", help="as JSON")
+
+    one = add("rules", _rules, "learning rules, and the keys and needs of one")
+    one.add_argument("name", nargs="?", help="one of them: what it does, its keys, what it needs of a device")
     one.add_argument("--json", action="store_true", help="as JSON")
     for entry in entry_points(group=COMMANDS):
         # Only what is asked for is imported, or listed.
@@ -336,6 +340,42 @@ def _devices(options: argparse.Namespace) -> None:
 
 def _window(siemens: tuple[float, float]) -> str:
     return f"{1e6 * siemens[0]:g} .. {1e6 * siemens[1]:g} uS"
+
+
+def _rules(options: argparse.Namespace) -> None:
+    from dataclasses import asdict
+
+    from substrate.rules.descriptions import rule_description, rule_descriptions
+
+    if options.name is None:
+        rules = rule_descriptions()
+        if options.json:
+            print(json.dumps([asdict(rule) for rule in rules], indent=2))
+            return
+        width = max(len(rule.name) for rule in rules)
+        for rule in rules:
+            print(f"{rule.name:{width}}  {rule.summary}")
+        return
+    rule = rule_description(options.name)
+    if options.json:
+        print(json.dumps(asdict(rule), indent=2))
+        return
+    print(f"{rule.text}\n\n{rule.section}\n\nrule:\n  name: {rule.name}")
+    for key in rule.keys:
+        print(f"  {key.name + ': ' + key.default:32}# {key.takes}")
+    _needs("needs of a device, by family and feedback of the network", rule.networks)
+    for choice, networks in rule.further.items():
+        _needs(f"with {choice}", networks)
+
+
+def _needs(title: str, networks: Mapping[str, Sequence[str]]) -> None:
+    """Networks that have the same needs, on one line."""
+    places: dict[str, list[str]] = {}
+    for place, needs in networks.items():
+        places.setdefault(", ".join(needs) or "no more than currents into the outputs", []).append(place)
+    print(f"\n{title}:")
+    for needed, where in places.items():
+        print(f"  {', '.join(where)}: {needed}")
 
 
 def entry() -> None:

@@ -6,6 +6,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal, final
 
+import numpy as np
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
@@ -323,6 +324,11 @@ def _resolved(experiment: Experiment) -> Experiment:
     if experiment.logging.records and experiment.nudge.periods == "auto":
         raise InputError("logging.records: records of automatic periods differ in length; expected false")
     training = experiment.training
+    if experiment.rule.writes_moving and np.any(training.weight_decay):
+        raise InputError(
+            f"training.weight_decay: rule {experiment.rule.name} writes what it measures while the network moves; "
+            f"expected 0, got {training.weight_decay}"
+        )
     for key, names in (("frozen", training.frozen), ("learning_rates", training.learning_rates)):
         for name in names:
             try:

@@ -25,10 +25,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, final
+from typing import Annotated, Any, final
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from substrate.errors import InputError, SubstrateError
 from substrate.experiment.config import load_experiment
@@ -50,7 +50,7 @@ class SweepFile(BaseModel):
 
     experiment: str
     set: dict[str, Any] = {}
-    axes: dict[str, list[Any] | dict[str, dict[str, Any]]]
+    axes: Annotated[dict[str, list[Any] | dict[str, dict[str, Any]]], Field(min_length=1)]
     output: str
 
 
@@ -160,8 +160,8 @@ def carry_out(point: SweepPoint) -> Row:
             resume(point.path)
         elif status != "finished":
             run(experiment, point.path, overwrite=True)
-    except SubstrateError as error:
-        message = str(error)
+    except (SubstrateError, OSError, MemoryError, ArithmeticError) as error:
+        message = str(error) or type(error).__name__
     try:
         with open_run(point.path) as found:
             return Row(point, found.summary(), message)

@@ -17,7 +17,7 @@ from substrate.rules.sections import NudgeConfig, RuleContext, RuleSection
 class BackpropagationSection(RuleSection):
     """Section of ``backpropagation``."""
 
-    name: Literal["backpropagation"]
+    name: Literal["backpropagation"] = "backpropagation"
 
     def check(self, network: Network, nudge: NudgeConfig, cost_name: str) -> None:
         """Arrays beside the forward ones would stand idle."""

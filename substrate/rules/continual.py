@@ -54,7 +54,7 @@ class ContinualSection(RuleSection):
         if self.moves == "periods":
             if self.nudge == "feedback":
                 raise InputError("rule.nudge: a sinusoidal nudge is open-loop; expected open_loop with moves: periods")
-            nudge.plan()
+            nudge.plain_tone(self.name)
 
     def build(self, context: RuleContext) -> Rule:
         """The rule."""
@@ -156,11 +156,14 @@ class ContinualEP(Rule):
             found = measure_tone(substrate, amperes, beta, plan)
             saturated |= found.saturated
             keep &= found.settled & ~saturated
-            activity = found.activity
+            signals = Signals(
+                phase.inputs, found.activity, found.response, found.variance, found.waveform, found.weights
+            )
             # Each period is a share of the whole.
-            response, functional = found.response / count, found.weights / count
-            signals = Signals(phase.inputs, activity, response, found.variance, found.waveform, functional)
-            increments = mean_directions(network, signals, keep, conjugate)
+            increments = {
+                name: direction / count
+                for name, direction in mean_directions(network, signals, keep, conjugate).items()
+            }
             if update is not None and keep.any():
                 update(increments)
             for name, increment in increments.items():

@@ -14,6 +14,7 @@ import numpy as np
 
 from substrate.arrays import FloatArray
 from substrate.contract import Substrate
+from substrate.errors import InputError
 from substrate.network import Network
 from substrate.rules.base import Estimate, FreePhase, Rule, Update
 from substrate.rules.held import NudgeKind, Points, check_kind, circle, measure_held
@@ -27,7 +28,8 @@ class ContrastiveSection(RuleSection):
     """Section of ``contrastive``; beta is ``nudge.amplitude``.
 
     With ``step: sign`` every cell moves by the same amount, down or up, but for those whose mean difference is within
-    ``dead_band`` of zero, activity units squared: what a comparator does not tell.
+    ``dead_band`` of zero, activity units squared: what a comparator does not tell. A gradient check compares the
+    differences, not their signs.
     """
 
     name: Literal["contrastive"] = "contrastive"
@@ -42,6 +44,8 @@ class ContrastiveSection(RuleSection):
         check_resistive(self.name, network)
         nudge.fixed_amplitude(self.name)
         check_kind(self.nudge, cost_name)
+        if self.dead_band and self.step == "proportional":
+            raise InputError(f"rule.dead_band: belongs to step sign; expected 0, got {self.dead_band}")
 
     def build(self, context: RuleContext) -> Rule:
         """The rule."""

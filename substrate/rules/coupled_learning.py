@@ -14,6 +14,7 @@ import numpy as np
 
 from substrate.capabilities import HeldNudge
 from substrate.contract import Scale, Substrate
+from substrate.errors import InputError
 from substrate.network import Network
 from substrate.rules.base import Estimate, FreePhase, Rule, Update
 from substrate.rules.held import check_kind, combined
@@ -30,9 +31,12 @@ class CoupledLearningSection(RuleSection):
     source_siemens: Positive = 1.0e-4
 
     def check(self, network: Network, nudge: NudgeConfig, cost_name: str) -> None:
-        """A resistive network, an amplitude that is a number, and targets to clamp to."""
+        """A resistive network, an amplitude that is a number up to 1, and targets to clamp to."""
         check_resistive(self.name, network)
-        nudge.fixed_amplitude(self.name)
+        if nudge.fixed_amplitude(self.name) > 1.0:
+            raise InputError(
+                f"nudge.amplitude: a clamp goes no further than the target; expected at most 1, got {nudge.amplitude}"
+            )
         check_kind("feedback", cost_name)
 
     def build(self, context: RuleContext) -> Rule:

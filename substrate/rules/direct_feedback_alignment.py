@@ -16,7 +16,7 @@ from substrate.rules.sections import NudgeConfig, RuleContext, RuleSection
 class DirectFeedbackAlignmentSection(RuleSection):
     """Section of ``direct_feedback_alignment``."""
 
-    name: Literal["direct_feedback_alignment"]
+    name: Literal["direct_feedback_alignment"] = "direct_feedback_alignment"
 
     def check(self, network: Network, nudge: NudgeConfig, cost_name: str) -> None:
         """An array from the outputs to each hidden layer."""

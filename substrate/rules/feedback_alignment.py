@@ -16,7 +16,7 @@ from substrate.rules.sections import NudgeConfig, RuleContext, RuleSection
 class FeedbackAlignmentSection(RuleSection):
     """Section of ``feedback_alignment``."""
 
-    name: Literal["feedback_alignment"]
+    name: Literal["feedback_alignment"] = "feedback_alignment"
 
     def check(self, network: Network, nudge: NudgeConfig, cost_name: str) -> None:
         """An array beside each forward one behind the first."""

@@ -7,7 +7,7 @@ diode bends the response, and right to O(gamma^2) where one does. Each of the tw
 after the other, or at the same time by filters. Drops behind amplifiers count A^{2n}-fold (``voltage_conjugates``).
 """
 
-from typing import Any, ClassVar, Literal, final
+from typing import Any, Literal, final
 
 import numpy as np
 
@@ -27,14 +27,12 @@ from substrate.voltage_conjugates import check_resistive
 class FrequencyPropagationSection(RuleSection):
     """Section of ``frequency_propagation``; its tone is that of the section ``nudge``, gamma its amplitude."""
 
-    periodic: ClassVar[bool] = False
-
     name: Literal["frequency_propagation"] = "frequency_propagation"
 
     def check(self, network: Network, nudge: NudgeConfig, cost_name: str) -> None:
-        """A resistive network, and an amplitude that is a number."""
+        """A resistive network, and one tone that is given."""
         check_resistive(self.name, network)
-        nudge.fixed_amplitude(self.name)
+        nudge.plain_tone(self.name)
 
     def build(self, context: RuleContext) -> Rule:
         """The rule."""

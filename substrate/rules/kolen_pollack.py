@@ -19,7 +19,7 @@ from substrate.rules.sections import NudgeConfig, RuleContext, RuleSection
 class KolenPollackSection(RuleSection):
     """Section of ``kolen_pollack``; ``training.weight_decay`` is what brings the two arrays together."""
 
-    name: Literal["kolen_pollack"]
+    name: Literal["kolen_pollack"] = "kolen_pollack"
 
     def check(self, network: Network, nudge: NudgeConfig, cost_name: str) -> None:
         """An array beside each forward one behind the first."""

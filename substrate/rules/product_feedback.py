@@ -22,7 +22,7 @@ from substrate.rules.sections import NudgeConfig, RuleContext, RuleSection
 class ProductFeedbackSection(RuleSection):
     """Section of ``product_feedback``; ``orthogonal``: B is initialised so. lambda is ``network.product_ratio``."""
 
-    name: Literal["product_feedback"]
+    name: Literal["product_feedback"] = "product_feedback"
     orthogonal: bool = False
 
     def check(self, network: Network, nudge: NudgeConfig, cost_name: str) -> None:

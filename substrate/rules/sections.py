@@ -79,6 +79,21 @@ class NudgeConfig(Section):
             if value == "auto":
                 raise InputError(f"nudge.{key}: rule {rule} is given its tone; expected a number, got 'auto'")
 
+    def plain_tone(self, rule: str) -> None:
+        """Refuse what takes more than the records of one given tone: automatic choices, frequencies, compared periods.
+
+        Raises:
+            InputError: names the key.
+        """
+        self.fixed_tone(rule)
+        if self.richardson != 1:
+            raise InputError(f"nudge.richardson: rule {rule} has one frequency; expected 1, got {self.richardson}")
+        if self.settle_tolerance is not None:
+            raise InputError(
+                f"nudge.settle_tolerance: rule {rule} does not compare periods; expected none, got "
+                f"{self.settle_tolerance}"
+            )
+
 
 @final
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from substrate.writing import Writer, WritingPlan
 class SignSymmetricSection(RuleSection):
     """Section of ``sign_symmetric``; ``every``: steps between two looks at the signs."""
 
-    name: Literal["sign_symmetric"]
+    name: Literal["sign_symmetric"] = "sign_symmetric"
     every: Count = 1
 
     def check(self, network: Network, nudge: NudgeConfig, cost_name: str) -> None:

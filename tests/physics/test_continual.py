@@ -9,7 +9,7 @@ from topologies import batch_of, network_of, start, training
 
 from substrate import load_experiment, run
 from substrate.arrays import FloatArray
-from substrate.conjugates import exact_mean
+from substrate.conjugates import exact_mean, sample_directions
 from substrate.controller import Controller
 from substrate.errors import CapabilityError, InputError
 from substrate.experiment.runfile import open_run
@@ -124,6 +124,10 @@ def test_periods_of_a_sinusoid_add_up_to_the_gradient(feedback: str) -> None:
     estimate, exact, heard = measured(feedback, rule_of(0.05, moves="periods", count=4))
     assert len(heard) == 4
     assert error(estimate.directions, exact) < 1e-3
+    # What a gradient check compares is of a whole period, not of one's share.
+    for name, direction in estimate.directions.items():
+        samples = sample_directions(estimate.signals, network(feedback).array(name), estimate.conjugate)
+        np.testing.assert_allclose(samples.mean(axis=0), direction, rtol=0, atol=1e-6 * np.abs(direction).max())
 
 
 @pytest.mark.parametrize(
@@ -158,3 +162,19 @@ def test_a_sinusoid_has_no_feedback() -> None:
     experiment = ["rule={name: continual_ep, moves: periods, nudge: feedback}", "nudge.amplitude=0.5"]
     with pytest.raises(InputError, match=r"rule\.nudge"):
         load_experiment("iris", experiment)
+
+
+@pytest.mark.parametrize(
+    ("override", "named"),
+    [
+        ("nudge={amplitude: 0.5, richardson: 2}", r"nudge\.richardson: rule continual_ep has one frequency"),
+        ("nudge={amplitude: 0.5, harmonics: auto}", r"nudge\.harmonics: rule continual_ep is given its tone"),
+        ("nudge={amplitude: 0.5, settle_tolerance: 0.1}", r"nudge\.settle_tolerance: rule continual_ep does not"),
+        ("training.weight_decay=[0.0, 0.1]", r"training\.weight_decay: rule continual_ep writes what it measures"),
+    ],
+)
+def test_keys_that_would_do_nothing_are_refused(override: str, named: str) -> None:
+    experiment = ["rule={name: continual_ep, moves: periods}", "nudge.amplitude=0.5"]
+    load_experiment("iris", experiment)
+    with pytest.raises(InputError, match=named):
+        load_experiment("iris", [*experiment, override])

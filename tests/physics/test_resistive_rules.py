@@ -253,3 +253,17 @@ def test_rules_of_voltages_belong_to_resistive_networks(rule: str) -> None:
         load_experiment("iris", [f"rule={{name: {rule}}}", "nudge.amplitude=0.1"])
     with pytest.raises(InputError, match=f"nudge.amplitude: rule {rule} is given its amplitude"):
         load_experiment("digits-resistive", [f"rule={{name: {rule}}}", "nudge.amplitude=auto"])
+
+
+@pytest.mark.parametrize(
+    ("rule", "nudge", "named"),
+    [
+        ("{name: frequency_propagation}", "{amplitude: 1, periods: auto}", r"nudge\.periods: .* is given its tone"),
+        ("{name: frequency_propagation}", "{amplitude: 1, richardson: 3}", r"nudge\.richardson: .* has one frequency"),
+        ("{name: coupled_learning}", "{amplitude: 1.5}", r"nudge\.amplitude: .* expected at most 1, got 1\.5"),
+        ("{name: contrastive, dead_band: 0.1}", "{amplitude: 1}", r"rule\.dead_band: belongs to step sign"),
+    ],
+)
+def test_keys_that_would_do_nothing_are_refused(rule: str, nudge: str, named: str) -> None:
+    with pytest.raises(InputError, match=named):
+        load_experiment("digits-resistive", [f"rule={rule}", f"nudge={nudge}"])

@@ -70,6 +70,7 @@ def test_a_run_that_fails_is_a_row_with_its_message(tmp_path: Path) -> None:
     ("text", "expected"),
     [
         ("experiment: xor\naxes: {seed: []}\noutput: x\n", "axes.seed"),
+        ("experiment: xor\naxes: {}\noutput: x\n", "axes"),
         ("experiment: xor\naxes: {seed: [0]}\n", "output"),
         ("experiment: xor\naxes: {training.epoch: [1]}\noutput: x\n", "training.epoch"),
         ("experiment: none-such\naxes: {seed: [0]}\noutput: x\n", "none-such"),

@@ -1,0 +1,78 @@
+"""``substrate rules``: what it says of a rule is what an experiment with it takes and is refused by."""
+
+import json
+
+import pytest
+
+from substrate import load_experiment
+from substrate.cli import main
+from substrate.errors import CapabilityError, InputError
+from substrate.experiment.assembly import assemble
+from substrate.rules.catalogue import RULE_NAMES
+from substrate.rules.descriptions import rule_description, rule_descriptions
+
+
+def test_every_rule_is_there_with_a_line_and_a_network(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["rules"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == sorted(RULE_NAMES)
+    assert all(one.networks and one.section and len(one.summary) > 20 for one in rule_descriptions())
+
+
+@pytest.mark.parametrize("name", RULE_NAMES)
+def test_the_keys_with_their_defaults_are_a_section(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["rules", name]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    start = lines.index("rule:")
+    section = lines[start : lines.index("", start)]
+    text = "\n".join([XOR, *section])
+    family, feedback = next(iter(rule_description(name).networks)).split()
+    network = f"network={{family: {family}, feedback: {feedback}, layers: [2, 4, 4, 2]}}"
+    if family == "resistive":
+        network = "network={family: resistive, layers: [2, 4, 4, 2]}"
+    given = load_experiment("text", [network, "nudge={amplitude: 0.5}"], text=text).rule
+    assert given == type(given)()
+    assert given.name == name
+
+
+XOR = """
+experiment: described
+data: {name: xor}
+network: {layers: [2, 4, 2]}
+substrate: {backend: emulator}
+"""
+
+
+def test_needs_are_of_the_network_and_of_the_keys() -> None:
+    continual = rule_description("continual_ep")
+    assert continual.networks["current_mode separate"] == ("stepping",)
+    assert continual.further["moves: periods"]["current_mode separate"] == ()
+    assert continual.further["moves: periods"]["current_mode shared"] == ("simultaneous_sampling",)
+    assert continual.further["nudge: feedback"]["current_mode loop"] == ("stepping", "feedback_nudges")
+    assert not any(place.startswith("feedforward") for place in continual.networks)
+    assert set(rule_description("product_feedback").networks) == {"feedforward product"}
+    assert set(rule_description("coupled_learning").networks) == {"resistive shared"}
+
+
+def test_what_a_rule_needs_is_what_a_device_without_it_refuses() -> None:
+    # Diodes that clip cannot be stopped at a step.
+    assert "stepping" in rule_description("bptt").networks["resistive shared"]
+    experiment = load_experiment("digits-resistive", ["rule={name: bptt}"])
+    described = assemble(experiment)
+    with described.substrate, pytest.raises(CapabilityError, match="rule bptt needs the capability 'stepping'"):
+        described.controller()
+
+
+def test_an_unknown_rule_is_answered_with_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["rules", "hebb"]) == 2
+    assert "rule 'hebb': expected one of always_on_ep" in capsys.readouterr().err
+    with pytest.raises(InputError, match="hebb"):
+        rule_description("hebb")
+
+
+def test_json_has_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["rules", "ep", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["keys"][0] == {"name": "variant", "takes": "one_sided, symmetric, random_sign", "default": "symmetric"}
+    assert main(["rules", "--json"]) == 0
+    assert [one["name"] for one in json.loads(capsys.readouterr().out)] == sorted(RULE_NAMES)
