@@ -105,6 +105,7 @@ def main() -> None:
             accuracy, scores, gradient = trained(
                 "mnist",
                 [
+                    "network.feedback=separate",
                     f"network.initial.feedback_angle_degrees={angle}",
                     f"homeostasis.strength={strength}",
                     "training.epochs=1",
