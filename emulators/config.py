@@ -352,7 +352,7 @@ class SolverConfig(_Section):
             keeps up with is held at the value of every sample in turn.
         sweeps: those steps.
         precision: of the arithmetic of steps.
-        residual: of equilibria.and periodic states, in activity units; of a transient, the error of a step.
+        residual: of equilibria and periodic states, in activity units; of a transient, the error of a step.
         quasi_static: largest omega tau at which equilibria stand for the periodic state of a nudge. The in-phase error
             is of the order of its square; 0: never, which Richardson over frequency is judged with.
         steady_state: of a nudge. ``exact``: the periodic state itself. ``transient``: the nudge is switched on at its
