@@ -19,7 +19,7 @@ SECTION = {
     "limits": {"current_amperes": 1.0},
 }
 ANGLES = (0, 45, 90, 135, 180)
-EPOCHS, BATCH, RATE, BETA, STEPS = 12, 16, 0.02, 0.5, 15
+EPOCHS, BATCH, RATE, BETA, STEPS = 12, 16, 0.01, 0.5, 15
 
 
 def flipped(weights: dict[str, np.ndarray], degrees: float, rng: np.random.Generator) -> dict[str, np.ndarray]:
