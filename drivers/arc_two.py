@@ -232,7 +232,8 @@ class ArcTwoArray(CrossbarArray, Instruments):
             low, high = self._columns[column], self._rows[row]
             others = [line for line in lines if line not in (low, high)]
             self.budget.given[row, column] += abs(count)
-            self._told(lambda arc, args=(low, high, volts, nanos, abs(count), others): self._give(arc, *args))
+            given = low, high, volts, nanos, abs(count), others
+            self._told(lambda arc, given=given: self._give(arc, *given))
         return np.zeros(self.shape, dtype=np.bool_)
 
     def _give(self, arc: Any, low: int, high: int, volts: float, nanos: int, count: int, others: list[int]) -> None:

@@ -56,11 +56,15 @@ class SettleConfig(_Section):
         damping: of a pass, the fraction of the way that a neuron goes.
         tolerance: largest |W s + drive + nudge - u|, activity units; above the noise of a reading.
         passes: at most.
+        least_passes: at least; where noise hides how far a state has come, this many bring it there.
+        mixed: whether passes are mixed, which noise that is not small beside the tolerance makes worse.
     """
 
     damping: Annotated[float, Field(gt=0, le=1)] = 0.8
     tolerance: Positive = 1e-6
     passes: Annotated[int, Field(ge=1)] = 200
+    least_passes: Annotated[int, Field(ge=1)] = 1
+    mixed: bool = True
 
 
 @final
@@ -293,10 +297,10 @@ class LoopedSubstrate(Substrate):
         residual = np.full(len(u), np.inf)
         mixing = _Mixing(len(u), u.shape[1])
         todo = np.arange(len(u))
-        for _ in range(settle.passes):
+        for number in range(max(settle.passes, settle.least_passes)):
             step = self._pass(u[todo], constant[todo], None if loads is None else loads[todo])
             residual[todo] = np.abs(step).max(axis=1, initial=0.0)
-            going = residual[todo] > settle.tolerance
+            going = (residual[todo] > settle.tolerance) | (number + 1 < settle.least_passes)
             if self._network.feedforward:
                 # The pass itself is the state; what a second one would differ by is noise.
                 u[todo] += step
@@ -304,7 +308,11 @@ class LoopedSubstrate(Substrate):
                 break
             if not going.any():
                 break
-            u[todo[going]] = mixing.next(todo[going], u[todo[going]], settle.damping * step[going], residual)
+            plain = settle.damping * step[going]
+            if settle.mixed:
+                u[todo[going]] = mixing.next(todo[going], u[todo[going]], plain, residual)
+            else:
+                u[todo[going]] += plain
             todo = todo[going]
         s, saturated = self._activity(u)
         return _States(u, s, residual, saturated)

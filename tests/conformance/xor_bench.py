@@ -1,7 +1,16 @@
-"""A virtual bench around an exclusive-or network, and the wiring file of the drivers for the same wires."""
+"""Virtual instruments around an exclusive-or network, and the sections of the drivers that reach them."""
 
+import sys
+import types
+from contextlib import contextmanager
+
+import numpy as np
 import yaml
 
+from emulators.bench.arc_two import ArcTwo
+from emulators.bench.lines import Writing
+from emulators.bench.plant import CrossbarPlant
+from emulators.config import CellsConfig
 from substrate import load_experiment
 
 SIZES = (2, 4, 2)
@@ -9,17 +18,17 @@ OVERRIDES = [
     f"network.layers={list(SIZES)}",
     "network.initial.scale=0.6",
     "writing.mode=accumulate",
-    "writing.largest_burst=20",
+    "writing.largest_burst=60",
     "homeostasis.strength=0.0",
     "nudge.amplitude=0.3",
     "nudge.samples_per_period=12",
-    "training.learning_rate=0.1",
+    "training.learning_rate=0.2",
 ]
 """What makes the shipped experiment small enough for a bench: the same on every backend."""
 
 CELLS = {"law": "ohmic", "window_siemens": [1.0e-6, 1.0e-4]}
-UPDATE = {"law": "constant", "step": 0.004, "cycle_spread": 0.1}
-STEP = 0.004 * 9.9e-5
+UPDATE = {"law": "constant", "step": 0.01, "cycle_spread": 0.1}
+STEP = 0.01 * 0.5 * 9.9e-5
 EMULATOR = {"backend": "emulator", "cells": CELLS, "update": UPDATE}
 NUDGE_SIEMENS = 2.0e-6
 PULSE = {"volts": 1.5, "seconds": 1.05e-2}
@@ -132,3 +141,41 @@ def bench_section(resources, folder):
     path = folder / "wiring.yaml"
     path.write_text(yaml.safe_dump(wiring(resources)))
     return {"backend": "bench", "wiring": str(path)}
+
+
+ARC_SHAPE = (10, 8)
+ARC_LIBRARY = "virtual_arc2"
+
+
+@contextmanager
+def arc_two(seed=0, **noise):
+    """An emulated ArC TWO as a module of pyarc2's form; gives the instrument."""
+    plant = CrossbarPlant(
+        "arc",
+        ARC_SHAPE,
+        np.random.default_rng(seed),
+        cells=CellsConfig.model_validate(CELLS),
+        update=UPDATE,
+        writing=Writing(volts=1.5, seconds=1.0e-4),
+    )
+    board = ArcTwo(plant, np.random.default_rng(seed + 1), **noise)
+    module = types.ModuleType(ARC_LIBRARY)
+    module.find_ids = lambda: [0]
+    module.Instrument = lambda port, firmware: board
+    sys.modules[ARC_LIBRARY] = module
+    try:
+        yield board
+    finally:
+        del sys.modules[ARC_LIBRARY]
+
+
+def arc_section():
+    """The ``substrate`` section of that board; its readings are noisy to some 3e-3 of an activity unit."""
+    return {
+        "backend": "arc-two",
+        "library": ARC_LIBRARY,
+        "shape": list(ARC_SHAPE),
+        "window_siemens": CELLS["window_siemens"],
+        "step_siemens": [STEP, STEP],
+        "loop": {"settle": {"tolerance": 0.02, "damping": 1.0, "least_passes": 8, "passes": 16, "mixed": False}},
+    }

@@ -1,0 +1,156 @@
+"""One experiment on every backend: it learns, and gradients agree with the emulator's within the predicted error.
+
+(The reference board has its own tests of the same, ``test_reference_board.py``.)
+"""
+
+import json
+from dataclasses import replace
+
+import h5py
+import numpy as np
+import pytest
+from xor_bench import CELLS, EMULATOR, SIZES, arc_section, arc_two, bench_file, bench_section, experiment
+
+from emulators.bench.bench import VirtualBench
+from emulators.config import EmulatorConfig
+from emulators.substrate import EmulatedSubstrate
+from substrate import open_run, run
+from substrate.capabilities import WriteRequest
+from substrate.experiment.assembly import assemble
+from substrate.experiment.config import WritingConfig
+from substrate.network import Network
+
+EPOCHS = "training.epochs=18"
+
+
+@pytest.fixture(scope="module")
+def bench():
+    with VirtualBench(bench_file()) as found:
+        yield found
+
+
+def driven(bench):
+    """What the instruments of a bench put out now: channels that are on at other than 0 V, closed relays."""
+    with bench.lock:
+        now = np.array([bench.clock.seconds, bench.clock.seconds + 1.3e-4])
+        nodes = [f"{name}.{port}" for name in ("inputs", "nudges", "clock") for port in (1, 2)]
+        nodes += [f"{name}.hi" for name in ("drive", "sense", "bias")]
+        loud = [node for node, volts in zip(nodes, bench.fixture.volts(nodes, now).T, strict=True) if np.any(volts)]
+        on = [name for name in ("drive", "sense", "bias") if bench.instruments[name].value("output")]
+        on += [f"{name}.{n}" for name in ("inputs", "nudges", "clock") for n in (1, 2)
+               if bench.instruments[name].value("output", n)]  # fmt: skip
+        return loud + on + sorted(bench.instruments["matrix"]._closed)
+
+
+def learns(section, folder):
+    path = folder / "run.h5"
+    run(experiment(section, folder, [EPOCHS]), path)
+    with open_run(path) as found:
+        assert found.status == "finished"
+        assert found.summary()["train_accuracy"] == 1.0
+    return path
+
+
+def test_it_learns_on_the_emulator(tmp_path):
+    learns(EMULATOR, tmp_path)
+
+
+def test_it_learns_between_instruments(bench, tmp_path):
+    path = learns(bench_section(bench.resources, tmp_path), tmp_path)
+    assert driven(bench) == []
+    with h5py.File(path) as file:
+        snapshot = json.loads(file["instruments/snapshot"].asstr()[()])
+    assert "33512B" in snapshot["nudges"]["identity"]
+    assert snapshot["left"]["channel1"]["range_volts"] == pytest.approx(0.5)
+
+
+def test_it_learns_around_an_arc_two(tmp_path):
+    with arc_two() as board:
+        learns(arc_section(), tmp_path)
+        assert not board._volts.any()
+        assert board._open.all()
+
+
+def compared(on_device, emulated, reference, rounds):
+    """Gradients on a device, time after time, against those on the emulator with the same cells and no noise.
+
+    Returns:
+        z-scores (round * coupling,), the largest predicted relative error, the smallest cosine.
+    """
+    inputs = emulated.dataset.train_inputs[:4].astype(np.float64)
+    labels = emulated.dataset.train_labels[:4]
+    scores, errors, cosines = [], [], []
+    wanted = reference(emulated, inputs, labels)
+    controller = on_device.controller()
+    for _ in range(rounds):
+        _, found = controller.measure(inputs, labels)
+        assert found.keep.all()
+        for coupling, direction in found.directions.items():
+            other = wanted.directions[coupling]
+            norm = np.linalg.norm(other)
+            scores.append(np.linalg.norm(direction - other) / found.standard_errors[coupling])
+            errors.append(found.standard_errors[coupling] / norm)
+            cosines.append(np.sum(direction * other) / norm / np.linalg.norm(direction))
+    return scores, max(errors), min(cosines)
+
+
+def agrees(results):
+    scores, errors, cosines = zip(*results, strict=True)
+    assert 0.7 < np.sqrt(np.mean(np.square(np.concatenate(scores)))) < 1.3
+    assert max(errors) <= 0.1
+    assert min(cosines) >= 0.99
+
+
+def measured_on(device):
+    def reference(emulated, inputs, labels):
+        return replace(emulated, substrate=device).controller().measure(inputs, labels)[1]
+
+    return reference
+
+
+def test_gradients_between_instruments_agree(bench, tmp_path):
+    results = []
+    device = bench.plant.substrate
+    for seed in range(3):
+        emulated = assemble(experiment(EMULATOR, tmp_path, [f"seed={seed}"]))
+        with bench.lock:
+            # Weights by the emulator's own writing: what the instruments write is looked at elsewhere.
+            replace(emulated, substrate=device).controller().program(emulated.initial_weights())
+            bench.plant._cells_changed()
+        on_bench = assemble(experiment(bench_section(bench.resources, tmp_path), tmp_path, [f"seed={seed}"]))
+        with on_bench.substrate:
+            results.append(compared(on_bench, emulated, measured_on(device), rounds=3))
+        assert driven(bench) == []
+    agrees(results)
+
+
+def test_gradients_around_an_arc_two_agree(tmp_path):
+    results = []
+    for seed in range(2):
+        emulated = assemble(experiment(EMULATOR, tmp_path, [f"seed={seed}"]))
+        with arc_two(seed) as board:
+            on_arc = assemble(experiment(arc_section(), tmp_path, [f"seed={seed}"]))
+            with on_arc.substrate as device:
+                on_arc.controller().program(emulated.initial_weights())
+                cells = board.plant.conductances("arc")
+
+                def reference(emulated, inputs, labels, cells=cells, device=device):
+                    return _same_cells(emulated, device.placement, cells).measure(inputs, labels)[1]
+
+                results.append(compared(on_arc, emulated, reference, rounds=3))
+    agrees(results)
+
+
+def _same_cells(emulated, placement, cells):
+    """A controller whose device is an emulator without noise that holds the very cells of an array."""
+    exact = EmulatorConfig.model_validate({"backend": "emulator", "cells": CELLS})
+    device = EmulatedSubstrate(Network(SIZES), exact, np.random.default_rng(0)).__enter__()
+    for coupling in device.network.arrays:
+        pair = np.stack([cells[one.rows, one.columns] for one in placement[coupling.name]])
+        device.write_cells(WriteRequest(coupling.name, target_siemens=pair))
+    assembly = replace(
+        emulated,
+        substrate=device,
+        experiment=emulated.experiment.model_copy(update={"writing": WritingConfig(mode="outright")}),
+    )
+    return assembly.controller()
