@@ -28,7 +28,7 @@ class Signals:
         inputs: (batch, input), held. What follows is of the precision that the device computes or reads with.
         activity: (batch, node), free.
         response: (batch, node), d(activity)/dbeta at nudge zero.
-        response_variance: (batch,), variance that read-out noise leaves on one entry of ``response``.
+        response_variance: (batch,), variance that read-out noise leaves on one entry of ``response``; NaN: not known.
         waveform: (batch, time, node), the nudged record, or states under held nudges, which may be complex.
         weights: (batch, time), the functional that takes a record to its derivative at nudge zero; of complex ones the
             real part is meant.

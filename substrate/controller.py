@@ -27,7 +27,7 @@ CHUNK = 512
 class StepReport:
     """What one training step did; the scalars that a run's log keeps.
 
-    ``gradient_norm`` is over all arrays; ``gradient_error`` the predicted noise on it relative to it;
+    ``gradient_norm`` is over all arrays; ``gradient_error`` the predicted noise on it relative to it, NaN if not known;
     ``gradient_cosine`` its cosine with the exact gradient, NaN where it was not judged. ``kinked`` samples are in use.
     """
 

@@ -87,8 +87,9 @@ class FeedbackRule(Rule):
             delta[:, nodes] = carried.errors * slope[:, nodes]
             directions |= carried.directions
         batch = len(delta)
-        nothing = np.zeros(batch)
-        signals = Signals(phase.inputs, phase.activity, delta, nothing, phase.activity[:, None], np.zeros((batch, 1)))
+        nothing, unknown = np.zeros(batch), np.full(batch, np.nan)
+        # Each path is read once, which tells nothing of its noise.
+        signals = Signals(phase.inputs, phase.activity, delta, unknown, phase.activity[:, None], np.zeros((batch, 1)))
         return Estimate(
             signals=signals,
             conjugate="postsynaptic",

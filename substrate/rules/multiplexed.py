@@ -40,12 +40,14 @@ def multiplexed_adjoint(
 
     Returns:
         (batch, node) in activity units; which samples are sound, (batch,); variance that noise leaves on one entry,
-        (batch,).
+        (batch,), NaN where tones of a single period do not tell.
     """
     found = perturb(substrate, phase.inputs, tones)
     values = np.zeros(phase.activity.shape)
     values[:, substrate.network.output.nodes] = phase.error
     adjoint = found.adjoint(values)
+    if tones.plan.periods == 1:
+        return adjoint, found.sound, np.full(len(adjoint), np.nan)
     variance = found.susceptibility_variance * np.sum(phase.error**2, axis=1)
     return adjoint, found.sound, variance + variance_of_error(phase.error, adjoint, found.noise)
 

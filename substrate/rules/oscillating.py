@@ -142,6 +142,9 @@ class OscillatingEP(Rule):
             found, beta = self._refined(substrate, amperes, beta, found, plan)
         self._tone.update(found.cosines, found.response, beta, found.noise, found.settled & ~found.saturated)
         variance = found.variance + variance_of_error(phase.error, found.response, found.noise)
+        if plan.periods == 1:
+            # Of noise a single period tells nothing, not that there is none.
+            variance = np.full(len(beta), np.nan)
         signals = Signals(phase.inputs, found.activity, found.response, variance, found.waveform, found.weights)
         truncation, worst = _truncation(found, plan)
         unsettled = ~phase.usable | ~found.steady

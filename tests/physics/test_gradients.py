@@ -254,6 +254,18 @@ def test_predicted_standard_errors_are_those_of_repetition(feedback: Any, conjug
         assert predicted / measured == pytest.approx(1.0, abs=0.2)
 
 
+def test_a_single_period_tells_nothing_of_its_noise() -> None:
+    network = Network((4, 5, 3))
+    section = {"converters": {"adc_noise_volts": 1e-3}}
+    for periods, known in ((1, False), (2, True)):
+        with _device(network, 0.3, 3, 16, periods, "postsynaptic", section) as (_, controller):
+            controller.program(_weights(network))
+            _, estimate = controller.measure(*_batch(network))
+        errors = np.array(list(estimate.standard_errors.values()))
+        assert np.isfinite(errors).all() == known
+        assert np.isnan(errors).all() != known
+
+
 def test_mean_directions_are_the_mean_of_the_samples() -> None:
     for feedback in ("separate", "shared"):
         network = Network((4, 5, 3), feedback=feedback)
