@@ -114,7 +114,8 @@ class NetworkConfig(Section):
 class CostConfig(Section):
     """Cost at the outputs; ``targets`` belong to the squared error.
 
-    ``softmax_cross_entropy`` has a trained digital read-out before the softmax, ``softmax`` takes outputs as logits.
+    ``softmax_cross_entropy`` has a digital read-out before the softmax, trained by plain descent at the step's rate
+    whatever the optimiser; ``softmax`` takes outputs as logits.
     """
 
     name: Literal["squared_error", "softmax_cross_entropy", "softmax"] = "squared_error"
