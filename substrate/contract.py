@@ -5,6 +5,7 @@ and the safe state on exit, is concrete here, once. Arrays carry the batch axis 
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal, Self, final
@@ -344,6 +345,7 @@ class Substrate(Device):
 
     ledger: Ledger | None = None
     stepper: Stepper | None = None
+    _sent: dict[str, IntArray] | None = None
     export: CircuitExport | None = None
 
     @property
@@ -584,17 +586,42 @@ class Substrate(Device):
         check(request, self.capabilities)
         shape = self.network.array(request.coupling).cell_shape
         if request.pulses is not None:
-            return self._write_cells(
-                WriteRequest(request.coupling, pulses=_whole_numbers("pulses", request.pulses, shape))
-            )
+            counts = _whole_numbers("pulses", request.pulses, shape)
+            # Counted first: of a write whose answer is lost the pulses may have been given.
+            self._count(request.coupling, np.abs(counts))
+            return self._write_cells(WriteRequest(request.coupling, pulses=counts))
         if request.reset is not None:
             mask = np.asarray(request.reset)
             if mask.shape != shape or mask.dtype != np.bool_:
                 raise InputError(f"reset: expected booleans of shape {shape}, got {mask.dtype} of {mask.shape}")
+            self._count(request.coupling, mask.astype(np.int64))
             return self._write_cells(WriteRequest(request.coupling, reset=mask))
         # The check has refused what is not finite.
         targets = shaped("target_siemens", request.target_siemens, shape)
         return self._write_cells(WriteRequest(request.coupling, target_siemens=targets))
+
+    @final
+    def pulses_sent(self, coupling: str) -> IntArray:
+        """Pulses and resets that each cell of an array was sent so far, (polarity, row, column), stuck ones included.
+
+        Raises:
+            InputError: unknown coupling.
+        """
+        shape = self.network.array(coupling).cell_shape
+        sent = self._sent or {}
+        return sent[coupling].copy() if coupling in sent else np.zeros(shape, dtype=np.int64)
+
+    @final
+    def restore_pulses_sent(self, counts: Mapping[str, IntArray]) -> None:
+        """Go on counting from ``counts``, of a run that is resumed."""
+        self._sent = {name: np.array(count) for name, count in counts.items()}
+
+    def _count(self, coupling: str, pulses: IntArray) -> None:
+        self._sent = {} if self._sent is None else self._sent
+        if coupling in self._sent:
+            self._sent[coupling] += pulses
+        else:
+            self._sent[coupling] = pulses
 
 
 def _numbers(name: str, values: Any, shape: tuple[int | None, ...]) -> Numbers:

@@ -9,6 +9,7 @@ from substrate.controller import StepReport
 from substrate.experiment.assembly import Assembly
 from substrate.experiment.layout import Column, Series
 from substrate.ledger import ACTIVITIES, Ledger
+from substrate.network import Network
 from substrate.tones import SamplingPlan
 
 _COUNTS = frozenset(
@@ -57,22 +58,13 @@ def series_of(assembly: Assembly) -> dict[str, Series]:
             index="epoch",
         ),
         "train": Series(tuple(steps), index="step"),
-        "conductances": Series(
-            tuple(
-                Column(
-                    coupling.name,
-                    units="siemens",
-                    shape=coupling.cell_shape,
-                    dims=("polarity", "wordline", "bitline"),
-                )
-                for coupling in network.arrays
-            ),
-            index="epoch",
-        ),
+        "conductances": _cell_series(network, "f8", "siemens"),
         "evaluation": Series(
             (Column("confusion", "i8", shape=(classes, classes), dims=("label", "prediction")),), index="epoch"
         ),
     }
+    if assembly.substrate.capabilities.pulses:
+        series["pulses"] = _cell_series(network, "i8", "1")
     if experiment.rule.periodic:
         series["nudge"] = _nudge_series(plan, outputs)
     if experiment.logging.records:
@@ -93,6 +85,13 @@ def series_of(assembly: Assembly) -> dict[str, Series]:
     if assembly.substrate.ledger is not None:
         series["ledger"] = _ledger_series(assembly.substrate.ledger)
     return series
+
+
+def _cell_series(network: Network, dtype: str, units: str) -> Series:
+    """A number of every cell, by array, at the end of every epoch; the row of index 0 is after programming."""
+    dims = ("polarity", "wordline", "bitline")
+    columns = (Column(c.name, dtype, units, shape=c.cell_shape, dims=dims) for c in network.arrays)
+    return Series(tuple(columns), index="epoch")
 
 
 def _nudge_series(plan: SamplingPlan, outputs: int) -> Series:

@@ -161,7 +161,8 @@ class _Training:
 
     def snapshot(self) -> dict[str, Any]:
         """Everything that the rest of the run depends on."""
-        states = self._assembly.substrate.states
+        substrate = self._assembly.substrate
+        states = substrate.states
         return {
             "epoch": self._epoch,
             "batch": self._batch,
@@ -171,6 +172,7 @@ class _Training:
             "order_generator": self._assembly.rngs["order"].bit_generator.state,
             "controller": self._controller.snapshot(),
             "substrate": states.snapshot() if states is not None else None,
+            "pulses_sent": {c.name: substrate.pulses_sent(c.name) for c in substrate.network.arrays},
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -180,6 +182,7 @@ class _Training:
         self._sums = dict(state["sums"])
         self._assembly.rngs["order"].bit_generator.state = state["order_generator"]
         self._controller.restore(state["controller"])
+        self._assembly.substrate.restore_pulses_sent(state["pulses_sent"])
         states = self._assembly.substrate.states
         if states is not None and state["substrate"] is not None:
             states.restore(state["substrate"])
@@ -190,7 +193,7 @@ class _Training:
         controller.program(weights)
         first = self._assembly.experiment.training.batch_size
         controller.prepare(dataset.train_inputs[:first].astype(np.float64), dataset.train_labels[:first])
-        recorder.append("conductances", self._cells(), index=0)
+        self._log_cells(recorder, 0)
         self._log_costs(recorder, 0)
         recorder.checkpoint(pack_state(self.snapshot()))
 
@@ -243,7 +246,7 @@ class _Training:
         row = self._epoch_row(evaluation, rate, started, (self._batches - first_batch) / trained_seconds)
         self._epoch += 1
         self._batch = 0
-        recorder.append("conductances", self._cells(), index=self._epoch)
+        self._log_cells(recorder, self._epoch)
         recorder.append("evaluation", {"confusion": self._confusion(evaluation)}, index=self._epoch)
         recorder.append("epochs", row, index=self._epoch)
         self._log_costs(recorder, self._epoch)
@@ -310,9 +313,13 @@ class _Training:
             "samples_per_second": batches_per_second * batch,
         }
 
-    def _cells(self) -> dict[str, FloatArray]:
+    def _log_cells(self, recorder: Recorder, epoch: int) -> None:
+        """The conductance of every cell, and what it was sent by now."""
         substrate = self._assembly.substrate
-        return {coupling.name: substrate.read_cells(coupling.name) for coupling in substrate.network.arrays}
+        names = [coupling.name for coupling in substrate.network.arrays]
+        recorder.append("conductances", {name: substrate.read_cells(name) for name in names}, index=epoch)
+        if substrate.capabilities.pulses:
+            recorder.append("pulses", {name: substrate.pulses_sent(name) for name in names}, index=epoch)
 
     def _log_costs(self, recorder: Recorder, epoch: int) -> None:
         """What the device has spent by now, where it can tell."""

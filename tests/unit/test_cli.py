@@ -221,3 +221,22 @@ def test_a_stop_asked_for_while_cells_are_programmed_ends_at_a_checkpoint(
     assert run_cli("resume", str(path), "--quiet") == 0
     with open_run(path) as run:
         assert (run.status, run.summary()["epochs"]) == ("finished", 3)
+
+
+def test_a_run_file_keeps_the_pulses_of_every_cell(tmp_path: Path) -> None:
+    output = tmp_path / "run.h5"
+    assert run_cli("run", "iris", "--set", "training.epochs=2", "--output", str(output), "--quiet") == 0
+    with open_run(output) as run:
+        cells, train = run.table("pulses"), run.table("train")
+        costs = run.table("ledger")
+    counts = [found for name, found in cells.items() if name != "epoch"]
+    assert [len(found) for found in counts] == [3] * len(counts)
+    totals = np.array([sum(int(found[row].sum()) for found in counts) for row in range(3)])
+    assert np.all(np.diff(totals) > 0)
+    assert totals[-1] - totals[0] == train["pulses"].sum()
+    # Stuck cells are sent pulses and take none.
+    assert totals[-1] >= costs["pulses"][-1].sum() > 0
+    assert run_cli("resume", str(output), "--epochs", "3", "--quiet") == 0
+    with open_run(output) as run:
+        resumed = sum(int(found[3].sum()) for name, found in run.table("pulses").items() if name != "epoch")
+        assert resumed - totals[0] == run.table("train")["pulses"].sum()
