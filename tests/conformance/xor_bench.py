@@ -20,8 +20,8 @@ OVERRIDES = [
     "writing.mode=accumulate",
     "writing.largest_burst=60",
     "homeostasis.strength=0.0",
-    "nudge.amplitude=0.3",
-    "nudge.samples_per_period=12",
+    "nudge.amplitude=0.7",
+    "nudge.samples_per_period=8",
     "training.learning_rate=0.2",
 ]
 """What makes the shipped experiment small enough for a bench: the same on every backend."""
@@ -177,5 +177,5 @@ def arc_section():
         "shape": list(ARC_SHAPE),
         "window_siemens": CELLS["window_siemens"],
         "step_siemens": [STEP, STEP],
-        "loop": {"settle": {"tolerance": 0.02, "damping": 1.0, "least_passes": 8, "passes": 16, "mixed": False}},
+        "loop": {"settle": {"tolerance": 0.02, "damping": 1.0, "least_passes": 6, "passes": 12, "mixed": False}},
     }
