@@ -9,7 +9,7 @@ from dataclasses import replace
 import h5py
 import numpy as np
 import pytest
-from xor_bench import CELLS, EMULATOR, SIZES, arc_section, arc_two, bench_file, bench_section, experiment
+from xor_bench import CELLS, EMULATOR, SIZES, arc_section, arc_two, bench_file, bench_section, driven, experiment
 
 from emulators.bench.bench import VirtualBench
 from emulators.config import EmulatorConfig
@@ -27,19 +27,6 @@ SHORT = ["training.epochs=18", "nudge.periods=1"]
 def bench():
     with VirtualBench(bench_file()) as found:
         yield found
-
-
-def driven(bench):
-    """What the instruments of a bench put out now: channels that are on at other than 0 V, closed relays."""
-    with bench.lock:
-        now = np.array([bench.clock.seconds, bench.clock.seconds + 1.3e-4])
-        nodes = [f"{name}.{port}" for name in ("inputs", "nudges", "clock") for port in (1, 2)]
-        nodes += [f"{name}.hi" for name in ("drive", "sense", "bias")]
-        loud = [node for node, volts in zip(nodes, bench.fixture.volts(nodes, now).T, strict=True) if np.any(volts)]
-        on = [name for name in ("drive", "sense", "bias") if bench.instruments[name].value("output")]
-        on += [f"{name}.{n}" for name in ("inputs", "nudges", "clock") for n in (1, 2)
-               if bench.instruments[name].value("output", n)]  # fmt: skip
-        return loud + on + sorted(bench.instruments["matrix"]._closed)
 
 
 def learns(section, folder):

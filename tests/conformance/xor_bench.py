@@ -143,6 +143,19 @@ def bench_section(resources, folder):
     return {"backend": "bench", "wiring": str(path)}
 
 
+def driven(bench):
+    """What the instruments of a bench put out now: channels that are on at other than 0 V, closed relays."""
+    with bench.lock:
+        now = np.array([bench.clock.seconds, bench.clock.seconds + 1.3e-4])
+        nodes = [f"{name}.{port}" for name in ("inputs", "nudges", "clock") for port in (1, 2)]
+        nodes += [f"{name}.hi" for name in ("drive", "sense", "bias")]
+        loud = [node for node, volts in zip(nodes, bench.fixture.volts(nodes, now).T, strict=True) if np.any(volts)]
+        on = [name for name in ("drive", "sense", "bias") if bench.instruments[name].value("output")]
+        on += [f"{name}.{n}" for name in ("inputs", "nudges", "clock") for n in (1, 2)
+               if bench.instruments[name].value("output", n)]  # fmt: skip
+        return loud + on + sorted(bench.instruments["matrix"]._closed)
+
+
 ARC_SHAPE = (10, 8)
 ARC_LIBRARY = "virtual_arc2"
 
