@@ -22,7 +22,6 @@ from substrate.rules.homeostasis_local import LocalSusceptibility
 from substrate.rules.homeostasis_measured import MeasuredSusceptibility
 from substrate.rules.homeostasis_published import TransposedProducts
 from substrate.rules.penalty import PenaltyGradient
-from substrate.rules.perturbation import Tones
 from substrate.rules.product_feedback import ProductFeedbackSection
 from substrate.rules.sections import RuleContext
 from substrate.writing import Writer
@@ -215,7 +214,7 @@ def _homeostasis(experiment: Experiment, rng: np.random.Generator) -> Homeostasi
     section, nudge = experiment.homeostasis, experiment.nudge
     estimator: PenaltyGradient
     if section.by_tones:
-        tones = Tones(section.amplitude, nudge.plan(), nudge.richardson)
+        tones = nudge.tones(section.amplitude)
         by_tones = MeasuredSusceptibility if section.estimator == "measured" else LocalSusceptibility
         estimator = by_tones(tones, section.samples)
     else:

@@ -16,7 +16,6 @@ from substrate.errors import InputError
 from substrate.experiment.assembly import Assembly
 from substrate.rules.base import Estimate, FreePhase
 from substrate.rules.multiplexed import multiplexed_adjoint
-from substrate.rules.perturbation import Tones
 
 REFERENCES = ("exact", "multiplexed")
 
@@ -105,8 +104,7 @@ def check_gradient(
         assembly.bring_to(controller, state)
         controller.prepare(inputs[:BATCH], labels[:BATCH])
         collected = _Collected(substrate)
-        nudge = assembly.experiment.nudge
-        tones = Tones(PROBE_ACTIVITY, nudge.plan(), nudge.richardson)
+        tones = assembly.experiment.nudge.tones(PROBE_ACTIVITY)
         for start in range(0, samples, BATCH):
             part = slice(start, start + BATCH)
             phase, estimate = controller.measure(inputs[part], labels[part])

@@ -55,7 +55,7 @@ class AsymmetricEPSection(RuleSection):
     def build(self, context: RuleContext) -> Rule:
         """The rule."""
         nudge = context.nudge
-        tones = Tones(self.probe, nudge.plan(), nudge.richardson) if self.asymmetry == "measured" else None
+        tones = nudge.tones(self.probe) if self.asymmetry == "measured" else None
         return AsymmetricEP(self, nudge.fixed_amplitude(self.name), tones)
 
 

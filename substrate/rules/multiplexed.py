@@ -30,7 +30,7 @@ class MultiplexedSection(RuleSection):
     def build(self, context: RuleContext) -> Rule:
         """The rule."""
         nudge = context.nudge
-        return Multiplexed(Tones(nudge.fixed_amplitude(self.name), nudge.plan(), nudge.richardson))
+        return Multiplexed(nudge.tones(nudge.fixed_amplitude(self.name)))
 
 
 def multiplexed_adjoint(

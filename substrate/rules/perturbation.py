@@ -28,12 +28,14 @@ ROWS = 512
 class Tones:
     """How neurons are perturbed: ``amplitude`` of each in activity units, the tone and its sampling.
 
-    ``frequencies``: how many the responses are extrapolated from, each half the one before.
+    ``frequencies``: how many the responses are extrapolated from, each half the one before. ``settle_tolerance``:
+    samples whose periods differ by more are not sound; None: they are not compared.
     """
 
     amplitude: float
     plan: SamplingPlan
     frequencies: int = 1
+    settle_tolerance: float | None = None
 
 
 @final
@@ -99,9 +101,9 @@ def perturb(substrate: Substrate, inputs: FloatArray, tones: Tones) -> Perturbed
         substrate.hold(np.tile(inputs, (len(chosen), 1)) * scale.volts_per_unit)
         substrate.settle()
         amplitude = np.full(len(amperes), tones.amplitude)
-        found = measure_tone(substrate, amperes, amplitude, tones.plan, tones.frequencies)
+        found = measure_tone(substrate, amperes, amplitude, tones.plan, tones.frequencies, tones.settle_tolerance)
         responses[:, start : start + width] = found.response.reshape(len(chosen), count, nodes).swapaxes(0, 1)
-        sound &= (found.settled & ~found.saturated).reshape(len(chosen), count).all(axis=0)
+        sound &= (found.settled & found.steady & ~found.saturated).reshape(len(chosen), count).all(axis=0)
         share = len(chosen) / len(patterns)
         variance += share * float(np.mean(found.variance))
         noise += share * found.noise

@@ -12,6 +12,7 @@ from substrate.contract import Scale
 from substrate.errors import InputError
 from substrate.network import Network
 from substrate.rules.base import Rule
+from substrate.rules.perturbation import Tones
 from substrate.sections import Count, Positive, Section
 from substrate.tones import SamplingPlan
 
@@ -57,6 +58,14 @@ class NudgeConfig(Section):
             )
         first = 3 if self.samples_per_period > 10 else 1
         return SamplingPlan(self.frequency_hz, first, self.samples_per_period, periods)
+
+    def tones(self, amplitude: float) -> Tones:
+        """Tones at every neuron, of an amplitude of their own, sampled as the nudge.
+
+        Raises:
+            InputError: too few samples a period for the harmonics.
+        """
+        return Tones(amplitude, self.plan(), self.richardson, self.settle_tolerance)
 
     def fixed_amplitude(self, rule: str) -> float:
         """The amplitude, of a rule that is given one.

@@ -280,6 +280,17 @@ def test_unsettled_samples_are_counted_and_left_out(detection: tuple[str, ...], 
         load_experiment("iris", ["nudge.settle_tolerance=0.01", "nudge.periods=1"])
 
 
+def test_tones_at_every_neuron_are_looked_at_for_settling_too() -> None:
+    transient = ("substrate.solver.steady_state=transient", "nudge.periods=2", f"nudge.frequency_hz={hertz(1.0)}")
+    detection = ("nudge.settle_tolerance=0.01", "substrate.solver.settle_tolerance=null")
+    experiment = load_experiment("iris", [*SMALL, *transient, *detection, "rule={name: multiplexed}"])
+    for settle_periods, unsettled in ((0, 8), (8, 0)):
+        overridden = experiment.model_copy(deep=True)
+        overridden.substrate["solver"]["settle_periods"] = settle_periods
+        found = check_gradient(assemble(overridden), 8, "exact")
+        assert sum(found.samples_excluded.values()) == unsettled
+
+
 def test_a_multiplexed_reference_is_extrapolated_too() -> None:
     more = (f"nudge.frequency_hz={hertz(0.3)}", "nudge.richardson=3")
     assembly = assemble(load_experiment("digits-ideal", [*SMALL, *more]))
