@@ -89,6 +89,9 @@ def _parser(given: Sequence[str]) -> argparse.ArgumentParser:
     one.add_argument("--output", metavar="RUN.h5", help="the run file (default: runs/NAME-seedN-TIME.h5)")
     one.add_argument("--overwrite", action="store_true", help="replace a run file of this name")
     one.add_argument("--quiet", action="store_true", help="no progress, only the name of the run file")
+    one.add_argument(
+        "--dry-run", action="store_true", help="open nothing; list what would be asked of the device at most"
+    )
 
     one = add("resume", _resume, "go on with a finished, interrupted or killed run from its last checkpoint")
     one.add_argument("run")
@@ -158,6 +161,14 @@ def _run(options: argparse.Namespace) -> None:
     from substrate.experiment.runner import run
 
     experiment = load_experiment(options.experiment, options.set, options.seed)
+    if options.dry_run:
+        from substrate.experiment.assembly import assemble
+        from substrate.experiment.dry_run import dry_run
+
+        found = dry_run(assemble(experiment))
+        print(f"{found.experiment} on {found.backend}, at most:")
+        print("\n".join(str(demand) for demand in found.demands))
+        return
     path = run(experiment, options.output, progress(options.quiet), overwrite=options.overwrite)
     print(path)
 
