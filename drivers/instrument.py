@@ -216,12 +216,14 @@ class Instrument(Part):
 
         Raises:
             InstrumentError: the instrument did not accept them; names them and the error.
+            ConnectionLost: the connection went away meanwhile, so that some of them may not have arrived.
             BenchError: the instrument cannot be reached; commands that were not sent are named in a note.
         """
-        with self.link.lock:
+        with self.__session.unbroken("; ".join(commands)) as check:
             for place, command in enumerate(commands):
                 try:
                     self.__session.write(command)
+                    check()
                 except BenchError as error:
                     if commands[place + 1 :]:
                         error.add_note(f"not sent: {'; '.join(commands[place + 1 :])}")

@@ -127,7 +127,7 @@ class GeneratorChannel(Channel):
         if f'"{name.upper()}"' in known or f"{name.upper()}.ARB" in known:
             raise InputError(f"name: {name!r} is loaded already; clear_samples() forgets all")
         codes = np.rint(given * FULL_SCALE).astype(">i2")
-        with self.instrument.link.lock:
+        with self.session.unbroken(f"SOUR{self._n}:DATA:ARB:DAC {name}"):
             self.session.write("FORM:BORD NORM")
             self.session.write_block(f"SOUR{self._n}:DATA:ARB:DAC {name},", codes.tobytes())
             self.instrument.check_errors(f"SOUR{self._n}:DATA:ARB:DAC {name}")

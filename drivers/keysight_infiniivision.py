@@ -90,7 +90,8 @@ class KeysightInfiniiVision(ScpiInstrument):
                 raise
             self.check_errors("DIG")
             self.configure("WAV:FORM WORD", "WAV:BYT LSBF", "WAV:UNS 1")
-            return self._read(channels)
+            with self.session.unbroken("reading a record"):
+                return self._read(channels)
 
     def _read(self, channels: Sequence[int]) -> Waveforms:
         volts, clipped = [], []

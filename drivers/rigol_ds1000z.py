@@ -79,7 +79,8 @@ class RigolDS1000Z(ScpiInstrument):
             self.configure("SING")
             self._wait(seconds)
             self.configure(f"WAV:MODE {'RAW' if memory else 'NORM'}", "WAV:FORM BYTE")
-            return self._read(channels)
+            with self.session.unbroken("reading a record"):
+                return self._read(channels)
 
     def _wait(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds

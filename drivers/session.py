@@ -52,6 +52,7 @@ class Session:
         link: as given.
         seconds: as given.
         resynchronisations: times that the session had to be brought back into step.
+        losses: times that the connection was found to be gone: what was written just before may not have arrived.
     """
 
     def __init__(self, link: Link, seconds: float = 2.0, largest_block: int = LARGEST_BLOCK, end: bytes = END) -> None:
@@ -60,6 +61,7 @@ class Session:
         self.link = link
         self.seconds = float(seconds)
         self.resynchronisations = 0
+        self.losses = 0
         self._largest_block = largest_block
         self._end = end
         self._held = bytearray()
@@ -94,6 +96,32 @@ class Session:
             self._wanted = False
             self._in_step = False
             self.link.close()
+
+    @contextmanager
+    def unbroken(self, what: str) -> Iterator[Callable[[], None]]:
+        """Messages that only make sense together: what is written into a connection that is then found closed may have
+        been lost without an error, and a new connection says nothing about that.
+
+        Gives a function that raises where the connection was lost since; it is called at the end, too.
+
+        Raises:
+            ConnectionLost: it was lost on the way; ``what`` names the messages.
+            DeviceTimeout, ConnectionLost, ProtocolError: it cannot be reached.
+        """
+        with self.link.lock:
+            if not self._ready():
+                self._recover(time.monotonic() + self.seconds)
+            before = self.losses
+
+            def check() -> None:
+                if self.losses != before:
+                    raise ConnectionLost(
+                        f"{self.link.address}: the connection was lost during {what[:200]}: whether all of it was "
+                        "carried out is not known"
+                    )
+
+            yield check
+            check()
 
     # Writing.
 
@@ -234,6 +262,7 @@ class Session:
             if not self._held and not self.link.pending():
                 return True
         except ConnectionLost:
+            self.losses += 1
             return False
         self._in_step = False
         return False
@@ -261,8 +290,9 @@ class Session:
     def _falling_out(self) -> Iterator[None]:
         try:
             yield
-        except BaseException:
+        except BaseException as error:
             self._in_step = False
+            self.losses += isinstance(error, ConnectionLost)
             raise
 
     # Coming back into step.

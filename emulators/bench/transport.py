@@ -57,6 +57,8 @@ class _Stream:
     sent: int = 0
     waiting: bool = False
     late: bytes = b""
+    turns: int = 0
+    due: float = 0.0
     deaf_until: float = 0.0
     closing: bool = False
     open: bool = True
@@ -244,26 +246,37 @@ class Hub:
             answer = stream.conversation.answer(message)
         if not rules:
             late, stream.late = stream.late, b""
-            self._send(stream, late + answer)
+            self._send_in_turn(stream, late + answer)
             return
         self._mishap(stream, answer, rules)
 
     def _mishap(self, stream: _Stream, answer: bytes, rules: list[Rule]) -> None:
         reply = spoil(Reply(stream.late, answer), rules)
         stream.late = reply.late
-        after = 0.0
         for wait, data in joined(reply.pieces):
-            after += wait
-            if after:
-                self._later(after, lambda data=data: self._send(stream, data))  # type: ignore[misc]
-            else:
-                self._send(stream, data)
+            self._send_in_turn(stream, data, wait)
         if reply.deaf_seconds:
             self._deafen(stream, reply.deaf_seconds)
+        after = max(0.0, stream.due - time.monotonic()) if stream.turns else 0.0
         if reply.end == "unplug" and stream.terminal is not None:
             self._later(after, lambda: self._unplug(stream, reply.gone_seconds))
         elif reply.end:
             self._later(after, lambda: self._drop(stream, abort=reply.end == "abort"))
+
+    def _send_in_turn(self, stream: _Stream, data: bytes, wait: float = 0.0) -> None:
+        """Send after a pause; a stream keeps its order, whatever is held back."""
+        if not wait and not stream.turns:
+            self._send(stream, data)
+            return
+        now = time.monotonic()
+        stream.due = max(stream.due, now) + wait
+        stream.turns += 1
+
+        def send() -> None:
+            stream.turns -= 1
+            self._send(stream, data)
+
+        self._later(stream.due - now, send)
 
     def _deafen(self, stream: _Stream, seconds: float) -> None:
         stream.deaf_until = time.monotonic() + seconds

@@ -236,13 +236,7 @@ def test_what_is_unsafe_does_not_leave_the_generator(start):
         assert (0.0 if dc else amplitude) + abs(offset) <= 1.0 + 1e-9, line
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param("daq6510", marks=pytest.mark.xfail(reason="the emulated DAQ6510 takes no channel lists here")),
-        *LOGGERS[1:],
-    ],
-)
+@pytest.mark.parametrize("name", LOGGERS)
 def test_loggers(start, name):
     bench = start("generator", name)
     generator, logger = bench["generator"], bench[name]

@@ -13,7 +13,7 @@ import numpy as np
 
 from emulators.bench.instruments.dmm import LADDERS, Function, Meter, MeterSettings
 from emulators.bench.instruments.scpi_instrument import ScpiInstrument
-from emulators.bench.protocol.scpi import Command, Request, ScpiError, parse_text
+from emulators.bench.protocol.scpi import Answer, Command, Request, ScpiError, parse_text
 
 SLOTS, CHANNELS = 2, 40
 FUNCTIONS: dict[str, Function] = {"VOLTage": "VOLT", "CURRent": "CURR", "RESistance": "RES", "FRESistance": "RES"}
@@ -66,6 +66,7 @@ class Daq6510(ScpiInstrument):
         self._scan: list[int] = []
         self._buffer: list[Reading] = []
         self._functions: dict[int, str] = {}
+        self._own: dict[tuple[str, int], Any] = {}
         return [
             Command("[SENSe]:FUNCtion[:ON]", self._set_function, self._function, most=2),
             *(command for long in FUNCTIONS for command in self._of(long)),
@@ -107,23 +108,77 @@ class Daq6510(ScpiInstrument):
         base, largest = f"[SENSe]:{long}[:DC]", LARGEST[function]
         key = long if long == "FRESistance" else function
         return [
-            self.number(
-                f"{base}:RANGe[:UPPer]", f"{key}_range", LADDERS[function].ranges[-1], 0.0, largest,
-                changed=lambda _: self.put(f"{key}_auto", False), form="{:.6E}",
-            ),
-            self.switch(f"{base}:RANGe:AUTO", f"{key}_auto", True),
-            self.number(f"{base}:NPLCycles", f"{key}_nplc", 1.0, 5.0e-4, 15.0),
-            self.switch(f"{base}:AVERage[:STATe]", f"{key}_filter", False),
-            self.number(f"{base}:AVERage:COUNt", f"{key}_filter_count", 10, 1, 100, integer=True),
-            self.choice(f"{base}:AVERage:TCONtrol", f"{key}_filter_type", "REPeat", ["REPeat", "MOVing"]),
-            self.choice(f"{base}:INPutimpedance", f"{key}_input", "MOHM10", ["MOHM10", "AUTO"]),
-            self.choice(f"{base}:OCOMpensated", f"{key}_compensated", "OFF", ["OFF", "ON", "AUTO"]),
-            self.switch(f"{base}:AZERo[:STATe]", f"{key}_autozero", True),
+            self._listable(command, *keys)
+            for command, *keys in (
+                (
+                    self.number(
+                        f"{base}:RANGe[:UPPer]", f"{key}_range", LADDERS[function].ranges[-1], 0.0, largest,
+                        changed=lambda _: self.put(f"{key}_auto", False), form="{:.6E}",
+                    ),
+                    f"{key}_range",
+                    f"{key}_auto",
+                ),
+                (self.switch(f"{base}:RANGe:AUTO", f"{key}_auto", True), f"{key}_auto"),
+                (self.number(f"{base}:NPLCycles", f"{key}_nplc", 1.0, 5.0e-4, 15.0), f"{key}_nplc"),
+                (self.switch(f"{base}:AVERage[:STATe]", f"{key}_filter", False), f"{key}_filter"),
+                (
+                    self.number(f"{base}:AVERage:COUNt", f"{key}_filter_count", 10, 1, 100, integer=True),
+                    f"{key}_filter_count",
+                ),
+                (
+                    self.choice(f"{base}:AVERage:TCONtrol", f"{key}_filter_type", "REPeat", ["REPeat", "MOVing"]),
+                    f"{key}_filter_type",
+                ),
+                (self.choice(f"{base}:INPutimpedance", f"{key}_input", "MOHM10", ["MOHM10", "AUTO"]), f"{key}_input"),
+                (
+                    self.choice(f"{base}:OCOMpensated", f"{key}_compensated", "OFF", ["OFF", "ON", "AUTO"]),
+                    f"{key}_compensated",
+                ),
+                (self.switch(f"{base}:AZERo[:STATe]", f"{key}_autozero", True), f"{key}_autozero"),
+            )
         ]  # fmt: skip
+
+    def _listable(self, command: Command, *keys: str) -> Command:
+        """The same setting with a channel list behind it: then it is those channels' own, and no others'."""
+        set_all, ask_all = command.write, command.query
+        assert set_all is not None  # what settings are made of
+        assert ask_all is not None
+
+        def write(request: Request) -> None:
+            if not request.given(1):
+                set_all(request)
+                return
+            channels = self._channels(request, 1)
+            before = {key: self.value(key) for key in keys}
+            try:
+                set_all(Request(request.header, request.suffixes, request.parameters[:1]))
+                self._own.update({(key, channel): self.value(key) for key in keys for channel in channels})
+            finally:
+                for key, value in before.items():
+                    self.put(key, value)
+
+        def query(request: Request) -> Answer | None:
+            if not (request.given(0) and request.raw(0).startswith("(")):
+                return ask_all(request)
+            before = self.value(keys[0])
+            channels = self._channels(request, 0)
+            if len(channels) != 1:
+                raise ScpiError(-224, "one channel at a time")
+            try:
+                self.put(keys[0], self._of_channel(keys[0], channels[0]))
+                return ask_all(Request(request.header, request.suffixes, ()))
+            finally:
+                self.put(keys[0], before)
+
+        return Command(command.pattern, write, query, most=2)
+
+    def _of_channel(self, key: str, channel: int) -> Any:
+        """A setting of a channel: its own, or else that of all."""
+        return self._own.get((key, channel), self.value(key))
 
     def reset(self) -> None:
         """Volts, all open, no scan, empty buffer."""
-        self._functions = {}
+        self._functions, self._own = {}, {}
         self._scan, self._buffer = [], []
         self._closed = []
 
@@ -208,11 +263,13 @@ class Daq6510(ScpiInstrument):
         long = self._function_of(channel)
         function = FUNCTIONS[long]
         key = long if long == "FRESistance" else function
-        fixed = None if self.value(f"{key}_auto") else LADDERS[function].fixed(self.value(f"{key}_range"))
-        averages = self.value(f"{key}_filter_count") if self.value(f"{key}_filter") else 1
-        settings = MeterSettings(
-            function, fixed, self.value(f"{key}_nplc") * averages, self.value(f"{key}_input") == "AUTO"
-        )
+
+        def of(name: str) -> Any:
+            return self._of_channel(f"{key}_{name}", channel)
+
+        fixed = None if of("auto") else LADDERS[function].fixed(of("range"))
+        averages = of("filter_count") if of("filter") else 1
+        settings = MeterSettings(function, fixed, of("nplc") * averages, of("input") == "AUTO")
         node = self.node(channel) if channel else self.node("front")
         joined = [self.node(one) for one in self._closed[:-1]]
         for one in joined:
