@@ -46,8 +46,9 @@ def conjugate_of(network: Network, choice: str) -> Conjugate:
     """The conjugate that a rule uses on this network: ``auto`` is the product where one array serves both ways.
 
     Raises:
-        InputError: the post-synaptic rule on a resistive network, where every cell joins its nodes both ways; any on a
-            feedforward one, where a nudge of the outputs moves nothing else; the product rule on a loop.
+        InputError: the post-synaptic rule on a resistive network, where every cell joins its nodes both ways, and on
+            shared arrays, which work both ways; any on a feedforward one, where a nudge of the outputs moves nothing
+            else; the product rule on a loop.
     """
     if network.feedforward:
         raise InputError("rule: a nudge of the outputs does not reach the hidden layers of a feedforward network")
@@ -57,6 +58,11 @@ def conjugate_of(network: Network, choice: str) -> Conjugate:
         if choice == "postsynaptic":
             raise InputError("rule.conjugate: the arrays of a resistive network work both ways; expected auto")
         return "squared_voltage"
+    if network.feedback == "shared" and choice == "postsynaptic":
+        raise InputError(
+            "rule.conjugate: a shared array descends along both of its directions, of which the post-synaptic rule has "
+            "one; expected product"
+        )
     if choice == "auto":
         return "product" if network.feedback == "shared" else "postsynaptic"
     return "product" if choice == "product" else "postsynaptic"

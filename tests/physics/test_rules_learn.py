@@ -104,6 +104,7 @@ def test_adam_with_weight_decay_learns_and_resumes(tmp_path: Path) -> None:
         ("rule={name: hebb}", r"rule: .*'hebb'.*'holomorphic_ep'"),
         ("rule={name: always_on_ep, points: 1}", r"rule\.points: .*greater than or equal to 2"),
         ("nudge.amplitude=auto", r"nudge\.amplitude: rule ep is given its amplitude; expected a number"),
+        ("rule={name: ep, conjugate: postsynaptic}", r"rule\.conjugate: a shared array .* expected product"),
         ("logging.records=true", r"logging\.records: rule ep records no periods"),
         ("training.optimiser=rms", r"training\.optimiser: input should be 'sgd' or 'adam'"),
         ("training.weight_decay=[]", r"training\.weight_decay"),
