@@ -616,6 +616,7 @@ class Substrate(Device):
         """Go on counting from ``counts``, of a run that is resumed."""
         self._sent = {name: np.array(count) for name, count in counts.items()}
 
+    @final
     def _count(self, coupling: str, pulses: IntArray) -> None:
         self._sent = {} if self._sent is None else self._sent
         if coupling in self._sent:
