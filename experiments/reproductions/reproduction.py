@@ -68,8 +68,9 @@ def reproduction(name: str, title: str, source: str, command: str) -> Iterator[R
     one = Reproduction(name, title, source, command)
     started = time.monotonic()
     yield one
-    one.seconds = round(time.monotonic() - started, 1)
-    one.commit = _commit()
+    # A result that is read from a run file brings its own.
+    one.seconds = one.seconds or round(time.monotonic() - started, 1)
+    one.commit = one.commit or _commit()
     one.machine = machine()
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.json").write_text(json.dumps(asdict(one), indent=1) + "\n", encoding="utf-8")
