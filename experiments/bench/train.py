@@ -1,0 +1,17 @@
+"""Train an experiment between instruments; as `substrate run`, with the addresses of the command line."""
+
+from laboratory import FOLDER, arguments, experiment
+
+from substrate import run
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument("--experiment", default=str(FOLDER / "xor.yaml"))
+    parser.add_argument("--set", action="append", default=[], metavar="KEY.SUB=VALUE", help="override one key")
+    options = parser.parse_args()
+    print(run(experiment(options, options.set), options.output))
+
+
+if __name__ == "__main__":
+    main()
