@@ -46,7 +46,7 @@ class Rule:
         after: matching messages that pass unharmed first.
         probability: of each time.
         value: how much, in the kind's own unit: seconds of a delay, relative gain, volts or amperes of an offset,
-            channel of a relay, error code, kelvin of a temperature step.
+            channel of a relay, seconds that one bounces, error code, kelvin of a temperature step.
         text: of a banner, an identity or an error.
         cell: (array, row, column) of a cell.
     """

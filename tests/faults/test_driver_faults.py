@@ -28,7 +28,7 @@ from drivers.srs_sr860 import Sr860
 from emulators.bench.bench import VirtualBench
 from emulators.bench.faults import TRANSPORT, Rule
 
-SECONDS = 0.08
+SECONDS = 0.06
 SPARE_SECONDS = 0.3
 """For a busy machine to get round to things."""
 
@@ -175,7 +175,7 @@ def timed(action):
 def recovered(rig, ask, expected):
     """The session is usable: at once, or once an unplugged line is back."""
     rig.bench.faults.clear()
-    rig.driver.session.seconds = 2.0
+    rig.driver.session.seconds = 1.0
     if rig.bench.config.instruments[rig.name].transport == "pty":
         time.sleep(SECONDS)
     assert ask(rig.driver) == expected
@@ -224,7 +224,7 @@ def test_a_command_is_carried_out_once_or_not_known_to_be(rigs, name, kind):
     rig = rigs(name)
     message, command = COMMANDS[name]
     _, ask = QUESTIONS[name]
-    rig.driver.session.seconds = 2.0
+    rig.driver.session.seconds = 1.0
     if name in ("b2200", "k2750"):
         rig.driver.open_all()
     expected = ask(rig.driver)
@@ -240,7 +240,7 @@ def test_a_command_is_carried_out_once_or_not_known_to_be(rigs, name, kind):
         assert arrived == 1  # a serial line that swallows a message gives no sign of it
     if name in ("b2200", "k2750"):
         rig.bench.faults.clear()
-        rig.driver.session.seconds = 2.0
+        rig.driver.session.seconds = 1.0
         if line:
             time.sleep(SECONDS)
         assert rig.driver.closed() == ({(1, 2)} if arrived else set())
@@ -264,13 +264,13 @@ def test_pulses_are_never_doubled_and_never_lost_unnoticed(rigs, name, kind, sta
         meter.session.seconds = seconds
         rig.pulse_seconds = 0.0
         found, _ = timed(lambda: meter.pulse_volts(PULSE_VOLTS, 1, 0.01, 1.0e-3))
-        meter.session.seconds = 2.0
+        meter.session.seconds = 1.0
         rig.bench.faults.clear()
         meter.safe_state()
         assert not meter.is_on
         return found, rig.pulse_seconds
 
-    readings, once = pulsed(2.0)
+    readings, once = pulsed(1.0)
     assert len(readings) == 1
     assert once > 5.0e-3
     before = rig.struck
@@ -282,6 +282,6 @@ def test_pulses_are_never_doubled_and_never_lost_unnoticed(rigs, name, kind, sta
         assert len(found) == 1
         assert felt > 0.0
     # As many as are asked for, now that nothing is wrong.
-    found, felt = pulsed(2.0)
+    found, felt = pulsed(1.0)
     assert len(found) == 1
     assert felt == pytest.approx(once, rel=0.05)

@@ -423,6 +423,76 @@ def test_a_stuck_relay_and_a_lost_pulse(virtual_bench: Open) -> None:
         assert bench.plant.conductances("array")[1, 2] > before
 
 
+@pytest.mark.parametrize(
+    ("model", "wired", "close"),
+    [
+        ("keysight-b2201a", {"in1": "drive.hi", "out2": "array.row1"}, b"CLOS (@00102)"),
+        ("keithley-2750", {"s1row1": "drive.hi", "s1col2": "array.row1"}, b"ROUT:MULT:CLOS (@102)"),
+    ],
+)
+def test_a_relay_that_bounces_has_no_contact_at_first(
+    virtual_bench: Open, model: str, wired: dict[str, str], close: bytes
+) -> None:
+    bench = virtual_bench(
+        {
+            **{key: value for key, value in CROSSBAR.items() if key != "grounds"},
+            "instruments": {"drive": {"model": "keithley-2400"}, "relays": {"model": model, "channels": wired}},
+            "grounds": ["array.col1"],
+        }
+    )
+    drive, matrix = bench.instruments["drive"], bench.instruments["relays"]
+    with bench.lock:
+        drive.execute(b"SENS:CURR:PROT 1e-3;:SOUR:VOLT 0.2;:OUTP ON")
+        matrix.execute(close)
+        assert bench.fixture.now("array.row1") == pytest.approx(0.2, rel=1e-2)
+        matrix.execute(b"OPEN:CARD ALL;:ROUT:OPEN:ALL")
+        bench.faults.add(Rule("relay_bounce", "relays", value=0.02))
+        matrix.execute(close)
+        assert abs(bench.fixture.now("array.row1")) < 1e-6
+        bench.clock.advance(0.01)
+        assert abs(bench.fixture.now("array.row1")) < 1e-6
+        bench.clock.advance(0.01)
+        assert bench.fixture.now("array.row1") == pytest.approx(0.2, rel=1e-2)
+
+
+def test_a_temperature_step_and_reads_that_disturb(virtual_bench: Open) -> None:
+    bench = virtual_bench({**CROSSBAR, "crossbar": {**CROSSBAR["crossbar"], "conductance_per_kelvin": 2.0e-3}})
+    with bench.lock:
+        before = bench.plant.conductances("array").copy()
+        number = bench.faults.add(Rule("temperature", value=25.0))
+        np.testing.assert_allclose(bench.plant.conductances("array"), 1.05 * before)
+        bench.faults.remove(number)
+        number = bench.faults.add(Rule("read_disturb", value=0.01))
+        np.testing.assert_array_equal(bench.plant.conductances("array"), before)
+        for _ in range(2):
+            bench.instruments["drive"].execute(b"OUTP ON;:READ?")
+        after = bench.plant.conductances("array").copy()
+        assert np.all(after > before)
+        # A hundredth of the way to the upper bound, for each stretch of time.
+        left = (1.0e-4 - after) / (1.0e-4 - before)
+        stretches = np.log(left) / np.log(0.99)
+        np.testing.assert_allclose(stretches, np.rint(stretches[0, 0]), rtol=1e-6)
+        bench.faults.remove(number)
+        bench.instruments["drive"].execute(b"READ?")
+        np.testing.assert_array_equal(bench.plant.conductances("array"), after)
+
+
+def test_an_answer_that_trickles_comes_byte_by_byte(virtual_bench: Open) -> None:
+    bench = virtual_bench({**GENERATOR, "faults": [{"kind": "trickle", "value": 0.01}]})
+    host, port = bench.resources["generator"].split("::")[1:3]
+    with socket.create_connection((host, int(port))) as line:
+        line.settimeout(2.0)
+        begun = time.monotonic()
+        # The second answer waits for its turn.
+        line.sendall(b"FREQ?\nPHAS?\n")
+        pieces = []
+        while sum(map(len, pieces)) < 2 * len(ANSWER):
+            pieces.append(line.recv(4096))
+        assert b"".join(pieces) == ANSWER + b"+0.000000000000000E+00\n"
+        assert len(pieces) > 10
+        assert time.monotonic() - begun >= 0.01 * len(ANSWER)
+
+
 def test_a_cell_that_sticks_does_not_move(virtual_bench: Open) -> None:
     bench = virtual_bench({**CROSSBAR, "faults": [{"kind": "stuck_cell", "cell": ["array", 1, 2]}]})
     with bench.lock:
@@ -445,7 +515,8 @@ def test_drift_and_a_warmer_chip_change_what_is_read(virtual_bench: Open) -> Non
         np.testing.assert_array_equal(bench.plant.conductances("array"), before)
 
 
-def test_many_openings_leak_nothing() -> None:
+@pytest.mark.parametrize(("cycles", "clients"), [(30, 30), pytest.param(1000, 1, marks=pytest.mark.slow)])
+def test_many_openings_leak_nothing(cycles: int, clients: int) -> None:
     def held() -> tuple[int, int]:
         return len(os.listdir("/proc/self/fd")), threading.active_count()
 
@@ -459,7 +530,7 @@ def test_many_openings_leak_nothing() -> None:
     with VirtualBench(config):
         pass
     before = held()
-    for _ in range(30):
+    for _ in range(cycles):
         with VirtualBench(config) as bench:
             host, port = bench.resources["generator"].split("::")[1:3]
             link = bench.resources["smu"].split("::")[0].removeprefix("ASRL")
@@ -467,7 +538,7 @@ def test_many_openings_leak_nothing() -> None:
             os.write(terminal, b"*IDN?\n")
             assert b"2400" in os.read(terminal, 200)
             os.close(terminal)
-            for _ in range(30):
+            for _ in range(clients):
                 with socket.create_connection((host, int(port))) as line:
                     line.sendall(b"*IDN?\n")
                     assert b"33512B" in line.recv(200)

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, final
 
 from emulators.bench.instruments.dmm import LADDERS, UNITS, Function, Meter, MeterSettings
+from emulators.bench.instruments.relays import Bounces
 from emulators.bench.instruments.scpi_instrument import ScpiInstrument
 from emulators.bench.protocol.scpi import Command, Request, ScpiError
 
@@ -41,6 +42,7 @@ class Multimeter2750(ScpiInstrument):
         """Of the user's manual."""
         self._meter = Meter(self)
         self._closed: list[int] = []
+        self._bounces: Bounces[int] = Bounces(self, self._move)
         self._last: float | None = None
         self.faults.listen(self._move)
         return [
@@ -124,6 +126,7 @@ class Multimeter2750(ScpiInstrument):
 
     def _set(self, channels: list[int]) -> None:
         moved = set(channels) ^ set(self._closed)
+        self._bounces.closed(set(channels) - set(self._closed))
         self._closed = channels
         self._move()
         if moved:
@@ -131,7 +134,7 @@ class Multimeter2750(ScpiInstrument):
 
     def _move(self) -> None:
         """Bring the contacts to what is set, as far as faults let them."""
-        real = dict.fromkeys(self._closed)
+        real = dict.fromkeys(channel for channel in self._closed if self._bounces.at_rest(channel))
         for rule in self.faults.active(self.name, "relay_stuck_open"):
             real.pop(int(rule.value), None)
         for rule in self.faults.active(self.name, "relay_stuck_closed"):

@@ -12,6 +12,7 @@ that no two of either are ever joined. Sequences: ``BBMake`` opens before it clo
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, final
 
+from emulators.bench.instruments.relays import Bounces
 from emulators.bench.instruments.scpi_instrument import ScpiInstrument
 from emulators.bench.protocol.scpi import Command, Request, ScpiError
 
@@ -40,6 +41,7 @@ class SwitchMatrix(ScpiInstrument):
     def commands(self) -> Sequence[Command]:
         """Of the user's guide."""
         self._closed: dict[tuple[int, int], None] = {}
+        self._bounces: Bounces[tuple[int, int]] = Bounces(self, self._stick)
         self.faults.listen(self._stick)
         return [
             Command("[ROUTe]:CLOSe[:LIST] [ROUTe]:CLOSe[:STATe]", self._close, self._closed_among),
@@ -170,6 +172,7 @@ class SwitchMatrix(ScpiInstrument):
     def _set(self, wanted: dict[tuple[int, int], None]) -> None:
         """Move relays; what they then really connect also depends on faults."""
         moved = len(wanted.keys() ^ self._closed.keys())
+        self._bounces.closed(wanted.keys() - self._closed.keys())
         self._closed = dict(wanted)
         self._stick()
         if moved:
@@ -177,7 +180,7 @@ class SwitchMatrix(ScpiInstrument):
 
     def _stick(self) -> None:
         """Bring the contacts to what is set, as far as they obey; ``value`` of a fault is the channel's five digits."""
-        real = dict(self._closed)
+        real = {pair: None for pair in self._closed if self._bounces.at_rest(pair)}
         for kind in ("relay_stuck_open", "relay_stuck_closed"):
             for rule in self.faults.active(self.name, kind):
                 pair = (int(rule.value) // 100 % 100, int(rule.value) % 100)
