@@ -20,7 +20,7 @@ from drivers.data_logger import DataLogger
 from drivers.errors import ProtocolError
 from drivers.keysight_33500b import SMALLEST_VPP, GeneratorChannel
 from drivers.keysight_infiniivision import KeysightInfiniiVision
-from drivers.wiring import Rack, WiringConfig, arrays_of, drive_limits, load_wiring, split
+from drivers.wiring import Rack, WiringConfig, arrays_of, drive_limits, load_wiring, ready_addresses, split
 from substrate.arrays import BoolArray, FloatArray
 from substrate.capabilities import Capabilities, HeldNudge, Limits, Nudge, WriteRequest
 from substrate.contract import Direction, HeldStates, Record, Scale, Substrate, WriteReport
@@ -67,7 +67,7 @@ class BenchConfig(_Section):
 
     Attributes:
         wiring: path of the wiring file.
-        addresses: that replace the file's, by instrument.
+        addresses: that replace the file's, by instrument; or the ready file of a virtual bench.
         volts_per_unit: volts of an activity of one.
         unit_siemens: conductance of a weight of one.
         limits: see ``BenchLimitsConfig``.
@@ -76,7 +76,7 @@ class BenchConfig(_Section):
 
     backend: Literal["bench"]
     wiring: str
-    addresses: dict[str, str] = Field(default_factory=dict)
+    addresses: dict[str, str] | str = Field(default_factory=dict)
     volts_per_unit: Positive = 0.2
     unit_siemens: Positive = 2.5e-5
     limits: BenchLimitsConfig = BenchLimitsConfig()
@@ -490,7 +490,8 @@ class BenchBackend(Backend):
             InputError: as ``BenchSubstrate``.
         """
         config = self._parse(section)
-        wiring = load_wiring(config.wiring, config.addresses)
+        given = config.addresses
+        wiring = load_wiring(config.wiring, ready_addresses(given) if isinstance(given, str) else given)
         if wiring.nodes:
             if config.loop is not None:
                 raise InputError("substrate.loop: the wiring has nodes, which settle by themselves; expected none")

@@ -25,6 +25,7 @@ Without ``nodes`` it is a set of bare crossbars, named under ``cells.lines``, ar
 software (``substrate.loop``).
 """
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, final
@@ -190,6 +191,21 @@ def load_wiring(path: str | Path, addresses: Mapping[str, str] | None = None) ->
         return WiringConfig.model_validate(data)
     except ValidationError as error:
         raise InputError(f"{path}: {describe(error, model=WiringConfig)}") from error
+
+
+def ready_addresses(path: str | Path | None) -> dict[str, str]:
+    """Addresses by instrument from the ready file of a virtual bench (``substrate bench --ready-file``); None: none.
+
+    Raises:
+        InputError: no such file, or not of this form.
+    """
+    if path is None:
+        return {}
+    try:
+        listed = json.loads(Path(path).read_text(encoding="utf-8"))["instruments"]
+        return {one["name"]: one["resource"] for one in listed}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: expected the ready file of a running bench: {error}") from error
 
 
 @final

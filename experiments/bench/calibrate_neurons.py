@@ -6,10 +6,10 @@ import numpy as np
 from laboratory import FOLDER, arguments, experiment, table
 from scipy.optimize import curve_fit
 
-from substrate import Experiment
 from substrate.activations import ACTIVATIONS
 from substrate.capabilities import HeldNudge
 from substrate.experiment.assembly import assemble
+from substrate.experiment.config import Experiment
 
 
 def measured(options: argparse.Namespace, chosen: Experiment) -> list[tuple[str, float, float, float]]:

@@ -18,7 +18,8 @@ import yaml
 
 from drivers.smu_matrix import SmuMatrixArray
 from drivers.wiring import Rack, arrays_of, drive_limits, load_wiring, ready_addresses
-from substrate import Experiment, load_experiment
+from substrate import load_experiment
+from substrate.experiment.config import Experiment
 
 FOLDER = Path(__file__).resolve().parent
 

@@ -1,0 +1,185 @@
+"""Arrays behind switch matrices and boards as ``CrossbarArray``: the contract, schemes, forming, limits, budget."""
+
+import numpy as np
+import pytest
+import yaml
+from xor_bench import ARC_LIBRARY, PULSE, STEP, UPDATE, arc_section, arc_two
+
+from drivers.arc_two import ArcTwoArray, ArcTwoConfig
+from drivers.smu_matrix import FormingPlan, SmuMatrixArray
+from drivers.wiring import Rack, WiringConfig, arrays_of, drive_limits
+from emulators.bench.bench import VirtualBench
+from substrate.capabilities import WriteRequest
+from substrate.errors import CapabilityError, InputError
+from substrate.network import Network
+from substrate.registry import load_backend
+from substrate.testing import Tolerance, crossbar_bench, crossbar_checks
+
+ROWS, COLUMNS = 3, 4
+SMUS = ("drive", "sense", "low", "high")
+TOLERANCE = Tolerance(
+    cells_siemens=2e-8, products_relative=2e-3, wires_relative=2e-3, reciprocal_relative=2e-3, test_pulses=6,
+    reports_stuck_cells=False,
+)  # fmt: skip
+ARC_TOLERANCE = Tolerance(
+    cells_siemens=6e-7, products_relative=2e-2, wires_relative=2e-2, reciprocal_relative=2e-2, test_pulses=8,
+    step_relative=0.4, reports_stuck_cells=False,
+)  # fmt: skip
+
+
+def bench_of(update=UPDATE):
+    matrix = {f"out{index + 1}": f"array.row{index}" for index in range(ROWS)}
+    matrix |= {f"out{index + 1 + ROWS}": f"array.col{index}" for index in range(COLUMNS)}
+    smus = {
+        name: {"model": "keithley-2400", "channels": {"hi": f"matrix.in{row}"}}
+        for row, name in enumerate(SMUS, start=1)
+    }
+    return {
+        "crossbar": {"name": "array", "shape": [ROWS, COLUMNS], "update": update, "initial_siemens": 4.0e-5},
+        "writing": PULSE,
+        "instruments": {**smus, "matrix": {"model": "keysight-b2201a", "channels": matrix}},
+        "grounds": ["matrix.in14"],
+    }
+
+
+@pytest.fixture(scope="module")
+def bench():
+    with VirtualBench(bench_of()) as found:
+        yield found
+
+
+def wiring_of(bench, **pulses):
+    models = {**dict.fromkeys(SMUS, "keithley-2400"), "matrix": "keysight-b2200"}
+    return {
+        "instruments": {name: {"model": model, "address": bench.resources[name]} for name, model in models.items()},
+        "cells": {
+            "matrix": "matrix",
+            "drive": {"instrument": "drive", "row": 1},
+            "sense": {"instrument": "sense", "row": 2},
+            "bias": [{"instrument": "low", "row": 3}, {"instrument": "high", "row": 4}],
+            "ground_row": 14,
+            "lines": {"array": {"rows": [1, 2, 3], "columns": [4, 5, 6, 7]}},
+            "pulses": {"step_siemens": [STEP, STEP], **pulses},
+        },
+    }
+
+
+def array_of(bench, write_volts=2.0, **pulses) -> SmuMatrixArray:
+    wiring = WiringConfig.model_validate(wiring_of(bench, **pulses))
+    rack = Rack(wiring, drive_limits(wiring, 0.25, write_volts, 0.0, 1e-3))
+    return arrays_of(wiring, rack, own=True)["array"]
+
+
+def quiet(bench):
+    with bench.lock:
+        on = [name for name in SMUS if bench.instruments[name].value("output")]
+        return not on and not bench.instruments["matrix"]._closed
+
+
+@pytest.mark.parametrize("check", crossbar_checks(), ids=str)
+def test_source_meters_behind_a_matrix_conform(bench, check):
+    result = check.run(crossbar_bench(lambda: array_of(bench), TOLERANCE))
+    assert result.status != "failed", result.message
+    assert quiet(bench)
+
+
+@pytest.mark.parametrize("check", crossbar_checks(), ids=str)
+def test_an_arc_two_conforms(check):
+    with arc_two(noise_fraction=1e-4, noise_amperes=1e-10):
+        config = ArcTwoConfig.model_validate(arc_section())
+        result = check.run(crossbar_bench(lambda: ArcTwoArray(config), ARC_TOLERANCE))
+    assert result.status != "failed", result.message
+
+
+@pytest.mark.parametrize("scheme", ["half", "third", "floating", "grounded"])
+def test_schemes_move_the_selected_cell_and_no_other_as_far_as_they_can(bench, scheme):
+    before = bench.plant.conductances("array").copy()
+    counts = np.zeros((ROWS, COLUMNS), dtype=int)
+    counts[1, 2] = 4
+    with array_of(bench, write_scheme=scheme) as array:
+        array.write_cells(WriteRequest("array", pulses=counts))
+        assert array.budget.given[1, 2] == 4
+    moved = (bench.plant.conductances("array") - before) / STEP
+    assert moved[1, 2] == pytest.approx(4, abs=1)
+    others = np.ones_like(counts, dtype=bool)
+    others[1, 2] = False
+    # The cells of a driven row whose columns are grounded see the whole pulse.
+    felt = moved[1] if scheme == "grounded" else np.zeros(1)
+    assert np.all(felt[[0, 1, 3]] > 2) if scheme == "grounded" else np.abs(moved[others]).max() < 0.5
+
+
+def test_forming_stops_at_the_conductance_asked_for(bench):
+    plan = FormingPlan(1.3, 1.7, 0.05, 1.0e-2, 1.0e-3, float(bench.plant.conductances("array")[0, 0] + 3 * STEP))
+    cells = np.zeros((ROWS, COLUMNS), dtype=bool)
+    cells[0, 0] = True
+    with array_of(bench) as array:
+        formed = array.form(cells, plan)
+        assert formed[0, 0]
+        assert 0 < array.budget.given[0, 0] <= len(plan.volts())
+    assert bench.plant.conductances("array")[0, 0] >= plan.formed_siemens
+
+
+def test_what_is_beyond_budget_or_limits_is_refused_before_anything_is_sent(bench):
+    counts = np.zeros((ROWS, COLUMNS), dtype=int)
+    counts[0, 1] = 4
+    before = bench.plant.conductances("array").copy()
+    with array_of(bench, pulses_per_cell=6) as array:
+        array.write_cells(WriteRequest("array", pulses=counts))
+        with pytest.raises(CapabilityError, match="pulses_per_cell"):
+            array.write_cells(WriteRequest("array", pulses=counts))
+        with pytest.raises(CapabilityError):
+            array.read_cell(0, 0, 2.5)
+        with pytest.raises(CapabilityError, match="forming"):
+            array.form(counts > 0, FormingPlan(1.0, 5.0, 0.5, 1e-2, 1e-3, 1e-4))
+    assert (bench.plant.conductances("array") - before)[0, 1] == pytest.approx(4 * STEP, rel=0.5)
+    with pytest.raises(CapabilityError, match="up_volts"):
+        array_of(bench, write_volts=1.0)
+
+
+def test_a_scheme_that_is_not_wired_is_refused(bench):
+    wiring = wiring_of(bench, write_scheme="third")
+    wiring["cells"]["bias"] = []
+    parsed = WiringConfig.model_validate({**wiring, "instruments": {
+        name: one for name, one in wiring["instruments"].items() if name not in ("low", "high")}})  # fmt: skip
+    with pytest.raises(InputError, match="bias"):
+        arrays_of(parsed, Rack(parsed, drive_limits(parsed, 0.25, 2.0, 0.0, 1e-3)), own=True)
+
+
+def test_neurons_close_around_a_switched_array(bench, tmp_path):
+    """A wiring without nodes: the network settles in software, by readings through the matrix."""
+    path = tmp_path / "wiring.yaml"
+    path.write_text(yaml.safe_dump(wiring_of(bench)))
+    loop = {"settle": {"tolerance": 1e-3, "damping": 1.0}}
+    backend = load_backend("bench")
+    network = Network((2, 2))
+    section = backend.resolve(
+        {"backend": "bench", "wiring": str(path), "loop": loop | {"volts_per_unit": 0.1}}, network
+    )
+    with backend.build(section, network, np.random.default_rng(0)) as device:
+        inputs = np.array([[0.05, -0.1]])
+        device.hold(inputs)
+        found = device.settle().volts[0, 0] / 0.1
+        siemens = bench.plant.conductances("array")
+        weights = (siemens[:, :2] - siemens[:, 2:]) / device.scale.unit_siemens
+        wanted = np.tanh(np.array([0.5, -1.0, 1.0]) @ weights)
+        np.testing.assert_allclose(found, wanted, atol=5e-3)
+        assert set(device.instruments.snapshot()) == {*SMUS, "matrix"}
+    assert quiet(bench)
+
+
+def test_a_missing_library_is_named():
+    config = ArcTwoConfig.model_validate({"backend": "arc-two", "library": "no_such_library"})
+    with pytest.raises(InputError, match="arc2"), ArcTwoArray(config):
+        pass
+
+
+def test_a_board_that_is_not_there_is_an_error():
+    with arc_two():
+        import sys
+
+        sys.modules[ARC_LIBRARY].find_ids = list
+        with (
+            pytest.raises(Exception, match="expected one board"),
+            ArcTwoArray(ArcTwoConfig.model_validate(arc_section())),
+        ):
+            pass
