@@ -42,7 +42,7 @@ def bench_of(update=UPDATE):
     }
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def bench():
     with VirtualBench(bench_of()) as found:
         yield found
@@ -86,7 +86,7 @@ def test_source_meters_behind_a_matrix_conform(bench, check):
 @pytest.mark.parametrize("check", crossbar_checks(), ids=str)
 def test_an_arc_two_conforms(check):
     with arc_two(noise_fraction=1e-4, noise_amperes=1e-10):
-        config = ArcTwoConfig.model_validate(arc_section())
+        config = ArcTwoConfig.model_validate(arc_section() | {"shape": [4, 5]})
         result = check.run(crossbar_bench(lambda: ArcTwoArray(config), ARC_TOLERANCE))
     assert result.status != "failed", result.message
 
