@@ -325,6 +325,12 @@ def _resolved(experiment: Experiment) -> Experiment:
     if experiment.logging.records and experiment.nudge.periods == "auto":
         raise InputError("logging.records: records of automatic periods differ in length; expected false")
     training = experiment.training
+    if experiment.rule.writes_moving and (training.optimiser != "sgd" or training.momentum):
+        raise InputError(
+            f"training.momentum: rule {experiment.rule.name} writes at every step of a sample, over which momentum and "
+            f"adam would add up; expected optimiser sgd with momentum 0, got {training.optimiser} with "
+            f"{training.momentum}"
+        )
     if experiment.rule.writes_moving and np.any(training.weight_decay):
         raise InputError(
             f"training.weight_decay: rule {experiment.rule.name} writes what it measures while the network moves; "

@@ -159,7 +159,11 @@ def test_a_device_that_cannot_be_stopped_is_refused_by_the_capability() -> None:
 
 
 def test_a_sinusoid_has_no_feedback() -> None:
-    experiment = ["rule={name: continual_ep, moves: periods, nudge: feedback}", "nudge.amplitude=0.5"]
+    experiment = [
+        "rule={name: continual_ep, moves: periods, nudge: feedback}",
+        "nudge.amplitude=0.5",
+        "training.momentum=0.0",
+    ]
     with pytest.raises(InputError, match=r"rule\.nudge"):
         load_experiment("iris", experiment)
 
@@ -174,7 +178,13 @@ def test_a_sinusoid_has_no_feedback() -> None:
     ],
 )
 def test_keys_that_would_do_nothing_are_refused(override: str, named: str) -> None:
-    experiment = ["rule={name: continual_ep, moves: periods}", "nudge.amplitude=0.5"]
+    experiment = ["rule={name: continual_ep, moves: periods}", "nudge.amplitude=0.5", "training.momentum=0.0"]
     load_experiment("iris", experiment)
     with pytest.raises(InputError, match=named):
         load_experiment("iris", [*experiment, override])
+
+
+@pytest.mark.parametrize("override", ["training.momentum=0.9", "training.optimiser=adam"])
+def test_nothing_adds_up_over_the_steps_of_a_sample(override: str) -> None:
+    with pytest.raises(InputError, match=r"training\.momentum"):
+        load_experiment("iris", ["rule={name: continual_ep}", "nudge.amplitude=0.5", "training.momentum=0.0", override])

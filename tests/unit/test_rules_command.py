@@ -30,7 +30,7 @@ def test_the_keys_with_their_defaults_are_a_section(name: str, capsys: pytest.Ca
     network = f"network={{family: {family}, feedback: {feedback}, layers: [2, 4, 4, 2]}}"
     if family == "resistive":
         network = "network={family: resistive, layers: [2, 4, 4, 2]}"
-    given = load_experiment("text", [network, "nudge={amplitude: 0.5}"], text=text).rule
+    given = load_experiment("text", [network, "nudge={amplitude: 0.5}", "training={momentum: 0.0}"], text=text).rule
     assert given == type(given)()
     assert given.name == name
 
