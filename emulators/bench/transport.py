@@ -22,8 +22,9 @@ from pathlib import Path
 from typing import final
 
 from emulators.bench.clock import SimulatedClock
-from emulators.bench.conversation import Conversation
+from emulators.bench.conversation import Conversation, InstrumentConversation
 from emulators.bench.faults import Faults, Rule
+from emulators.bench.instruments.base import Instrument
 from emulators.bench.mishaps import Reply, joined, spoil
 from emulators.bench.protocol.framing import TooLong
 from substrate.errors import InputError
@@ -243,7 +244,14 @@ class Hub:
             if any(rule.kind == "drop_before" for rule in rules):
                 self._drop(stream)
                 return
+            known = len(self._faults.happened)
             answer = stream.conversation.answer(message)
+            restarted = any(one.kind == "power_cycle" for one in self._faults.happened[known:])
+        if restarted and isinstance(stream.conversation, InstrumentConversation) and stream.sock is not None:
+            # Its network interface has gone down with it; behind an adapter, or on a line, nobody sees that.
+            for other in [one for one in self._streams if _serves(one, target)]:
+                self._drop(other, abort=True)
+            return
         if not rules:
             late, stream.late = stream.late, b""
             self._send_in_turn(stream, late + answer)
@@ -377,6 +385,12 @@ class Hub:
         with contextlib.suppress(OSError):
             terminal.path.unlink()
         self._later(gone_seconds, lambda: self._open_terminal(terminal.start, terminal.path))
+
+
+def _serves(stream: _Stream, target: Instrument | None) -> bool:
+    """Whether a connection is one of an instrument itself."""
+    conversation = stream.conversation
+    return isinstance(conversation, InstrumentConversation) and conversation.target(b"") is target
 
 
 def _reset(sock: socket.socket) -> None:
