@@ -69,7 +69,7 @@ def main() -> None:
                 f"{100 * accuracy:.1f} %, {path[-1]:.0f} degrees",
             )
             axes.plot(range(1, EPOCHS + 1), path, label=f"start at {degrees} degrees: {100 * accuracy:.1f} %")
-        axes.set(xlabel="epoch", ylabel="angle of the backward weights to the transpose, degrees", ylim=(0, 180))
+        axes.set(xlabel="epoch", ylabel="angle to the transpose, degrees", ylim=(0, 180))
         axes.legend(fontsize=8)
         axes.grid(alpha=0.3)
         figure.savefig(result.picture, dpi=110)
