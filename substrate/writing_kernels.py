@@ -7,9 +7,7 @@ from numba import njit
 from substrate.arrays import FloatArray, Reals
 
 
-def _moved(
-    cells: FloatArray, change: Reals, unit: float, low: float, high: float, target: FloatArray
-) -> int:
+def _moved(cells: FloatArray, change: Reals, unit: float, low: float, high: float, target: FloatArray) -> int:
     """Fill ``target`` with the cells that show the weights of ``cells`` plus ``change``; how many weights were held.
 
     Both are (polarity, row, column) siemens: pairs lie symmetric about the middle of the window, single cells take it

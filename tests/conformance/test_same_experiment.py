@@ -9,18 +9,31 @@ from dataclasses import replace
 import h5py
 import numpy as np
 import pytest
-from xor_bench import CELLS, EMULATOR, SIZES, arc_section, arc_two, bench_file, bench_section, driven, experiment
+import yaml
+from xor_bench import (
+    CELLS,
+    EMULATOR,
+    SIZES,
+    arc_section,
+    arc_two,
+    bench_file,
+    bench_section,
+    driven,
+    experiment,
+    wiring,
+)
 
 from emulators.bench.bench import VirtualBench
 from emulators.config import EmulatorConfig
 from emulators.substrate import EmulatedSubstrate
 from substrate import open_run, run
-from substrate.capabilities import WriteRequest
+from substrate.capabilities import Nudge, WriteRequest
 from substrate.experiment.assembly import assemble
 from substrate.experiment.config import WritingConfig
 from substrate.network import Network
+from substrate.tones import SamplingPlan
 
-SHORT = ["training.epochs=18", "nudge.periods=1"]
+SHORT = ["training.epochs=12", "nudge.periods=1"]
 
 
 @pytest.fixture(scope="module")
@@ -143,3 +156,39 @@ def _same_cells(emulated, placement, cells):
         experiment=emulated.experiment.model_copy(update={"writing": WritingConfig(mode="outright")}),
     )
     return assembly.controller()
+
+
+def test_a_data_logger_steps_through_the_nudge(tmp_path):
+    """Instruments too slow for a sine: every phase is held, and read as a constant."""
+    file = bench_file()
+    names = [f"hidden1.{index}" for index in range(SIZES[1])] + ["output.0", "output.1"]
+    for name in ("left", "right", "clock"):
+        del file["instruments"][name]
+    wired = {str(101 + place): node for place, node in enumerate(names)}
+    file["instruments"]["logger"] = {"model": "keysight-34970a", "channels": wired}
+    with VirtualBench(file) as bench:
+        text = wiring({**bench.resources, **dict.fromkeys(("left", "right", "clock"), "")})
+        for name in ("left", "right", "clock"):
+            del text["instruments"][name]
+        del text["reference"]
+        text["instruments"]["logger"] = {"model": "keysight-34970a", "address": bench.resources["logger"]}
+        text["nodes"] = {node: f"logger.{101 + place}" for place, node in enumerate(names)}
+        (tmp_path / "logger.yaml").write_text(yaml.safe_dump(text))
+        section = {"backend": "bench", "wiring": str(tmp_path / "logger.yaml")}
+        device = bench.plant.substrate
+        emulated = assemble(experiment(EMULATOR, tmp_path))
+        with bench.lock:
+            replace(emulated, substrate=device).controller().program(emulated.initial_weights())
+            bench.plant.cells_changed()
+        inputs = np.array([[0.1, -0.2]])
+        amperes = np.zeros((1, 6))
+        amperes[:, 4:] = [2e-6, -1e-6]
+        plan = SamplingPlan(10.0, 3, 8, 1)
+        with assemble(experiment(section, tmp_path)).substrate as driver:
+            driver.hold(inputs)
+            free = driver.settle().volts
+            found = driver.nudge(Nudge(amperes), plan)
+        device.hold(inputs)
+        np.testing.assert_allclose(free, device.settle().volts, atol=2e-5)
+        np.testing.assert_allclose(found.volts, device.nudge(Nudge(amperes), plan).volts, atol=2e-5)
+        assert found.rate_hz == plan.rate_hz
