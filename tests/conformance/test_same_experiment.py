@@ -56,6 +56,11 @@ def test_it_learns_on_the_emulator(tmp_path):
 
 
 def test_it_learns_between_instruments(bench, tmp_path):
+    # Near enough to where training begins that programming through relays takes seconds and not minutes.
+    emulated = assemble(experiment(EMULATOR, tmp_path))
+    with bench.lock:
+        replace(emulated, substrate=bench.plant.substrate).controller().program(emulated.initial_weights())
+        bench.plant.cells_changed()
     path = learns(bench_section(bench.resources, tmp_path), tmp_path)
     assert driven(bench) == []
     with h5py.File(path) as file:
