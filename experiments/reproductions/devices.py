@@ -16,7 +16,7 @@ def main() -> None:
     with reproduction(
         "devices",
         "Published memristors on the digits chip",
-        "presets of `substrate devices`; 64-16-10, 20 epochs, seed 0; rows: device, columns in every row: way of writing",
+        "presets of `substrate devices`; 64-16-10, 20 epochs, seed 0, by way of writing",
         "python experiments/reproductions/devices.py",
     ) as result:
         with run_sweep(FOLDER / "devices.yaml", told=print).open(newline="") as file:
