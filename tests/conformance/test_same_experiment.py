@@ -33,7 +33,7 @@ from substrate.experiment.config import WritingConfig
 from substrate.network import Network
 from substrate.tones import SamplingPlan
 
-SHORT = ["training.epochs=12", "nudge.periods=1"]
+SHORT = ["training.epochs=9", "training.learning_rate=0.4", "nudge.periods=1"]
 
 
 @pytest.fixture(scope="module")
