@@ -15,6 +15,7 @@ from emulators.bench.board import VirtualBoard
 from emulators.bench.board_chip import BoardConverters
 from emulators.bench.clock import SimulatedClock
 from emulators.bench.config import BenchConfig, load_bench, parse_bench
+from emulators.bench.control import ControlConversation
 from emulators.bench.conversation import InstrumentConversation
 from emulators.bench.device_faults import DeviceFaults
 from emulators.bench.faults import Faults
@@ -97,7 +98,12 @@ class VirtualBench:
         return dict(self._resources)
 
     def model_of(self, name: str) -> str:
-        """The model of an instrument, ``prologix`` of an adapter, ``reference-board`` of a board."""
+        """The model of an instrument.
+
+        ``prologix`` of an adapter, ``reference-board`` of a board, ``faults`` of the control port.
+        """
+        if self.config.control is not None and name == "control":
+            return "faults"
         if name in self.config.boards:
             return "reference-board"
         return "prologix" if name in self.config.adapters else self.config.instruments[name].model
@@ -150,6 +156,12 @@ class VirtualBench:
             else:
                 assert section.adapter is not None  # what the configuration checked
                 self._resources[name] = f"GPIB{boards[section.adapter]}::{section.address}::INSTR"
+
+        if self.config.control is not None:
+            names = [*self.instruments, *self.config.boards]
+            start_control = partial(ControlConversation, self.faults, names)
+            host, port = hub.serve_tcp("control", start_control, port=self.config.control.port)
+            self._resources["control"] = f"TCPIP::{host}::{port}::SOCKET"
 
     def _start_boards(self, stack: ExitStack) -> None:
         for (name, section), rng in zip(self.config.boards.items(), self._board_rngs, strict=True):

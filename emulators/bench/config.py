@@ -94,6 +94,13 @@ class AdapterConfig(_Section):
 
 
 @final
+class ControlConfig(_Section):
+    """A port that takes faults at run time, see ``control.py``; on the loopback address."""
+
+    port: Annotated[int, Field(ge=0, le=65535)] = 0
+
+
+@final
 class BoardConvertersConfig(_Section):
     """Converters of a board, see ``board_chip.BoardConverters``; what is left out is as there."""
 
@@ -178,6 +185,7 @@ class BenchConfig(_Section):
         wires: further wires between any two terminals.
         grounds: terminals that are tied to ground.
         faults: rules, see ``faults.py``.
+        control: a port that takes further ones at run time; none by default.
     """
 
     seed: Annotated[int, Field(ge=0)] = 0
@@ -195,6 +203,7 @@ class BenchConfig(_Section):
     wires: list[tuple[str, str]] = Field(default_factory=list)
     grounds: list[str] = Field(default_factory=list)
     faults: list[dict[str, Any]] = Field(default_factory=list)
+    control: ControlConfig | None = None
 
     @model_validator(mode="after")
     def _one_device(self) -> "BenchConfig":
@@ -208,6 +217,8 @@ class BenchConfig(_Section):
             both = set(names) & set(self.instruments)
             if both:
                 raise ValueError(f"{section}.{min(both)}: an instrument has this name too")
+        if self.control is not None and "control" in {*self.adapters, *self.boards, *self.instruments}:
+            raise ValueError("control: an instrument, board or adapter has this name")
         if both := set(self.adapters) & set(self.boards):
             raise ValueError(f"boards.{min(both)}: an adapter has this name too")
         for name, instrument in self.instruments.items():

@@ -1,13 +1,16 @@
 """What stands at the other end of a connection: an instrument, or an adapter with several behind it."""
 
 from abc import ABC, abstractmethod
-from typing import final
+from typing import ClassVar, final
 
 from emulators.bench.instruments.base import Instrument
 
 
 class Conversation(ABC):
     """The state of one connection."""
+
+    spared: ClassVar[bool] = False
+    """Whether faults leave it alone."""
 
     @abstractmethod
     def messages(self, data: bytes) -> list[bytes]:

@@ -201,8 +201,9 @@ class Hub:
             sock, _ = listener.sock.accept()
         except OSError:
             return  # the client went away again
+        conversation = listener.start()
         with self._lock:
-            refused = self._faults.strike(listener.name, b"", ("refuse",), self._clock.seconds)
+            refused = self._faults.strike(listener.name, b"", _kinds(conversation, "refuse"), self._clock.seconds)
         if refused:
             _reset(sock)
             return
@@ -210,7 +211,7 @@ class Hub:
         with contextlib.suppress(OSError):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
-        stream = _Stream(sock.fileno(), listener.start(), sock)
+        stream = _Stream(sock.fileno(), conversation, sock)
         self._streams.append(stream)
         self._selector.register(sock, selectors.EVENT_READ, stream)
 
@@ -240,7 +241,8 @@ class Hub:
         name = target.name if target is not None else ""
         with self._lock:
             self._clock.catch_up()
-            rules = self._faults.strike(name, message, TRANSPORT_OF_MESSAGES, self._clock.seconds)
+            kinds = _kinds(stream.conversation, *TRANSPORT_OF_MESSAGES)
+            rules = self._faults.strike(name, message, kinds, self._clock.seconds)
             if any(rule.kind == "drop_before" for rule in rules):
                 self._drop(stream)
                 return
@@ -385,6 +387,11 @@ class Hub:
         with contextlib.suppress(OSError):
             terminal.path.unlink()
         self._later(gone_seconds, lambda: self._open_terminal(terminal.start, terminal.path))
+
+
+def _kinds(conversation: Conversation, *kinds: str) -> tuple[str, ...]:
+    """Of faults, those that may strike it."""
+    return () if conversation.spared else kinds
 
 
 def _serves(stream: _Stream, target: Instrument | None) -> bool:

@@ -340,6 +340,33 @@ def test_refused_connections_and_faults_at_run_time(virtual_bench: Open) -> None
         assert time.monotonic() - start >= 0.2
 
 
+def test_faults_come_and_go_over_the_control_port(virtual_bench: Open) -> None:
+    bench = virtual_bench({**GENERATOR, "control": {}, "faults": [{"kind": "no_answer", "count": None}]})
+
+    def line(name: str) -> socket.socket:
+        host, port = bench.resources[name].split("::")[1:3]
+        return socket.create_connection((host, int(port)))
+
+    with line("control") as control, line("generator") as generator:
+        assert ask(generator, b"FREQ?") == b"(nothing)"
+        assert ask(control, b"clear") == b"ok\n"
+        assert ask(generator, b"FREQ?") == ANSWER
+        assert ask(control, b"add {kind: truncate, instrument: generator, pattern: FREQ}") == b"ok 2\n"
+        assert ask(generator, b"FREQ?") == ANSWER[:11] + b"\n"
+        assert json.loads(ask(control, b"happened")[3:])[-1][3:] == ["generator", "FREQ?"]
+        assert json.loads(ask(control, b"list")[3:])["2"]["kind"] == "truncate"
+        assert ask(control, b"remove 2") == b"ok\n"
+        for wrong in (
+            b"add {kind: nonsense}",
+            b"add 3",
+            b"add {kind: [",
+            b"add {kind: delay, instrument: x}",
+            b"\xff",
+            b"",
+        ):
+            assert ask(control, wrong).startswith(b"error ")
+
+
 def test_an_unplugged_line_comes_back_behind_its_link(virtual_bench: Open, tmp_path: Path) -> None:
     link = tmp_path / "smu"
     smu = {"model": "keithley-2400", "transport": "pty", "link": str(link)}
