@@ -560,3 +560,58 @@ def test_noise_on_the_line_never_stops_an_instrument(virtual_bench: Open, model:
     one.power_on()
     if model != "arc-one":
         assert one.execute(b"*IDN?").endswith(b"\n")
+
+
+LIST_101 = b",".join([b"0.1"] * 101)
+
+
+@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize(
+    ("model", "messages", "code"),
+    [
+        ("keysight-33512b", [b"DATA:ARB A1,0,0,0,0,0,0,0,0", b"DATA:ARB A1,0,0,0,0,0,0,0,0"], 785),
+        ("keysight-33512b", [b"FUNC:ARB NOWHERE"], 786),
+        ("keysight-33512b", [b"DATA:ARB A2,0,0,0,0,0,0,0,1.5"], -222),
+        ("keysight-33512b", [b"VOLT 10", b"VOLT:OFFS 5"], -222),
+        ("keysight-dsox3024t", [b"CHAN1:RANG 100"], -222),
+        ("keysight-34970a", [b"ROUT:SCAN (@999)"], -224),
+        ("keysight-b2201a", [b"CLOS (@01501)"], -224),
+        ("keithley-2400", [b"SOUR:VOLT 300"], -222),
+        ("keithley-2400", [b"SENS:CURR:PROT 5"], -222),
+        ("keithley-2400", [b"SOUR:LIST:VOLT " + LIST_101], -108),
+        ("keithley-2400", [b"READ?"], 803),
+        ("keithley-2450", [b"SOUR:VOLT:ILIM 5"], -222),
+        ("keithley-2450", [b"SOUR:LIST:VOLT " + LIST_101], -108),
+        ("keithley-2750", [b"ROUT:MULT:CLOS (@149)"], -224),
+        ("keithley-daq6510", [b"SENS:VOLT:NPLC 20"], -222),
+        ("keithley-daq6510", [b"SENS:VOLT:NPLC 1, (@399)"], -224),
+    ],
+)
+def test_what_the_real_instrument_refuses_is_refused(
+    virtual_bench: Open, model: str, messages: list[bytes], code: int, strict: bool
+) -> None:
+    bench = virtual_bench({"crossbar": {"shape": [1, 1]}, "strict": strict, "instruments": {"one": {"model": model}}})
+    with bench.lock:
+        instrument = bench.instruments["one"]
+        for message in messages:
+            assert int(instrument.execute(b"SYST:ERR?").split(b",")[0]) == 0
+            assert instrument.execute(message) == b""
+        assert int(instrument.execute(b"SYST:ERR?").split(b",")[0]) == code
+
+
+def test_settings_of_channels_are_their_own(virtual_bench: Open) -> None:
+    bench = virtual_bench({"crossbar": {"shape": [1, 1]}, "instruments": {"one": {"model": "keithley-daq6510"}}})
+    with bench.lock:
+        logger = bench.instruments["one"]
+        logger.execute(b"SENS:VOLT:NPLC 10, (@101,103);:SENS:VOLT:RANG 0.1, (@101)")
+        assert logger.execute(b"SENS:VOLT:NPLC?;:SENS:VOLT:RANG:AUTO?") == b"1.000000E+00;1\n"
+        assert logger.execute(b"SENS:VOLT:NPLC? (@103);:SENS:VOLT:NPLC? (@102)") == b"1.000000E+01;1.000000E+00\n"
+        assert logger.execute(b"SENS:VOLT:RANG:AUTO? (@101);:SENS:VOLT:RANG? (@101)") == b"0;1.000000E-01\n"
+        before = bench.clock.seconds
+        logger.execute(b"ROUT:SCAN:CRE (@102);:INIT")
+        short = bench.clock.seconds - before
+        logger.execute(b"ROUT:SCAN:CRE (@103);:INIT")
+        assert bench.clock.seconds - before - short > 5.0 * short
+        logger.execute(b"*RST")
+        assert logger.execute(b"SENS:VOLT:NPLC? (@103)") == b"1.000000E+00\n"
+        assert logger.execute(b"SYST:ERR?").startswith(b"0,")

@@ -29,7 +29,7 @@ STATISTICS: dict[str, Callable[[Sequence[float]], np.floating[Any]]] = {
     "AVERage": np.mean, "MAXimum": np.max, "MINimum": np.min, "STDDev": np.std,
 }  # fmt: skip
 MOST_POINTS = 100_000
-MOST_LIST = 2500
+MOST_LIST, MOST_IN_A_MESSAGE = 2500, 100
 AUTO_DELAY_SECONDS = 1.0e-3
 LARGEST_OHMS = 2.1e8
 
@@ -84,8 +84,8 @@ class SourceMeter2450(ScpiInstrument):
             Command("SOURce#1:SWEep:VOLTage:LINear", lambda r: self._set_sweep("VOLT", r), most=9),
             Command("SOURce#1:SWEep:CURRent:LINear", lambda r: self._set_sweep("CURR", r), most=9),
             Command("SOURce#1:SWEep:VOLTage:LIST", lambda r: self._set_list_sweep(r), most=5),
-            Command("SOURce#1:LIST:VOLTage", self._set_list, lambda _: self.numbers(self._list), MOST_LIST),
-            Command("SOURce#1:LIST:VOLTage:APPend", lambda r: self._set_list(r, self._list), most=MOST_LIST),
+            Command("SOURce#1:LIST:VOLTage", self._set_list, lambda _: self.numbers(self._list), MOST_IN_A_MESSAGE),
+            Command("SOURce#1:LIST:VOLTage:APPend", lambda r: self._set_list(r, self._list), most=MOST_IN_A_MESSAGE),
             Command("READ", query=self._read, most=10),
             Command("FETCh", query=self._fetch, most=10),
             *(Command(f"MEASure:{long}[:DC]", query=self._measuring(short), most=9) for short, long in LONG.items()),
