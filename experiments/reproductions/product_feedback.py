@@ -97,6 +97,8 @@ def main() -> None:
         figure.savefig(result.picture, dpi=110)
         for name, (rule, feedback, published) in RULES.items():
             overrides = [f"rule={rule}", f"network.feedback={feedback}", f"data.train_limit={IMAGES}"]
+            if feedback != "product":
+                overrides.append("network.product_ratio=1")
             path = run(load_experiment(FOLDER / "product-feedback-mnist.yaml", overrides), Path(folder) / f"{name}.h5")
             with open_run(path) as finished:
                 summary = finished.summary()
