@@ -101,7 +101,8 @@ def test_a_query(benchmark: Any, server: Echo) -> None:
     benchmark(lambda: session.ask("READ?", float))
     session.close()
     print(f"\nquery: {1e6 * driver:.0f} us, raw {1e6 * plain:.0f} us (at most 200 us more)")
-    assert driver - plain < MOST_EXTRA_SECONDS
+    # Times are judged where they are asked for, on a machine that does nothing else.
+    assert benchmark.disabled or driver - plain < MOST_EXTRA_SECONDS
 
 
 def test_a_waveform(benchmark: Any, server: Echo) -> None:
@@ -121,7 +122,7 @@ def test_a_waveform(benchmark: Any, server: Echo) -> None:
     benchmark(lambda: session.query_block("CURV?"))
     session.close()
     print(f"\n8 MB: {1e-6 * BLOCK / driver:.0f} MB/s, raw {1e-6 * BLOCK / plain:.0f} MB/s (at least 80 %)")
-    assert plain / driver >= LEAST_RATE
+    assert benchmark.disabled or plain / driver >= LEAST_RATE
 
 
 def test_opening_and_closing_leaks_nothing(benchmark: Any, server: Echo) -> None:

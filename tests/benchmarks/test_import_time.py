@@ -32,4 +32,5 @@ def test_starting_is_quick(benchmark: Any, command: list[str], most_seconds: flo
             break
     benchmark(lambda: None)
     print(f"\n{' '.join(command[-2:])}: {1e3 * min(times[1:]):.0f} ms (at most {1e3 * most_seconds:.0f} ms)")
-    assert min(times[1:]) < most_seconds
+    # Beside other tests it takes as long as they let it.
+    assert benchmark.disabled or min(times[1:]) < most_seconds
