@@ -27,7 +27,7 @@ from substrate.writing import Writer, WritingPlan
 RATIOS = {1: "44.9", 2: "35.3", 5: "24.0", 10: "17.5", 20: "12.7", 50: "8.1", 100: "5.7"}
 STEPS, RATE, DECAY = 2000, 0.1, 0.03
 """What R starts from decays as exp(-STEPS RATE DECAY): beside a long R half as many steps leave 1.5 degrees of it."""
-IMAGES = 12000
+IMAGES = 20000
 """Of MNIST: 60000 and more epochs are an hour's work for the four rules."""
 RULES = {
     "product_feedback": ("{name: product_feedback}", "product", "98.4 % (20 epochs), 19 .. 23 degrees"),
@@ -97,6 +97,8 @@ def main() -> None:
         figure.savefig(result.picture, dpi=110)
         for name, (rule, feedback, published) in RULES.items():
             overrides = [f"rule={rule}", f"network.feedback={feedback}", f"data.train_limit={IMAGES}"]
+            if feedback == "separate":
+                overrides.append("network.initial.feedback_angle_degrees=90")
             if feedback != "product":
                 overrides.append("network.product_ratio=1")
             path = run(load_experiment(FOLDER / "product-feedback-mnist.yaml", overrides), Path(folder) / f"{name}.h5")
