@@ -241,9 +241,14 @@ class Rack(Instruments):
         Raises:
             BenchError: one is not there.
         """
-        for instrument in self._all.values():
-            if not instrument.is_open:
+        for name, instrument in self._all.items():
+            if instrument.is_open:
+                continue
+            try:
                 instrument.open()
+            except BenchError as error:
+                # An address alone says nothing to whoever looks at a bench.
+                raise type(error)(f"instruments.{name}: {error}") from error
 
     def close(self) -> None:
         """Close all connections."""

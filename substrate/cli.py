@@ -168,6 +168,9 @@ def _run(options: argparse.Namespace) -> None:
         found = dry_run(assemble(experiment))
         print(f"{found.experiment} on {found.backend}, at most:")
         print("\n".join(str(demand) for demand in found.demands))
+        refused = [demand.what for demand in found.demands if demand.refused]
+        if refused:
+            raise InputError(f"{found.experiment}: beyond what the device allows: {', '.join(refused)}")
         return
     path = run(experiment, options.output, progress(options.quiet), overwrite=options.overwrite)
     print(path)

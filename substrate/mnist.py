@@ -131,7 +131,7 @@ def _fetch() -> tuple[Split, Split]:
             # What it warns of on its way is in the error that it ends with.
             warnings.simplefilter("ignore")
             pixels, digits = fetch_openml(
-                data_id=OPENML_ID, return_X_y=True, as_frame=False, parser="liac-arff", n_retries=1, delay=0.0
+                data_id=OPENML_ID, return_X_y=True, as_frame=False, parser="liac-arff", n_retries=1, delay=0.1
             )
     finally:
         socket.setdefaulttimeout(before)

@@ -3,7 +3,7 @@
 import argparse
 
 import numpy as np
-from laboratory import FOLDER, arguments, experiment, table
+from laboratory import FOLDER, arguments, carry_out, experiment, table
 from scipy.optimize import curve_fit
 
 from substrate.activations import ACTIVATIONS
@@ -46,4 +46,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    carry_out(main)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from laboratory import arguments, array, of_array, table
+from laboratory import arguments, array, carry_out, of_array, table
 
 from drivers.smu_matrix import SmuMatrixArray
 from substrate.capabilities import WriteRequest
@@ -36,4 +36,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    carry_out(main)

@@ -9,7 +9,7 @@ Every script takes a wiring file. Against the virtual bench one address changes,
 import argparse
 import csv
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ import yaml
 from drivers.smu_matrix import SmuMatrixArray
 from drivers.wiring import Rack, arrays_of, drive_limits, load_wiring, ready_addresses
 from substrate import load_experiment
+from substrate.cli import BAD_INPUT, FAILED
+from substrate.errors import InputError, SubstrateError
 from substrate.experiment.config import Experiment
 
 FOLDER = Path(__file__).resolve().parent
@@ -30,6 +32,15 @@ def arguments(text: str) -> argparse.ArgumentParser:
     parser.add_argument("--ready", metavar="BENCH.json", help="ready file of a virtual bench, for all addresses")
     parser.add_argument("--output", metavar="F.csv", help="a table (default: on the terminal)")
     return parser
+
+
+def carry_out(main: Callable[[], None]) -> None:
+    """Run a script; what goes wrong ends with one line, and the exit code of the command line."""
+    try:
+        main()
+    except SubstrateError as error:
+        print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
+        sys.exit(BAD_INPUT if isinstance(error, InputError) else FAILED)
 
 
 @contextmanager
@@ -47,7 +58,7 @@ def array(options: argparse.Namespace, **pulses: Any) -> Iterator[SmuMatrixArray
     rack = Rack(wiring, drive_limits(wiring, options.read_volts, options.write_volts, 0.0, options.limit_amperes))
     arrays = arrays_of(wiring, rack, own=True)
     if options.array not in arrays:
-        sys.exit(f"--array: expected one of {', '.join(arrays)}")
+        raise InputError(f"--array: expected one of {', '.join(arrays)}, got {options.array!r}")
     with arrays[options.array] as found:
         yield found
 

@@ -1,6 +1,6 @@
 """All cells of an array, with the unselected lines grounded or, to see sneak currents, floating."""
 
-from laboratory import arguments, array, of_array, table
+from laboratory import arguments, array, carry_out, of_array, table
 
 
 def main() -> None:
@@ -14,4 +14,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    carry_out(main)

@@ -1,6 +1,6 @@
 """Train an experiment between instruments; as `substrate run`, with the addresses of the command line."""
 
-from laboratory import FOLDER, arguments, experiment
+from laboratory import FOLDER, arguments, carry_out, experiment
 
 from substrate import run
 
@@ -14,4 +14,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    carry_out(main)

@@ -55,7 +55,7 @@ def test_what_is_beyond_the_limits_is_said(capsys):
     assert demands(beyond)["largest nudge"].refused
     assert not demands()["largest nudge"].refused
     arguments = [word for override in [*PULSED, beyond] for word in ("--set", override)]
-    assert main(["run", "xor", "--dry-run", *arguments]) == 0
+    assert main(["run", "xor", "--dry-run", *arguments]) == 2
     assert "BEYOND" in capsys.readouterr().out
 
 
