@@ -80,7 +80,8 @@ class KeysightInfiniiVision(ScpiInstrument):
         """
         if not channels or any(channel not in self.channels for channel in channels):
             raise InputError(f"channels: expected some of {', '.join(map(str, self.channels))}, got {list(channels)}")
-        with self.link.lock:
+        # Over a new connection the record before would be read instead.
+        with self.session.unbroken("a record"):
             self.session.write("DIG " + ",".join(f"CHAN{channel}" for channel in channels))
             try:
                 self.session.ask("*OPC?", number, seconds=seconds, once=True)
@@ -90,8 +91,7 @@ class KeysightInfiniiVision(ScpiInstrument):
                 raise
             self.check_errors("DIG")
             self.configure("WAV:FORM WORD", "WAV:BYT LSBF", "WAV:UNS 1")
-            with self.session.unbroken("reading a record"):
-                return self._read(channels)
+            return self._read(channels)
 
     def _read(self, channels: Sequence[int]) -> Waveforms:
         volts, clipped = [], []

@@ -149,7 +149,11 @@ class SourceMeter(Instrument):
         with self.link.lock:
             self.limits.check_volts("pulse_volts", volts)
             self.source_volts(0.0, limit_amperes)
-            return self._pulse(volts, count, width_seconds, limit_amperes)
+            # After an error a list may still be loaded: nothing is measured until all has been set up anew.
+            self.__set_up = None
+            readings = self._pulse(volts, count, width_seconds, limit_amperes)
+            self.__set_up = "volts"
+            return readings
 
     @final
     def _check_limit(self, name: str, value: float) -> None:

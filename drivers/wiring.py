@@ -312,7 +312,12 @@ class Rack(Instruments):
 def drive_limits(
     wiring: WiringConfig, read_volts: float, write_volts: float, current_amperes: float, write_amperes: float
 ) -> dict[str, DriveLimits]:
-    """What each instrument may drive at most, from what it is wired to; the least of its roles."""
+    """What each instrument may drive at most, from what it is wired to; the least of its roles.
+
+    Raises:
+        CapabilityError: cells would be read at more than ``read_volts``, which source meters that write do not refuse.
+    """
+    DriveLimits(read_volts).check_volts("cells.pulses.read_volts", wiring.cells.pulses.read_volts)
     found: dict[str, list[float]] = {}
     for port in wiring.inputs:
         found.setdefault(split(port)[0], []).append(read_volts)
