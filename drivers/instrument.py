@@ -306,6 +306,8 @@ class Instrument(Part):
     def _scpi_error(self, answer: str) -> tuple[int, str] | None:
         """An entry of SCPI's error queue: ``+0,"No error"``.
 
+        To be decoded while the session listens, as all answers are: one that makes no sense puts it out of step.
+
         Raises:
             ProtocolError: it is none.
         """
@@ -322,4 +324,4 @@ class ScpiInstrument(Instrument):
 
     @final
     def _next_error(self) -> tuple[int, str] | None:
-        return self._scpi_error(self.session.query("SYST:ERR?", once=True))
+        return self.session.ask("SYST:ERR?", self._scpi_error, once=True)

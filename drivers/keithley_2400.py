@@ -54,7 +54,7 @@ class Keithley2400(SourceMeter):
         return self.session.ask(f"SENS:{sensed}:PROT:TRIP?", number) != 0.0
 
     def _next_error(self) -> tuple[int, str] | None:
-        return self._scpi_error(self.session.query("SYST:ERR?", once=True))
+        return self.session.ask("SYST:ERR?", self._scpi_error, once=True)
 
     def _source(self, quantity: str, level: float, limit: float, switch: bool) -> Sequence[str]:
         sourced, sensed = ORDER[quantity]

@@ -39,7 +39,7 @@ class Keithley2450(SourceMeter):
     delay_seconds = Number("SOUR:VOLT:DEL", unit="s", low=0.0, high=1e4)
 
     def _next_error(self) -> tuple[int, str] | None:
-        return self._scpi_error(self.session.query("SYST:ERR?", once=True))
+        return self.session.ask("SYST:ERR?", self._scpi_error, once=True)
 
     def _source(self, quantity: str, level: float, limit: float, switch: bool) -> Sequence[str]:
         sourced, limiting, sensed = ORDER[quantity]

@@ -59,14 +59,7 @@ class Keithley2600(SourceMeter):
         self.names = {"smu": channel}
 
     def _next_error(self) -> tuple[int, str] | None:
-        answer = self.session.query("print(errorqueue.next())", once=True)
-        # code, message, severity, node
-        code, _, rest = answer.partition("\t")
-        try:
-            found = int(float(code))
-        except ValueError:
-            raise ProtocolError(f"{self.link.address}: unexpected answer {answer[:80]!r} for an error") from None
-        return (found, rest.split("\t")[0].strip('"')) if found else None
+        return self.session.ask("print(errorqueue.next())", _error, once=True)
 
     def _source(self, quantity: str, level: float, limit: float, switch: bool) -> Sequence[str]:
         smu, volts = self._smu, quantity == "volts"
@@ -89,12 +82,7 @@ class Keithley2600(SourceMeter):
         return (f"{self._smu}.source.levelv=0", f"{self._smu}.source.leveli=0")
 
     def _measure(self) -> SourceReading:
-        answer = self.session.query(f"print({self._smu}.measure.iv())", once=True)
-        fields = answer.replace(",", "\t").split("\t")
-        try:
-            amperes, volts = (number(field) for field in fields)
-        except ValueError:
-            raise ProtocolError(f"{self.link.address}: measure.iv(): unexpected answer {answer[:80]!r}") from None
+        amperes, volts = self.session.ask(f"print({self._smu}.measure.iv())", _pair, once=True)
         limited = self.session.ask(f"print({self._smu}.source.compliance)", _truth)
         return SourceReading(
             volts if math.isfinite(volts) else math.nan, amperes if math.isfinite(amperes) else math.nan, limited
@@ -145,3 +133,16 @@ def _truth(answer: str) -> bool:
     """Of TSP: ``true``, or a number."""
     word = answer.strip().lower()
     return word == "true" or (word not in ("false", NIL) and number(word) != 0.0)
+
+
+def _error(answer: str) -> tuple[int, str] | None:
+    """An entry of the error queue: code, message, severity, node."""
+    code, _, rest = answer.partition("\t")
+    found = int(float(code))
+    return (found, rest.split("\t")[0].strip('"')) if found else None
+
+
+def _pair(answer: str) -> tuple[float, float]:
+    """Amperes and volts."""
+    amperes, volts = (number(field) for field in answer.replace(",", "\t").split("\t"))
+    return amperes, volts

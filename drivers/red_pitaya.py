@@ -13,7 +13,7 @@ import numpy as np
 from drivers.errors import DeviceTimeout, ProtocolError
 from drivers.instrument import Channel, Options, Part, ScpiInstrument
 from drivers.limits import DriveLimits
-from drivers.setting import Choice, Integer, Number, Switch
+from drivers.setting import Choice, Integer, Number, Switch, one_of
 from drivers.transport import Link
 from drivers.waveforms import Waveforms, stacked
 from substrate.arrays import FloatArray
@@ -22,6 +22,7 @@ from substrate.errors import InputError
 LARGEST_VOLTS = 1.0
 SAMPLES = 16_384
 CLOCK_HZ = 125.0e6
+TRIGGER_STATE = one_of("TD", "WAIT")
 POLL_SECONDS = 0.002
 TRIGGERS: Final = {
     "now": "NOW", "channel1_rising": "CH1_PE", "channel1_falling": "CH1_NE", "channel2_rising": "CH2_PE",
@@ -187,7 +188,7 @@ class RedPitaya(ScpiInstrument):
 
     def _wait(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds
-        while self.session.query("ACQ:TRig:STAT?").strip().upper() != "TD":
+        while self.session.ask("ACQ:TRig:STAT?", TRIGGER_STATE) != "TD":
             if time.monotonic() >= deadline:
                 self.session.write("ACQ:STOP")
                 raise DeviceTimeout(f"{self.link.address}: no trigger in {seconds:g} s")

@@ -12,7 +12,7 @@ import numpy as np
 
 from drivers.errors import DeviceTimeout, ProtocolError
 from drivers.instrument import Channel, Options, Part, ScpiInstrument
-from drivers.setting import Choice, Number, Switch
+from drivers.setting import Choice, Number, Switch, one_of
 from drivers.transport import Link
 from drivers.waveforms import Waveforms, stacked
 from substrate.arrays import FloatArray
@@ -20,6 +20,7 @@ from substrate.errors import InputError
 
 FIELDS = 10
 MOST_BYTES = 250_000
+TRIGGER_STATE = one_of("TD", "WAIT", "RUN", "AUTO", "STOP")
 POLL_SECONDS = 0.01
 
 
@@ -84,7 +85,7 @@ class RigolDS1000Z(ScpiInstrument):
 
     def _wait(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds
-        while self.session.query("TRIG:STAT?").strip().upper() != "STOP":
+        while self.session.ask("TRIG:STAT?", TRIGGER_STATE) != "STOP":
             if time.monotonic() >= deadline:
                 self.session.write("STOP")
                 raise DeviceTimeout(f"{self.link.address}: no trigger in {seconds:g} s")

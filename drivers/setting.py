@@ -246,3 +246,15 @@ def settings_of(kind: type) -> dict[str, "Setting[Any]"]:
     for one in reversed(kind.__mro__):
         found.update({name: item for name, item in vars(one).items() if isinstance(item, Setting)})
     return found
+
+
+def one_of(*words: str) -> Callable[[str], str]:
+    """Decodes an answer that is one of some words, in upper case; anything else raises ValueError."""
+
+    def decode(answer: str) -> str:
+        given = answer.strip().upper()
+        if given not in words:
+            raise ValueError(f"expected one of {', '.join(words)}, got {given[:80]!r}")
+        return given
+
+    return decode
