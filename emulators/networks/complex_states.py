@@ -2,11 +2,12 @@
 
 u = I(f(u)) + drive + nudge with a complex nudge has no dynamics to follow; its solution is the analytic continuation of
 the free state. I is W s, or phi(s) W with the entire function phi of cells i = g phi(v) that no wires join. Where the
-map contracts plainly from the free state on, its fixed point is that continuation (the only one in reach), and is
-found by Anderson's acceleration of the map: matrix products over all states at once. Any other state is tracked along the ray t nudge, t from 0 to 1: an Euler step along the tangent, then Newton's method (a predictor-
-corrector continuation: Allgower & Georg, Numerical Continuation Methods, 1990, chapter 6). A step counts only if the
-corrections stay small beside it and shrink fast, so that no other sheet is jumped to; else it is halved. Everything
-here is complex-differentiable: no modulus, conjugate or clip enters the equations.
+map contracts plainly from the free state on, its fixed point is that continuation (the only one in reach), and is found
+by Anderson's acceleration of the map: matrix products over all states at once. Any other state is tracked along the ray
+t nudge, t from 0 to 1: an Euler step along the tangent, then Newton's method (a predictor-corrector continuation:
+Allgower & Georg, Numerical Continuation Methods, 1990, chapter 6). A step counts only if the corrections stay small
+beside it and shrink fast, so that no other sheet is jumped to; else it is halved. Everything here is
+complex-differentiable: no modulus, conjugate or clip enters the equations.
 
 Everything is in activity units. Solved for the pivot states alone, from which the others follow (``current_mode``).
 """
