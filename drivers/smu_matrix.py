@@ -14,7 +14,7 @@ instruments, whose drivers check once more, and flows through a compliance.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Final, Literal, final
 
 import numpy as np
@@ -214,16 +214,19 @@ class Station:
     def measure(self, volts: float, limit_amperes: float) -> SourceReading:
         """What the sense source reads with the drive at a voltage, which ends at 0 V.
 
+        The drive is asked as well: at its compliance, or switched off, it does not hold the voltage that it was told,
+        and what the sense source reads is the current of another one. ``limited`` is of either.
+
         Raises:
             CapabilityError: beyond what is safe.
             BenchError: an instrument cannot be reached.
         """
         self._still = False
         self.drive.source_volts(volts, limit_amperes)
-        reading = self.sense.measure()
+        reading, drawn = self.sense.measure(), self.drive.measure()
         self.drive.source_volts(0.0, limit_amperes)
         self._still = True
-        return reading
+        return replace(reading, limited=reading.limited or drawn.limited)
 
     def pulse(
         self, volts: float, shares: Sequence[float], count: int, seconds: float, limit_amperes: float

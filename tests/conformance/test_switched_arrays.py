@@ -183,3 +183,11 @@ def test_a_board_that_is_not_there_is_an_error():
             ArcTwoArray(ArcTwoConfig.model_validate(arc_section())),
         ):
             pass
+
+
+def test_a_drive_at_its_compliance_is_no_conductance(bench):
+    """With the other columns grounded the drive feeds the whole row, and holds less than it was told."""
+    with array_of(bench, read_amperes=1.5e-5) as array, pytest.raises(CapabilityError, match="compliance"):
+        array.read_cell(0, 0)
+    with array_of(bench) as array:
+        assert array.read_cell(0, 0) == pytest.approx(bench.plant.conductances("array")[0, 0], rel=2e-3)
