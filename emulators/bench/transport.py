@@ -193,8 +193,12 @@ class Hub:
             while self._timers and self._timers[0][0] <= time.monotonic():
                 heapq.heappop(self._timers)[2]()
 
+    def _at(self, moment: float, action: Callable[[], None]) -> None:
+        """Act at a moment of the monotonic clock; what is due at the same moment keeps the order in which it came."""
+        heapq.heappush(self._timers, (moment, next(self._count), action))
+
     def _later(self, seconds: float, action: Callable[[], None]) -> None:
-        heapq.heappush(self._timers, (time.monotonic() + seconds, next(self._count), action))
+        self._at(time.monotonic() + seconds, action)
 
     def _accept(self, listener: _Listener) -> None:
         try:
@@ -267,26 +271,25 @@ class Hub:
             self._send_in_turn(stream, data, wait)
         if reply.deaf_seconds:
             self._deafen(stream, reply.deaf_seconds)
-        after = max(0.0, stream.due - time.monotonic()) if stream.turns else 0.0
+        last = stream.due if stream.turns else time.monotonic()
         if reply.end == "unplug" and stream.terminal is not None:
-            self._later(after, lambda: self._unplug(stream, reply.gone_seconds))
+            self._at(last, lambda: self._unplug(stream, reply.gone_seconds))
         elif reply.end:
-            self._later(after, lambda: self._drop(stream, abort=reply.end == "abort"))
+            self._at(last, lambda: self._drop(stream, abort=reply.end == "abort"))
 
     def _send_in_turn(self, stream: _Stream, data: bytes, wait: float = 0.0) -> None:
         """Send after a pause; a stream keeps its order, whatever is held back."""
         if not wait and not stream.turns:
             self._send(stream, data)
             return
-        now = time.monotonic()
-        stream.due = max(stream.due, now) + wait
+        stream.due = max(stream.due, time.monotonic()) + wait
         stream.turns += 1
 
         def send() -> None:
             stream.turns -= 1
             self._send(stream, data)
 
-        self._later(stream.due - now, send)
+        self._at(stream.due, send)
 
     def _deafen(self, stream: _Stream, seconds: float) -> None:
         stream.deaf_until = time.monotonic() + seconds
