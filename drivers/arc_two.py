@@ -64,7 +64,9 @@ class ArcTwoConfig(_Section):
         cell_read_volts: across a cell that is read alone.
         up_volts, down_volts: magnitudes of the pulses, row against column.
         pulse_seconds: their width, whole nanoseconds from 40 on.
-        pulses_per_cell: budget of a cell while the board is open.
+        pulses_per_cell: budget of a cell; a write that would exceed it is refused.
+        pulse_ledger: file that keeps the pulses of each cell over all runs (``pulse_budget``), of one chip. None: they
+            are counted from 0 whenever the board is described anew.
         unselected: lines that take no part in a pulse.
         window_siemens: lowest and highest conductance of a cell.
         step_siemens: mean change of one pulse (up, down); zeros: no pulses are given.
@@ -82,6 +84,7 @@ class ArcTwoConfig(_Section):
     down_volts: Positive = 1.5
     pulse_seconds: Annotated[float, Field(ge=40e-9, le=1.0)] = 1.0e-4
     pulses_per_cell: Annotated[int, Field(ge=0)] = 1_000_000
+    pulse_ledger: str | None = None
     unselected: Literal["half", "floating"] = "half"
     window_siemens: tuple[NonNegative, Positive] = (1.0e-6, 1.0e-4)
     step_siemens: tuple[NonNegative, NonNegative] = (0.0, 0.0)
@@ -109,7 +112,7 @@ class ArcTwoArray(CrossbarArray, Instruments):
         writing = DriveLimits(config.limits.write_volts)
         writing.check_volts("up_volts", config.up_volts)
         writing.check_volts("down_volts", config.down_volts)
-        self.budget = PulseBudget(config.shape, config.pulses_per_cell)
+        self.budget = PulseBudget(ARRAY, config.shape, config.pulses_per_cell, config.pulse_ledger)
         self._rows, self._columns = list(ROWS[: config.shape[0]]), list(COLUMNS[: config.shape[1]])
         self._arc: Any = None
         self._capabilities = Capabilities(
@@ -145,6 +148,7 @@ class ArcTwoArray(CrossbarArray, Instruments):
 
     def _open(self) -> None:
         config = self._config
+        self.budget.open()
         try:
             library = importlib.import_module(config.library)
         except ImportError as error:
@@ -222,7 +226,7 @@ class ArcTwoArray(CrossbarArray, Instruments):
         return values
 
     def _pulse(self, counts: IntArray) -> BoolArray:
-        self.budget.check(np.abs(counts))
+        self.budget.spend(np.abs(counts))
         config = self._config
         nanos = round(config.pulse_seconds * 1e9)
         lines = [*self._rows, *self._columns]
@@ -231,7 +235,6 @@ class ArcTwoArray(CrossbarArray, Instruments):
             volts = config.up_volts if count > 0 else -config.down_volts
             low, high = self._columns[column], self._rows[row]
             others = [line for line in lines if line not in (low, high)]
-            self.budget.given[row, column] += abs(count)
             given = low, high, volts, nanos, abs(count), others
             self._told(lambda arc, given=given: self._give(arc, *given))
         return np.zeros(self.shape, dtype=np.bool_)

@@ -470,6 +470,13 @@ def _slower(trace: FloatArray, samples: int) -> FloatArray:
     return np.asarray(np.fft.irfft(spectrum, samples) * (samples / len(trace))) if samples > 1 else trace.mean()[None]
 
 
+def _wiring(config: BenchConfig) -> WiringConfig:
+    if not isinstance(config.addresses, str):
+        return load_wiring(config.wiring, config.addresses)
+    # A virtual bench has cells of its own.
+    return load_wiring(config.wiring, ready_addresses(config.addresses)).counted_in(None)
+
+
 @final
 class BenchBackend(Backend):
     """Builds benches from the ``substrate`` section of an experiment file."""
@@ -490,8 +497,7 @@ class BenchBackend(Backend):
             InputError: as ``BenchSubstrate``.
         """
         config = self._parse(section)
-        given = config.addresses
-        wiring = load_wiring(config.wiring, ready_addresses(given) if isinstance(given, str) else given)
+        wiring = _wiring(config)
         if wiring.nodes:
             if config.loop is not None:
                 raise InputError("substrate.loop: the wiring has nodes, which settle by themselves; expected none")

@@ -53,7 +53,9 @@ class PulseConfig(_Section):
         up_volts, down_volts: magnitudes of the pulses, row against column, that raise and lower a cell.
         pulse_seconds: their width; a Keithley 2400 has none below 10 ms.
         pulse_amperes: compliance of a pulse.
-        pulses_per_cell: budget of a cell while the device is open; a write that would exceed it is refused.
+        pulses_per_cell: budget of a cell; a write that would exceed it is refused.
+        pulse_ledger: file that keeps the pulses of each cell over all runs (``pulse_budget``), of one device; in a
+            wiring file, beside it. None: they are counted from 0 whenever the device is described anew.
         read_scheme: of unselected lines while reading; floating ones let sneak currents through.
         write_scheme: while writing.
         window_siemens: lowest and highest conductance of a cell.
@@ -67,6 +69,7 @@ class PulseConfig(_Section):
     pulse_seconds: Positive = 1.0e-2
     pulse_amperes: Positive = 1.0e-3
     pulses_per_cell: Annotated[int, Field(ge=0)] = 1_000_000
+    pulse_ledger: str | None = None
     read_scheme: Literal["floating", "grounded"] = "grounded"
     write_scheme: Scheme = "half"
     window_siemens: tuple[NonNegative, Positive] = (1.0e-6, 1.0e-4)
@@ -260,6 +263,7 @@ class SmuMatrixArray(CrossbarArray):
         station: instruments; shared by arrays that are used one at a time.
         rows, columns: columns of the matrix that the word lines and the bit lines are wired to.
         config: voltages, compliances, budget.
+        name: of the array.
         owns: whether the station is opened, made safe and closed with the array, or by whoever shares it.
 
     Attributes:
@@ -271,7 +275,14 @@ class SmuMatrixArray(CrossbarArray):
     """
 
     def __init__(
-        self, station: Station, rows: Sequence[int], columns: Sequence[int], config: PulseConfig, *, owns: bool = True
+        self,
+        station: Station,
+        rows: Sequence[int],
+        columns: Sequence[int],
+        config: PulseConfig,
+        *,
+        name: str = "array",
+        owns: bool = True,
     ) -> None:
         lines = [*rows, *columns]
         outputs = station.matrix.shape[1]
@@ -286,7 +297,7 @@ class SmuMatrixArray(CrossbarArray):
             limits.check_volts(key, getattr(config, key))
         for key in ("read_amperes", "pulse_amperes"):
             limits.check_amperes(key, getattr(config, key))
-        self.budget = PulseBudget(self.shape, config.pulses_per_cell)
+        self.budget = PulseBudget(name, self.shape, config.pulses_per_cell, config.pulse_ledger)
         self.tripped: BoolArray = np.zeros(self.shape, dtype=np.bool_)
         self._capabilities = Capabilities(
             limits=Limits(min(config.read_volts, limits.volts), limits.volts, config.read_amperes),
@@ -337,6 +348,9 @@ class SmuMatrixArray(CrossbarArray):
                 if self.read_cell(row, column) >= plan.formed_siemens:
                     formed[row, column] = True
                     break
+                one = np.zeros(self.shape, dtype=np.int64)
+                one[row, column] = 1
+                self.budget.spend(one)
                 self._give(row, column, float(volts), 1, plan.pulse_seconds, plan.limit_amperes)
             else:
                 formed[row, column] = self.read_cell(row, column) >= plan.formed_siemens
@@ -360,6 +374,7 @@ class SmuMatrixArray(CrossbarArray):
         return self._sensed(level) / level
 
     def _open(self) -> None:
+        self.budget.open()
         if self._owns:
             self._station.open()
 
@@ -413,7 +428,7 @@ class SmuMatrixArray(CrossbarArray):
         self._station.connect([self._rows[row]], [self._columns[column]], (rows, columns), scheme)
 
     def _pulse(self, counts: IntArray) -> BoolArray:
-        self.budget.check(np.abs(counts))
+        self.budget.spend(np.abs(counts))
         config = self._config
         for row, column in np.argwhere(counts):
             count = int(counts[row, column])
@@ -429,7 +444,6 @@ class SmuMatrixArray(CrossbarArray):
         shares = {"half": (0.5,), "third": (1.0 / 3.0, 2.0 / 3.0)}.get(scheme, ())
         for first in range(0, count, MOST_PULSES):
             burst = min(MOST_PULSES, count - first)
-            self.budget.given[row, column] += burst
             readings = self._station.pulse(volts, shares, burst, seconds, limit_amperes)
             self.tripped[row, column] |= any(reading.limited for reading in readings)
 

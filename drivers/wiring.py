@@ -163,9 +163,14 @@ class WiringConfig(_Section):
     settle_seconds: Annotated[float, Field(ge=0, le=10)] = 0.0
     free_seconds: Positive = 1.0e-3
 
+    def counted_in(self, ledger: str | None) -> "WiringConfig":
+        """The same, with pulses counted in another ledger; None: an emulated twin, whose pulses no ledger keeps."""
+        pulses = self.cells.pulses.model_copy(update={"pulse_ledger": ledger})
+        return self.model_copy(update={"cells": self.cells.model_copy(update={"pulses": pulses})})
+
 
 def load_wiring(path: str | Path, addresses: Mapping[str, str] | None = None) -> WiringConfig:
-    """A wiring file.
+    """A wiring file; paths in it are from where it lies.
 
     Args:
         path: of the file.
@@ -188,9 +193,11 @@ def load_wiring(path: str | Path, addresses: Mapping[str, str] | None = None) ->
             raise InputError(f"addresses.{name}: {path} has no such instrument")
         given[name] = {**given[name], "address": address}
     try:
-        return WiringConfig.model_validate(data)
+        found = WiringConfig.model_validate(data)
     except ValidationError as error:
         raise InputError(f"{path}: {describe(error, model=WiringConfig)}") from error
+    ledger = found.cells.pulses.pulse_ledger
+    return found if ledger is None else found.counted_in(str(Path(path).parent / ledger))
 
 
 def ready_addresses(path: str | Path | None) -> dict[str, str]:
@@ -347,7 +354,7 @@ def arrays_of(wiring: WiringConfig, rack: Rack, *, own: bool) -> dict[str, SmuMa
         cells.ground_row,
     )
     return {
-        name: SmuMatrixArray(station, lines.rows, lines.columns, cells.pulses, owns=own)
+        name: SmuMatrixArray(station, lines.rows, lines.columns, cells.pulses, name=name, owns=own)
         for name, lines in cells.lines.items()
     }
 

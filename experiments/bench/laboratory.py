@@ -47,6 +47,9 @@ def carry_out(main: Callable[[], None]) -> None:
 def array(options: argparse.Namespace, **pulses: Any) -> Iterator[SmuMatrixArray]:
     """The array ``options.array`` behind the switch matrix; ``pulses`` replaces keys of the section of this name."""
     wiring = load_wiring(options.wiring, ready_addresses(options.ready))
+    if options.ready:
+        # A virtual device has cells of its own.
+        wiring = wiring.counted_in(None)
     section = wiring.cells.model_copy(update={"pulses": wiring.cells.pulses.model_copy(update=pulses)})
     stands = {wiring.cells.drive.instrument, wiring.cells.sense.instrument, wiring.cells.matrix}
     stands |= {one.instrument for one in wiring.cells.bias}

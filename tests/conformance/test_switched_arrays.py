@@ -1,5 +1,7 @@
 """Arrays behind switch matrices and boards as ``CrossbarArray``: the contract, schemes, forming, limits, budget."""
 
+import json
+
 import numpy as np
 import pytest
 import yaml
@@ -7,7 +9,7 @@ from xor_bench import ARC_LIBRARY, PULSE, STEP, UPDATE, arc_section, arc_two
 
 from drivers.arc_two import ArcTwoArray, ArcTwoConfig
 from drivers.smu_matrix import FormingPlan, SmuMatrixArray
-from drivers.wiring import Rack, WiringConfig, arrays_of, drive_limits
+from drivers.wiring import Rack, WiringConfig, arrays_of, drive_limits, load_wiring
 from emulators.bench.bench import VirtualBench
 from substrate.capabilities import WriteRequest
 from substrate.errors import CapabilityError, InputError
@@ -134,6 +136,54 @@ def test_what_is_beyond_budget_or_limits_is_refused_before_anything_is_sent(benc
     assert (bench.plant.conductances("array") - before)[0, 1] == pytest.approx(4 * STEP, rel=0.5)
     with pytest.raises(CapabilityError, match="up_volts"):
         array_of(bench, write_volts=1.0)
+
+
+def test_a_budget_outlives_a_run(bench, tmp_path):
+    counts = np.zeros((ROWS, COLUMNS), dtype=int)
+    counts[0, 1] = 4
+    kept = {"pulses_per_cell": 6, "pulse_ledger": str(tmp_path / "chip.json")}
+    with array_of(bench, **kept) as array:
+        array.write_cells(WriteRequest("array", pulses=counts))
+    before = bench.plant.conductances("array").copy()
+    with array_of(bench, **kept) as array:
+        with pytest.raises(CapabilityError, match=r"4 pulses.*\(0, 1\) of array.*has had 4.*pulses_per_cell = 6"):
+            array.write_cells(WriteRequest("array", pulses=counts))
+        plan = FormingPlan(1.0, 1.4, 0.2, 1.0e-2, 1.0e-3, 1.0)
+        with pytest.raises(CapabilityError, match="has had 4"):
+            array.form(counts > 0, plan)
+        np.testing.assert_array_equal(bench.plant.conductances("array"), before)
+        np.testing.assert_array_equal(array.budget.given, counts)
+
+
+def test_a_budget_outlives_a_run_of_an_arc_two(tmp_path):
+    counts = np.zeros((4, 5), dtype=int)
+    counts[3, 0] = -4
+    kept = {"shape": [4, 5], "pulses_per_cell": 6, "pulse_ledger": str(tmp_path / "chip.json")}
+    config = ArcTwoConfig.model_validate(arc_section() | kept)
+    with arc_two() as board:
+        with ArcTwoArray(config) as array:
+            array.write_cells(WriteRequest("arc", pulses=counts))
+        before = board.plant.conductances("arc").copy()
+        with ArcTwoArray(config) as array, pytest.raises(CapabilityError, match=r"\(3, 0\) of arc.*has had 4"):
+            array.write_cells(WriteRequest("arc", pulses=counts))
+        np.testing.assert_array_equal(board.plant.conductances("arc"), before)
+
+
+def test_a_wiring_keeps_its_ledger_beside_it_and_not_for_a_virtual_bench(bench, tmp_path):
+    text = wiring_of(bench, pulse_ledger="chip.json")
+    (tmp_path / "wiring.yaml").write_text(yaml.safe_dump(text))
+    found = load_wiring(tmp_path / "wiring.yaml")
+    assert found.cells.pulses.pulse_ledger == str(tmp_path / "chip.json")
+    listed = [{"name": name, "resource": one["address"]} for name, one in text["instruments"].items()]
+    (tmp_path / "bench.json").write_text(json.dumps({"instruments": listed}))
+    backend, network = load_backend("bench"), Network((2, 2))
+    section = {"backend": "bench", "wiring": str(tmp_path / "wiring.yaml"), "loop": {"volts_per_unit": 0.1}}
+    for addresses, kept in (({}, True), (str(tmp_path / "bench.json"), False)):
+        (tmp_path / "chip.json").unlink(missing_ok=True)
+        resolved = backend.resolve(section | {"addresses": addresses}, network)
+        with backend.build(resolved, network, np.random.default_rng(0)):
+            pass
+        assert (tmp_path / "chip.json").exists() == kept
 
 
 def test_a_scheme_that_is_not_wired_is_refused(bench):
