@@ -15,6 +15,7 @@ import numpy as np
 from substrate.arrays import BoolArray, FloatArray, IntArray, Numbers, finite, finite_complex, shaped
 from substrate.capabilities import Capabilities, HeldNudge, HeldVoltages, Nudge, WriteRequest, check
 from substrate.errors import CapabilityError, InputError
+from substrate.interrupts import interrupts_held_back
 from substrate.ledger import Ledger
 from substrate.network import Network
 from substrate.tones import SamplingPlan
@@ -233,16 +234,19 @@ class Device(ABC):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._is_open = False
-        try:
-            self._safe_state()
-        finally:
-            self._close()
+        # An impatient second Ctrl-C must not leave outputs on.
+        with interrupts_held_back():
+            self._is_open = False
+            try:
+                self._safe_state()
+            finally:
+                self._close()
 
     @final
     def safe_state(self) -> None:
         """Bring the device to its safe state now."""
-        self._safe_state()
+        with interrupts_held_back():
+            self._safe_state()
 
     @final
     def _require_open(self) -> None:

@@ -1,4 +1,6 @@
 import inspect
+import signal
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -139,6 +141,44 @@ def test_an_exception_inside_leaves_safely_and_comes_out(kind):
     device = kind()
     with pytest.raises(KeyboardInterrupt), device:
         raise KeyboardInterrupt
+    assert device.calls == ["open", "safe", "close"]
+
+
+@BOTH
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_another_interrupt_waits_until_the_device_is_safe_and_closed(kind, number):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    class Impatient(kind):
+        def _safe_state(self):
+            signal.raise_signal(number)
+            self.note("safe")
+
+    device, before = Impatient(), signal.signal(number, stop)
+    try:
+        with pytest.raises(KeyboardInterrupt), device:
+            raise Fails
+        assert device.calls == ["open", "safe", "close"]
+        with pytest.raises(KeyboardInterrupt):
+            device.safe_state()
+        assert device.calls[3:] == ["safe"]
+        assert signal.getsignal(number) is stop
+    finally:
+        signal.signal(number, before)
+
+
+@BOTH
+def test_a_device_is_left_in_another_thread_as_well(kind):
+    device = kind()
+
+    def use():
+        with device:
+            pass
+
+    thread = threading.Thread(target=use)
+    thread.start()
+    thread.join()
     assert device.calls == ["open", "safe", "close"]
 
 
