@@ -1,12 +1,14 @@
 """A bench of instruments around a device as a ``Substrate``, by a wiring file (``wiring.py``).
 
-Generators hold the inputs and put nudges into nodes; oscilloscopes or data loggers read nodes; source meters behind a
-switch matrix read and write cells. One sample is held at a time: batches are looped here, in one place.
+Generators hold the inputs and put nudges into nodes; oscilloscopes, digitizers, lock-ins or data loggers read nodes;
+source meters behind a switch matrix read and write cells. One sample is held at a time: batches are looped here, in one
+place.
 
-With oscilloscopes a nudge is a sine. All generators run at one clock, and a reference sine, seen by every scope, starts
-each record at the nudge's crest: the record is of whole periods, whatever the scopes' own clocks say about the phase,
-and nodes seen by different scopes belong together. Data loggers are too slow for that: the nudge is then stepped
-through the phases of its period, each held while the nodes are read, which is the quasi-static response itself.
+With oscilloscopes, digitizers and lock-ins a nudge is a sine. All generators run at one clock, and a reference sine,
+seen by every reader, starts each record at the nudge's crest: the record is of whole periods, whatever the readers' own
+clocks say about the phase, and nodes seen by different readers belong together. Data loggers are too slow for that: the
+nudge is then stepped through the phases of its period, each held while the nodes are read, which is the quasi-static
+response itself.
 """
 
 import time
@@ -17,9 +19,13 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from drivers.data_logger import DataLogger
-from drivers.errors import ProtocolError
-from drivers.keysight_33500b import SMALLEST_VPP, GeneratorChannel
+from drivers.generator import VoltageOutput, WaveformOutput
 from drivers.keysight_infiniivision import KeysightInfiniiVision
+from drivers.lock_in import LockIn
+from drivers.node_readers import LockInReader, LoggerReader, ToneReader
+from drivers.record_readers import InfiniiVisionReader, RedPitayaReader, RigolReader
+from drivers.red_pitaya import RedPitaya
+from drivers.rigol_ds1000z import RigolDS1000Z
 from drivers.wiring import Rack, WiringConfig, arrays_of, drive_limits, load_wiring, ready_addresses, split
 from substrate.arrays import BoolArray, FloatArray
 from substrate.capabilities import Capabilities, HeldNudge, Limits, Nudge, WriteRequest
@@ -31,18 +37,10 @@ from substrate.registry import Backend
 from substrate.tones import SamplingPlan
 from substrate.validation import describe
 
-LEAST_AMPLITUDE: Final = 0.5 * SMALLEST_VPP
-"""Volts; a generator has no smaller sine, and what rounds to nothing is nothing."""
-
 LEAST_POINTS: Final = 1000
 """Of a record before its rate is brought down to the plan's."""
 
 HIGHEST_HZ: Final = 1.0e6
-RECORD_SECONDS: Final = 5.0
-"""That a trigger may take, beyond the record's own length."""
-
-LEFT: Final = 0.1
-"""Place of an oscilloscope's reference on its screen, as a fraction."""
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -106,25 +104,23 @@ class BenchSubstrate(Substrate):
         self._planes = arrays_of(wiring, self._rack, own=False)
         self._names = [f"{layer.name}.{index}" for layer in network.layers[1:] for index in range(layer.size)]
         self._check()
-        self._inputs = [self._channel(port) for port in wiring.inputs]
-        self._nudges = {
-            self._names.index(node): (self._channel(one.port), one.siemens) for node, one in wiring.nudges.items()
+        self._inputs = [self._rack.voltage_output(f"inputs.{place}", port) for place, port in enumerate(wiring.inputs)]
+        self._tones: list[ToneReader] = []
+        self._loggers: list[LoggerReader] = []
+        self._find_readers()
+        # By place of the node: the output, and the current into the node for a volt of it.
+        self._nudges: dict[int, tuple[VoltageOutput, float]] = {}
+        self._sines: dict[int, WaveformOutput] = {}
+        for node, one in wiring.nudges.items():
+            place = self._names.index(node)
+            output = self._rack.voltage_output(f"nudges.{node}", one.port)
+            if self._tones:
+                output = self._sines[place] = self._rack.waveform_output(f"nudges.{node}", one.port)
+            self._nudges[place] = (output, one.siemens)
+        self._reference = self._find_reference()
+        self._generators = {
+            name: self._rack.generator("reference.port", name) for name in (self._sine_sources() if self._tones else ())
         }
-        # Each reader with its channels and the places of their nodes.
-        seen: dict[str, list[tuple[int, int]]] = {}
-        for place, node in enumerate(self._names):
-            name, channel = split(wiring.nodes[node])
-            seen.setdefault(name, []).append((channel, place))
-        self._scopes: list[tuple[str, KeysightInfiniiVision, list[tuple[int, int]]]] = []
-        self._loggers: list[tuple[DataLogger, list[tuple[int, int]]]] = []
-        for name, places in seen.items():
-            reader = self._rack.reader(name)
-            if isinstance(reader, KeysightInfiniiVision):
-                self._scopes.append((name, reader, sorted(places)))
-            else:
-                self._loggers.append((reader, sorted(places)))
-        self._check_reference()
-        self._reference = None if wiring.reference is None else self._channel(wiring.reference.port)
         self._scale = Scale(config.volts_per_unit, config.unit_siemens)
         outputs = range(network.output.start, network.node_count)
         lacking = [self._names[node] for node in outputs if node not in self._nudges]
@@ -135,7 +131,7 @@ class BenchSubstrate(Substrate):
             limits=Limits(limits.read_volts, limits.write_volts, limits.current_amperes),
             conductance_window_siemens=pulses.window_siemens,
             step_siemens=pulses.step_siemens,
-            highest_frequency_hz=HIGHEST_HZ if self._scopes else float("inf"),
+            highest_frequency_hz=HIGHEST_HZ if self._tones else float("inf"),
             pulses=any(pulses.step_siemens),
             continuous_writing=False,
             # Records of one periodic state that begin at the same phase.
@@ -195,30 +191,77 @@ class BenchSubstrate(Substrate):
                         f"{coupling.shape}"
                     )
 
-    def _check_reference(self) -> None:
-        reference = self._wiring.reference
-        if not self._scopes:
-            return
-        if self._loggers:
-            raise InputError("nodes: expected all to be read by oscilloscopes, or all by data loggers")
-        if reference is None:
-            raise InputError("reference: oscilloscopes need a sine that starts their records")
-        unseen = [name for name, _, _ in self._scopes if name not in reference.seen]
-        if unseen:
-            raise InputError(f"reference.seen: {unseen[0]} does not see it")
-        generators = {split(one.port)[0] for one in self._wiring.nudges.values()} | {split(reference.port)[0]}
-        if len(generators) > 1 and not reference.phase_locked:
+    def _find_readers(self) -> None:
+        """Each reader with its channels and the places of their nodes."""
+        found: dict[str, list[tuple[int, int, str]]] = {}
+        for place, node in enumerate(self._names):
+            name, channel = split(self._wiring.nodes[node])
+            found.setdefault(name, []).append((channel, place, node))
+        for name, wired in found.items():
+            wired.sort()
+            channels, places = [channel for channel, _, _ in wired], [place for _, place, _ in wired]
+            key = f"nodes.{wired[0][2]}"
+            reader = self._rack.reader(key, name)
+            if isinstance(reader, DataLogger):
+                self._loggers.append(LoggerReader(reader, channels, places))
+                continue
+            seen, volts = self._seen(key, name)
+            inputs: tuple[int, ...] = (1,)
+            if isinstance(reader, LockIn):
+                if seen != "ref":
+                    raise InputError(f"reference.seen.{name}: a lock-in sees it at its reference input; expected ref")
+                self._tones.append(LockInReader(reader, places))
+            else:
+                inputs = tuple(reader.inputs if isinstance(reader, RedPitaya) else reader.channels)
+                if seen == "ref" or seen not in inputs or seen in channels:
+                    raise InputError(
+                        f"reference.seen.{name}: expected a free one of the inputs {', '.join(map(str, inputs))}, "
+                        f"got {seen}"
+                    )
+                if isinstance(reader, KeysightInfiniiVision):
+                    self._tones.append(InfiniiVisionReader(reader, channels, places, seen, volts))
+                elif isinstance(reader, RigolDS1000Z):
+                    self._tones.append(RigolReader(reader, channels, places, seen, volts))
+                else:
+                    self._tones.append(RedPitayaReader(reader, channels, places, seen, volts))
+            for channel, _, node in wired:
+                if channel not in inputs or channels.count(channel) > 1:
+                    raise InputError(
+                        f"nodes.{node}: expected one of its own of {name}.{f', {name}.'.join(map(str, inputs))}, got "
+                        f"{name}.{channel}"
+                    )
+        if self._tones and self._loggers:
             raise InputError(
-                f"reference.phase_locked: nudges and reference come from {', '.join(sorted(generators))}; expected "
-                "true, and generators that share one clock and one origin of phases"
+                "nodes: data loggers read what stands still, the others follow a tone; expected all nodes to be read "
+                "by data loggers, or none"
             )
 
-    def _channel(self, port: str) -> GeneratorChannel:
-        name, channel = split(port)
-        found = self._rack.generator(name).channels.get(channel)
-        if found is None:
-            raise InputError(f"{port}: this generator has no such channel")
-        return found
+    def _seen(self, key: str, name: str) -> tuple[int | Literal["ref"], float]:
+        """Where a reader sees the reference, and its amplitude."""
+        reference = self._wiring.reference
+        if reference is None:
+            raise InputError(f"reference: {name} ({key}) needs a sine that starts its records")
+        if name not in reference.seen:
+            raise InputError(f"reference.seen: {name} does not see it")
+        return reference.seen[name], reference.volts
+
+    def _sine_sources(self) -> list[str]:
+        """Names of the generators of nudges and reference."""
+        assert self._wiring.reference is not None
+        ports = [self._wiring.reference.port, *(one.port for one in self._wiring.nudges.values())]
+        return sorted({split(port)[0] for port in ports})
+
+    def _find_reference(self) -> WaveformOutput | None:
+        reference = self._wiring.reference
+        if reference is None or not self._tones:
+            return None
+        sources = self._sine_sources()
+        if len(sources) > 1 and not reference.phase_locked:
+            raise InputError(
+                f"reference.phase_locked: nudges and reference come from {', '.join(sources)}; expected true, and "
+                "generators that share one clock and one origin of phases"
+            )
+        return self._rack.waveform_output("reference.port", reference.port)
 
     # Opening and leaving.
 
@@ -228,35 +271,11 @@ class BenchSubstrate(Substrate):
         self._forget()
         for plane in self._planes.values():
             plane.__enter__()
-        for _, scope, places in self._scopes:
-            self._prepare(scope, [channel for channel, _ in places])
-        for logger, places in self._loggers:
-            logger.set_up_scan([channel for channel, _ in places])
-        for channel in self._drives():
-            channel.dc(0.0)
-            channel.enable()
-
-    def _prepare(self, scope: KeysightInfiniiVision, channels: list[int]) -> None:
-        reference = self._wiring.reference
-        assert reference is not None  # what the constructor checked
-        seen = reference.seen[next(name for name, one, _ in self._scopes if one is scope)]
-        with scope.unchecked():
-            for number, channel in scope.channels.items():
-                channel.shown = number in channels or number == seen
-                channel.attenuation = 1.0
-                channel.coupling = "dc"
-                channel.range_volts = 2.5 * reference.volts if number == seen else self._wiring.range_volts
-                channel.offset_volts = 0.0
-            scope.acquisition = "high_resolution"
-            scope.time_reference = "left"
-            scope.trigger_source = f"channel{seen}"
-            scope.trigger_level_volts = 0.0
-            scope.trigger_slope = "rising"
-            # A record without its trigger would have any phase.
-            scope.sweep = "normal"
-
-    def _drives(self) -> list[GeneratorChannel]:
-        return [*self._inputs, *(channel for channel, _ in self._nudges.values())]
+        for reader in (*self._tones, *self._loggers):
+            reader.prepare(self._wiring.range_volts)
+        for output in (*self._inputs, *(output for output, _ in self._nudges.values())):
+            output.dc(0.0)
+            output.enable()
 
     def _safe_state(self) -> None:
         self._forget()
@@ -271,9 +290,10 @@ class BenchSubstrate(Substrate):
 
     def _forget(self) -> None:
         self._held = np.zeros((0, self._network.input_size))
+        self._free = np.zeros((0, self._network.node_count))
         self._has_settled = False
         self._standing: dict[int, float] = {}
-        self._tuned = (0.0, 0.0, 0)
+        self._reference_hz = 0.0
 
     # Driving. Whatever stands on a channel already is not sent again.
 
@@ -299,33 +319,28 @@ class BenchSubstrate(Substrate):
 
     def _put_sines(self, amperes: FloatArray, frequency_hz: float) -> None:
         """Sinusoidal currents (node,), in phase with the cosine whose sine the reference is."""
-        for node, (channel, siemens) in self._nudges.items():
-            volts = float(amperes[node] / siemens)
+        for node, output in self._sines.items():
+            volts, least = float(amperes[node] / self._nudges[node][1]), output.least_amplitude_volts
             self._standing.pop(len(self._inputs) + node, None)
-            if abs(volts) < 0.5 * LEAST_AMPLITUDE:
-                channel.dc(0.0)
+            # What rounds to nothing is nothing.
+            if abs(volts) < 0.5 * least:
+                output.dc(0.0)
             else:
-                channel.sine(frequency_hz, max(abs(volts), LEAST_AMPLITUDE), 0.0, 90.0 if volts > 0 else -90.0)
+                output.sine(frequency_hz, max(abs(volts), least), 0.0, 90.0 if volts > 0 else -90.0)
+        if len(self._generators) == 1:
+            next(iter(self._generators.values())).synchronise()
 
-    def _tune(self, frequency_hz: float, seconds: float, points: int) -> None:
-        """Reference and time base for a record of so many points in so many seconds, its first at the trigger."""
-        if self._tuned == (frequency_hz, seconds, points):
-            return
+    def _tune(self, frequency_hz: float, periods: int, points: int) -> None:
+        """Reference and readers for records of so many periods, and so many points or more."""
         reference = self._wiring.reference
         assert reference is not None
         assert self._reference is not None
-        if self._tuned[0] != frequency_hz:
+        if self._reference_hz != frequency_hz:
             self._reference.sine(frequency_hz, reference.volts)
             self._reference.enable()
-            generators = {split(one.port)[0] for one in self._wiring.nudges.values()} | {split(reference.port)[0]}
-            if len(generators) == 1:
-                self._rack.generator(generators.pop()).synchronise()
-        for _, scope, _ in self._scopes:
-            with scope.unchecked():
-                scope.time_range_seconds = seconds
-                scope.time_position_seconds = LEFT * seconds
-                scope.points = points
-        self._tuned = (frequency_hz, seconds, points)
+            self._reference_hz = frequency_hz
+        for reader in self._tones:
+            reader.tune(frequency_hz, periods, points)
 
     def _wait(self) -> None:
         if self._wiring.settle_seconds:
@@ -333,40 +348,18 @@ class BenchSubstrate(Substrate):
 
     # Reading.
 
-    def _recorded(self, samples: int) -> tuple[FloatArray, bool, float]:
-        """Volts (sample, node) of one record of all scopes, whether any clipped, and its first time after the crest."""
-        volts = np.empty((samples, self._network.node_count))
-        clipped, origin = False, 0.0
-        _, seconds, points = self._tuned
-        for _, scope, places in self._scopes:
-            waves = scope.record([channel for channel, _ in places], RECORD_SECONDS + seconds)
-            if waves.volts.shape[1] != points or not np.isfinite(waves.volts).all():
-                raise ProtocolError(f"{scope.link.address}: expected {points} samples, got {waves.volts.shape[1]}")
-            for (_, place), trace in zip(places, waves.volts, strict=True):
-                volts[:, place] = _slower(trace, samples)
-            clipped |= bool(waves.clipped.any())
-            origin = float(waves.times_seconds[0])
-        return volts, clipped, origin
-
-    def _scanned(self) -> tuple[FloatArray, bool]:
-        """Volts (node,) of one scan, and whether any reading overflowed."""
-        volts = np.empty(self._network.node_count)
-        for logger, places in self._loggers:
-            volts[[place for _, place in places]] = logger.scan_volts()
-        over = ~np.isfinite(volts)
-        return np.where(over, 0.0, volts), bool(over.any())
-
     def _read_once(self) -> tuple[FloatArray, bool]:
-        """Volts (node,) of a state that stands still."""
+        """Volts (node,) of a state that stands still, and whether any was beyond its range."""
         self._wait()
-        if not self._scopes:
-            return self._scanned()
-        frequency = self._tuned[0] or 1.0 / self._wiring.free_seconds
-        # Whole periods of the reference, though nothing but noise has to average out.
-        periods = max(1, round(self._wiring.free_seconds * frequency))
-        self._tune(frequency, periods / frequency, LEAST_POINTS)
-        volts, clipped, _ = self._recorded(1)
-        return volts[0], clipped
+        if self._tones:
+            frequency = self._reference_hz or 1.0 / self._wiring.free_seconds
+            # Whole periods of the reference, though nothing but noise has to average out.
+            self._tune(frequency, max(1, round(self._wiring.free_seconds * frequency)), LEAST_POINTS)
+        volts, clipped = np.empty(self._network.node_count), False
+        for reader in (*self._tones, *self._loggers):
+            volts[reader.places], over = reader.still()
+            clipped |= over
+        return volts, clipped
 
     def _settle(self) -> Record:
         batch, nodes = len(self._held), self._network.node_count
@@ -376,28 +369,31 @@ class BenchSubstrate(Substrate):
             self._put_inputs(held)
             volts[sample, 0], saturated[sample] = self._read_once()
         self._has_settled = True
-        return self._record(volts, saturated, 0.0, 0.0)
+        self._free = volts[:, 0].copy()
+        return self._record(volts, saturated, 0.0)
 
     def _nudge(self, nudge: Nudge, plan: SamplingPlan) -> Record:
         self._require_settled("nudge", len(nudge.amperes))
         samples = plan.sample_count
         volts = np.empty((len(self._held), samples, self._network.node_count))
-        saturated, origin = np.zeros(len(self._held), dtype=np.bool_), 0.0
-        if not self._scopes:
+        saturated = np.zeros(len(self._held), dtype=np.bool_)
+        if not self._tones:
             levels = np.tile(np.cos(plan.phases()), plan.periods)
             for sample in range(len(self._held)):
                 volts[sample], flags = self._held_points(sample, levels[:, None] * nudge.amperes[sample])
                 saturated[sample] = flags.any()
-            return self._record(volts, saturated, plan.rate_hz, 0.0)
+            return self._record(volts, saturated, plan.rate_hz)
         points = samples * -(-LEAST_POINTS // samples)
         for sample, held in enumerate(self._held):
             self._put_inputs(held)
-            self._tune(plan.frequency_hz, plan.periods / plan.frequency_hz, points)
+            self._tune(plan.frequency_hz, plan.periods, points)
             self._put_sines(nudge.amperes[sample], plan.frequency_hz)
             self._wait()
-            volts[sample], saturated[sample], origin = self._recorded(samples)
+            for reader in self._tones:
+                volts[sample][:, reader.places], clipped = reader.tone(plan, self._free[sample, reader.places])
+                saturated[sample] |= clipped
         self._put_currents(np.zeros(self._network.node_count))
-        return self._record(volts, saturated, plan.rate_hz, origin)
+        return self._record(volts, saturated, plan.rate_hz)
 
     def _held_points(self, sample: int, amperes: FloatArray) -> tuple[FloatArray, BoolArray]:
         """Volts (point, node) under held currents (point, node), and which points clipped; ends without current."""
@@ -418,10 +414,10 @@ class BenchSubstrate(Substrate):
             volts[sample], saturated[sample] = self._held_points(sample, amperes[sample])
         return HeldStates(volts, saturated, np.ones(shape, dtype=np.bool_), np.full(shape, np.nan))
 
-    def _record(self, volts: FloatArray, saturated: BoolArray, rate_hz: float, origin_seconds: float) -> Record:
+    def _record(self, volts: FloatArray, saturated: BoolArray, rate_hz: float) -> Record:
         batch = len(volts)
         # Instruments cannot tell a branch that was lost; harmonics that do not decay can.
-        return Record(volts, rate_hz, origin_seconds, saturated, np.ones(batch, dtype=np.bool_), np.full(batch, np.nan))
+        return Record(volts, rate_hz, 0.0, saturated, np.ones(batch, dtype=np.bool_), np.full(batch, np.nan))
 
     def _require_settled(self, what: str, batch: int) -> None:
         if not self._has_settled:
@@ -460,14 +456,6 @@ class BenchSubstrate(Substrate):
 def _planes(coupling: str, polarities: int) -> list[str]:
     """Names of the arrays of a coupling, the positive one first."""
     return [f"{coupling}+", f"{coupling}-"] if polarities == 2 else [coupling]
-
-
-def _slower(trace: FloatArray, samples: int) -> FloatArray:
-    """A whole number of periods at a lower rate: what lies above half of it is taken away, not folded down."""
-    spectrum = np.fft.rfft(trace)[: samples // 2 + 1]
-    if samples % 2 == 0 and samples > 1:
-        spectrum[-1] = 0.0
-    return np.asarray(np.fft.irfft(spectrum, samples) * (samples / len(trace))) if samples > 1 else trace.mean()[None]
 
 
 def _wiring(config: BenchConfig) -> WiringConfig:

@@ -10,7 +10,8 @@ from typing import Unpack, final
 
 import numpy as np
 
-from drivers.instrument import Channel, Options, Part, ScpiInstrument
+from drivers.generator import WaveformGenerator, WaveformOutput
+from drivers.instrument import Options, Part
 from drivers.limits import DriveLimits
 from drivers.setting import Choice, Number, Switch, Text, number
 from drivers.transport import Link
@@ -29,9 +30,10 @@ TRIGGERS = {"immediate": "IMM", "external": "EXT", "timer": "TIM", "bus": "BUS"}
 
 
 @final
-class GeneratorChannel(Channel):
+class GeneratorChannel(WaveformOutput):
     """One output. Voltages are changed by methods only, which check them against the limits."""
 
+    least_amplitude_volts = 0.5 * SMALLEST_VPP
     function = Choice("SOUR{channel}:FUNC", FUNCTIONS, read_only=True)
     frequency_hz = Number("SOUR{channel}:FREQ", unit="Hz", low=1e-6, high=20e6)
     amplitude_vpp = Number("SOUR{channel}:VOLT", unit="V", read_only=True)
@@ -214,7 +216,7 @@ class GeneratorChannel(Channel):
 
 
 @final
-class Keysight33500B(ScpiInstrument):
+class Keysight33500B(WaveformGenerator):
     """A generator with two channels.
 
     Args:
@@ -227,11 +229,17 @@ class Keysight33500B(ScpiInstrument):
     """
 
     model_pattern = r"\b335\d\dB\b"
+    abort = "ABOR"
     sync_source = Choice("OUTP:SYNC:SOUR", {"channel1": "CH1", "channel2": "CH2"})
 
     def __init__(self, resource: str | Link, limits: DriveLimits, **options: Unpack[Options]) -> None:
         super().__init__(resource, **options)
         self.channels = {channel: GeneratorChannel(self, channel, limits) for channel in (1, 2)}
+
+    @property
+    def waveform_outputs(self) -> Mapping[int, GeneratorChannel]:
+        """The channels."""
+        return self.channels
 
     def synchronise(self) -> None:
         """Let the phases of both channels refer to now.

@@ -9,6 +9,7 @@ from drivers.errors import ProtocolError
 from drivers.instrument import Instrument, Options, Part
 from drivers.limits import DriveLimits
 from drivers.setting import integer
+from drivers.setting import number as float_of
 from drivers.transport import Link
 from substrate.errors import InputError
 
@@ -50,6 +51,45 @@ class LockIn(Instrument):
         """Commands that bring the oscillator as low as it goes."""
 
     @abstractmethod
+    def _aux_input(self, number: int) -> str:
+        """Question for the volts of an auxiliary input, counted from 1."""
+
+    @property
+    @abstractmethod
+    def highest_hz(self) -> float:
+        """That a harmonic may have."""
+
+    @abstractmethod
+    def follow(self, range_volts: float) -> None:
+        """Prepare to read input A against a sine at the reference input: DC coupled, filters of four stages.
+
+        Args:
+            range_volts: peak to peak, that the input has to take.
+
+        Raises:
+            InputError: more than the instrument takes.
+            BenchError: it was not accepted, or the instrument cannot be reached.
+        """
+
+    @abstractmethod
+    def narrow(self, seconds: float) -> float:
+        """Set the shortest time constant that is not below ``seconds``; which it is.
+
+        Raises:
+            InputError: the instrument has none as long.
+            BenchError: it was not accepted, or the instrument cannot be reached.
+        """
+
+    @abstractmethod
+    def choose(self, harmonic: int) -> None:
+        """Read a harmonic of the reference.
+
+        Raises:
+            InputError: one that the instrument does not have.
+            BenchError: it was not accepted, or the instrument cannot be reached.
+        """
+
+    @abstractmethod
     def overloaded(self) -> bool:
         """Whether an overload was seen since this was last asked; asked once.
 
@@ -68,6 +108,18 @@ class LockIn(Instrument):
         if len(fields) != 2:
             raise ProtocolError(f"{self.link.address}: SNAP?: expected 2 numbers, got {len(fields)}")
         return complex(fields[0], fields[1])
+
+    @final
+    def aux_in_volts(self, number: int) -> float:
+        """Volts of an auxiliary input, 1 to 4, at this moment.
+
+        Raises:
+            InputError: an input that does not exist.
+            BenchError: the instrument cannot be reached.
+        """
+        if number not in range(1, 5):
+            raise InputError(f"aux_in_volts: expected inputs 1 to 4, got {number!r}")
+        return self.session.ask(self._aux_input(number), float_of)
 
     @final
     def sine_volts(self, amplitude_volts: float) -> None:

@@ -11,7 +11,8 @@ from typing import Final, Unpack, final
 import numpy as np
 
 from drivers.errors import DeviceTimeout, ProtocolError
-from drivers.instrument import Channel, Options, Part, ScpiInstrument
+from drivers.generator import WaveformGenerator, WaveformOutput
+from drivers.instrument import Channel, Options, Part
 from drivers.limits import DriveLimits
 from drivers.setting import Choice, Integer, Number, Switch, one_of
 from drivers.transport import Link
@@ -33,9 +34,10 @@ CLIPPED: Final = 0.9995
 
 
 @final
-class OutputChannel(Channel):
+class OutputChannel(WaveformOutput):
     """One fast output."""
 
+    least_amplitude_volts = LARGEST_VOLTS / 2**13
     function = Choice(
         "SOUR{channel}:FUNC", {"sine": "SINE", "square": "SQUARE", "triangle": "TRIANGLE", "dc": "DC"}, read_only=True
     )
@@ -121,7 +123,7 @@ class InputChannel(Channel):
 
 
 @final
-class RedPitaya(ScpiInstrument):
+class RedPitaya(WaveformGenerator):
     """A board.
 
     Args:
@@ -144,6 +146,11 @@ class RedPitaya(ScpiInstrument):
         super().__init__(resource, **options)
         self.outputs = {channel: OutputChannel(self, channel, limits) for channel in (1, 2)}
         self.inputs = {channel: InputChannel(self, channel) for channel in (1, 2)}
+
+    @property
+    def waveform_outputs(self) -> Mapping[int, OutputChannel]:
+        """The outputs."""
+        return self.outputs
 
     def synchronise(self) -> None:
         """Let both outputs begin their periods now.

@@ -16,6 +16,7 @@ from substrate.errors import InputError
 
 SMALLEST_RMS, LARGEST_RMS = 4.0e-3, 5.0
 RMS_STEP = 2.0e-3
+HIGHEST_HZ = 102.0e3
 OVERLOADS: Final = 0b111
 """Input or reserve, filter, output."""
 
@@ -35,7 +36,7 @@ class Sr830(LockIn):
 
     model_pattern = r"\bSR830\b"
     reference = Choice("FMOD", {"external": "0", "internal": "1"})
-    frequency_hz = Number("FREQ", unit="Hz", low=1e-3, high=102e3)
+    frequency_hz = Number("FREQ", unit="Hz", low=1e-3, high=HIGHEST_HZ)
     phase_degrees = Number("PHAS", unit="deg", low=-360.0, high=729.99)
     harmonic = Integer("HARM", low=1, high=19_999)
     sine_rms_volts = Number("SLVL", unit="V", read_only=True)
@@ -106,6 +107,40 @@ class Sr830(LockIn):
                 return np.empty(0)
             data = self.session.query_bytes(f"TRCL? {display},0,{count}", 4 * count)
         return decode_pairs(data)
+
+    @property
+    def highest_hz(self) -> float:
+        """102 kHz."""
+        return HIGHEST_HZ
+
+    def follow(self, range_volts: float) -> None:
+        """See ``LockIn``."""
+        index = _at_least(SENSITIVITIES, range_volts / 8.0**0.5, "range_volts, as rms")
+        with self.unchecked():
+            self.reference = "external"
+            # Of the sine's zero: digital references are for frequencies below 1 Hz.
+            self.configure("RSLP 0")
+            self.input = "a"
+            self.coupling = "dc"
+            self.notches = "none"
+            self.sensitivity_index = index
+            self.slope_index = 3
+            self.synchronous = False
+            self.phase_degrees = 0.0
+            self.harmonic = 1
+
+    def narrow(self, seconds: float) -> float:
+        """See ``LockIn``."""
+        index = _at_least(TIME_CONSTANTS, seconds, "time_constant_seconds")
+        self.time_constant_index = index
+        return TIME_CONSTANTS[index]
+
+    def choose(self, harmonic: int) -> None:
+        """See ``LockIn``."""
+        self.harmonic = harmonic
+
+    def _aux_input(self, number: int) -> str:
+        return f"OAUX? {number}"
 
     def _snap(self) -> str:
         return "SNAP? 1,2"

@@ -8,6 +8,10 @@ from drivers.setting import Choice, Integer, Number, Switch, integer
 from substrate.errors import InputError
 
 SMALLEST_RMS, LARGEST_RMS = 1.0e-9, 2.0
+HIGHEST_HZ = 500.0e3
+INPUT_RANGES: Final = ((1.0, "1"), (0.3, "0.3"), (0.1, "0.1"), (0.03, "0.03"), (0.01, "0.01"))
+"""Peak volts, and the name of the range."""
+
 TIME_CONSTANTS: Final = tuple(base * 10.0**power for power in range(-6, 5) for base in (1.0, 3.0))
 """In s, by the index of OFLT."""
 
@@ -21,14 +25,14 @@ class Sr860(LockIn):
 
     model_pattern = r"\bSR86[05]A?\b"
     reference = Choice("RSRC", {"internal": "0", "external": "1", "dual": "2", "chop": "3"})
-    frequency_hz = Number("FREQ", unit="Hz", low=1e-3, high=500e3)
+    frequency_hz = Number("FREQ", unit="Hz", low=1e-3, high=HIGHEST_HZ)
     phase_degrees = Number("PHAS", unit="deg", low=-3.6e5, high=3.6e5)
     harmonic = Integer("HARM", low=1, high=99)
     sine_rms_volts = Number("SLVL", unit="V", read_only=True)
     sine_offset_volts = Number("SOFF", unit="V", read_only=True)
     input = Choice("ISRC", {"a": "0", "a-b": "1"})
     input_mode = Choice("IVMD", {"volts": "0", "amperes": "1"})
-    input_range = Choice("IRNG", {"1": "0", "0.3": "1", "0.1": "2", "0.03": "3", "0.01": "4"})
+    input_range = Choice("IRNG", {name: str(place) for place, (_, name) in enumerate(INPUT_RANGES)})
     grounded = Switch("IGND")
     coupling = Choice("ICPL", {"ac": "0", "dc": "1"})
     sensitivity_index = Integer("SCAL", low=0, high=27)
@@ -66,6 +70,42 @@ class Sr860(LockIn):
     def overloaded(self) -> bool:
         """By the status that ``CUROVLDSTAT?`` reads."""
         return self.session.ask("CUROVLDSTAT?", integer, once=True) != 0
+
+    @property
+    def highest_hz(self) -> float:
+        """500 kHz."""
+        return HIGHEST_HZ
+
+    def follow(self, range_volts: float) -> None:
+        """See ``LockIn``."""
+        fitting = [name for volts, name in INPUT_RANGES if 0 < range_volts / 2.0 <= volts]
+        if not fitting:
+            raise InputError(f"range_volts: expected a positive number up to 2, got {range_volts!r}")
+        with self.unchecked():
+            self.reference = "external"
+            # Of the sine's zero.
+            self.configure("RTRG 0")
+            self.input_mode = "volts"
+            self.input = "a"
+            self.coupling = "dc"
+            self.input_range = fitting[-1]
+            self.sensitivity_volts = range_volts / 8.0**0.5
+            self.slope_index = 3
+            self.synchronous = False
+            self.phase_degrees = 0.0
+            self.harmonic = 1
+
+    def narrow(self, seconds: float) -> float:
+        """See ``LockIn``."""
+        self.time_constant_seconds = seconds
+        return self.time_constant_seconds
+
+    def choose(self, harmonic: int) -> None:
+        """See ``LockIn``."""
+        self.harmonic = harmonic
+
+    def _aux_input(self, number: int) -> str:
+        return f"OAUX? {number - 1}"
 
     def _snap(self) -> str:
         return "SNAP? 0,1"

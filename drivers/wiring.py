@@ -6,10 +6,10 @@ instruments:
   nudges:  {model: keysight-33500b, address: "TCPIP::192.168.1.11::5025::SOCKET"}
   scope:   {model: keysight-infiniivision, address: "TCPIP::192.168.1.12::5025::SOCKET"}
   ...
-inputs: [inputs.1, inputs.2]                       # generator channels that hold them, in order
+inputs: [inputs.1, inputs.2]                       # outputs of generators, or source meters, that hold them, in order
 nudges:
   output.0: {port: nudges.1, siemens: 1.0e-6}      # of a transconductance, or one over a series resistance
-nodes: {hidden1.0: scope.1, output.0: scope.2}     # inputs of oscilloscopes, or channels of data loggers
+nodes: {hidden1.0: scope.1, output.0: scope.2}     # inputs of oscilloscopes, digitizers, lock-ins; or of data loggers
 reference: {port: clock.1, volts: 1.0, seen: {scope: 4}}
 cells:
   matrix: matrix
@@ -26,18 +26,21 @@ software (``substrate.loop``).
 """
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, final
+from typing import Annotated, Any, Final, Literal, final
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from drivers.data_logger import DataLogger
 from drivers.errors import BenchError
+from drivers.generator import SourceOutput, VoltageOutput, WaveformGenerator, WaveformOutput
 from drivers.instrument import Instrument
 from drivers.keithley_2400 import Keithley2400
 from drivers.keithley_2450 import Keithley2450
+from drivers.keithley_2600 import Keithley2600
 from drivers.keithley_2750 import Keithley2750
 from drivers.keithley_daq6510 import KeithleyDaq6510
 from drivers.keysight_33500b import Keysight33500B
@@ -45,28 +48,41 @@ from drivers.keysight_34970a import Keysight34970A
 from drivers.keysight_b2200 import KeysightB2200
 from drivers.keysight_infiniivision import KeysightInfiniiVision
 from drivers.limits import DriveLimits
+from drivers.lock_in import LockIn
+from drivers.red_pitaya import RedPitaya
+from drivers.rigol_ds1000z import RigolDS1000Z
 from drivers.smu_matrix import PulseConfig, SmuMatrixArray, Station
 from drivers.source_meter import SourceMeter
+from drivers.srs_sr830 import Sr830
+from drivers.srs_sr860 import Sr860
 from drivers.switch_matrix import SwitchMatrix
 from substrate.contract import Instruments
 from substrate.errors import InputError
 from substrate.validation import describe
 
-DRIVING: Final[Mapping[str, type[Keysight33500B] | type[Keithley2400] | type[Keithley2450]]] = {
+DRIVING: Final[Mapping[str, Any]] = {
     "keysight-33500b": Keysight33500B,
+    "red-pitaya": RedPitaya,
     "keithley-2400": Keithley2400,
     "keithley-2450": Keithley2450,
+    "keithley-2600": Keithley2600,
+    "srs-sr830": Sr830,
+    "srs-sr860": Sr860,
 }
-"""Models that drive something, and are given limits."""
+"""Models that can drive something, and are given limits."""
 
 READING: Final[Mapping[str, Any]] = {
     "keysight-infiniivision": KeysightInfiniiVision,
+    "rigol-ds1000z": RigolDS1000Z,
     "keithley-daq6510": KeithleyDaq6510,
     "keysight-34970a": Keysight34970A,
     "keysight-b2200": KeysightB2200,
     "keithley-2750": Keithley2750,
 }
 """Models that drive nothing themselves."""
+
+Reader = KeysightInfiniiVision | RigolDS1000Z | RedPitaya | LockIn | DataLogger
+"""What reads nodes."""
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Port = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*\.[0-9]+$")]
@@ -81,16 +97,27 @@ class _Section(BaseModel):
 
 @final
 class InstrumentConfig(_Section):
-    """A model, and where it is; ``timeout_seconds`` of one exchange."""
+    """A model, and where it is.
+
+    Attributes:
+        model: a name of ``DRIVING`` or ``READING``.
+        address: see ``resource.py``.
+        timeout_seconds: of one exchange.
+        channel: of a Keithley 2600, a where nothing is said. Both channels are two instruments at one address, each
+            with a connection of its own.
+    """
 
     model: str
     address: str
     timeout_seconds: Positive = 2.0
+    channel: Literal["a", "b"] | None = None
 
     @model_validator(mode="after")
     def _known(self) -> "InstrumentConfig":
         if self.model not in {**DRIVING, **READING}:
             raise ValueError(f"model: expected one of {', '.join({**DRIVING, **READING})}, got {self.model!r}")
+        if self.channel is not None and self.model != "keithley-2600":
+            raise ValueError(f"channel: of a keithley-2600; a {self.model} has its channels in the ports")
         return self
 
 
@@ -104,15 +131,19 @@ class NudgeConfig(_Section):
 
 @final
 class ReferenceConfig(_Section):
-    """A sine at the nudge's frequency that triggers the oscilloscopes: its channel, and the input of each that sees it.
+    """A sine at the nudge's frequency that starts records and that lock-ins follow.
 
-    ``phase_locked``: the generators of nudges and reference share one clock and one origin of phases; needed where
-    they are several.
+    Attributes:
+        port: the generator channel.
+        volts: its amplitude.
+        seen: by reader, the input that sees it; ``ref`` of a lock-in, whose reference input it is wired to.
+        phase_locked: the generators of nudges and reference share one clock and one origin of phases; needed where
+            they are several.
     """
 
     port: Port
     volts: Positive = 1.0
-    seen: dict[str, Annotated[int, Field(ge=1, le=4)]]
+    seen: dict[str, Annotated[int, Field(ge=1, le=4)] | Literal["ref"]]
     phase_locked: bool = False
 
 
@@ -149,8 +180,8 @@ class CellsConfig(_Section):
 class WiringConfig(_Section):
     """The whole file; see the module.
 
-    ``range_volts``: full scale of the oscilloscopes' inputs. ``settle_seconds``: of the device, after every change.
-    ``free_seconds``: length of the record of a free state.
+    ``range_volts``: full scale of the inputs of oscilloscopes, digitizers and lock-ins, peak to peak.
+    ``settle_seconds``: of the device, after every change. ``free_seconds``: length of the record of a free state.
     """
 
     instruments: dict[str, InstrumentConfig]
@@ -210,9 +241,23 @@ def ready_addresses(path: str | Path | None) -> dict[str, str]:
         return {}
     try:
         listed = json.loads(Path(path).read_text(encoding="utf-8"))["instruments"]
-        return {one["name"]: one["resource"] for one in listed}
+        resources = {str(one["name"]): str(one["resource"]) for one in listed}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: expected the ready file of a running bench: {error}") from error
+    adapters = {
+        found[1]: found[2]
+        for resource in resources.values()
+        if (found := re.fullmatch(r"PRLGX-TCPIP(\d+)::(.+)::INTFC", resource))
+    }
+
+    def reached(resource: str) -> str:
+        """GPIB boards of the bench are its adapters, which a driver has to be told about."""
+        found = re.fullmatch(r"GPIB(\d+)::(\d+)::INSTR", resource)
+        if found is None or found[1] not in adapters:
+            return resource
+        return f"PRLGX-TCPIP::{adapters[found[1]]}::GPIB::{found[2]}"
+
+    return {name: reached(resource) for name, resource in resources.items()}
 
 
 @final
@@ -224,17 +269,20 @@ class Rack(Instruments):
         limits: of those that drive something, by name.
 
     Raises:
-        InputError: an instrument that drives has no role, and so no limits.
+        InputError: an instrument that can drive has no role, and so no limits.
     """
 
     def __init__(self, wiring: WiringConfig, limits: Mapping[str, DriveLimits]) -> None:
         self._all: dict[str, Instrument] = {}
+        self._models = {name: section.model for name, section in wiring.instruments.items()}
         for name, section in wiring.instruments.items():
-            seconds = section.timeout_seconds
+            options: dict[str, Any] = {"timeout_seconds": section.timeout_seconds}
+            if section.channel is not None:
+                options["channel"] = section.channel
             if section.model in READING:
-                self._all[name] = READING[section.model](section.address, timeout_seconds=seconds)
+                self._all[name] = READING[section.model](section.address, **options)
             elif name in limits:
-                self._all[name] = DRIVING[section.model](section.address, limits[name], timeout_seconds=seconds)
+                self._all[name] = DRIVING[section.model](section.address, limits[name], **options)
             else:
                 raise InputError(f"instruments.{name}: drives nothing in this wiring; leave it out")
 
@@ -268,7 +316,7 @@ class Rack(Instruments):
         Raises:
             BenchError: the first that failed, with notes on the others.
         """
-        order = (Keysight33500B, SourceMeter, SwitchMatrix, Instrument)
+        order = (WaveformGenerator, SourceMeter, SwitchMatrix, Instrument)
         rank = {
             name: next(k for k, kind in enumerate(order) if isinstance(one, kind)) for name, one in self._all.items()
         }
@@ -284,36 +332,88 @@ class Rack(Instruments):
                 failures[0].add_note(str(other))
             raise failures[0]
 
-    def generator(self, name: str) -> Keysight33500B:
-        """A waveform generator."""
-        return self._of_kind(name, Keysight33500B, "waveform generator")
+    # Roles. ``key`` is that of the wiring file, for messages.
 
-    def source_meter(self, name: str) -> SourceMeter:
-        """A source meter."""
-        found = self._all.get(name)
+    def generator(self, key: str, name: str) -> WaveformGenerator:
+        """What puts out a sine.
+
+        Raises:
+            InputError: it cannot; names the role.
+        """
+        found = self._find(key, name)
+        if not isinstance(found, WaveformGenerator):
+            raise self._refused(key, name, "cannot put out a sine that follows a clock", "a waveform generator")
+        return found
+
+    def waveform_output(self, key: str, port: str) -> WaveformOutput:
+        """A generator's output.
+
+        Raises:
+            InputError: as ``generator``; or there is no such output.
+        """
+        name, number = split(port)
+        outputs = self.generator(key, name).waveform_outputs
+        if number not in outputs:
+            raise InputError(f"{key}: {name} has the outputs {', '.join(map(str, outputs))}, got {port}")
+        return outputs[number]
+
+    def voltage_output(self, key: str, port: str) -> VoltageOutput:
+        """What holds a voltage: a generator's output, or a source meter.
+
+        Raises:
+            InputError: it cannot; names the role.
+        """
+        name, number = split(port)
+        found = self._find(key, name)
+        if isinstance(found, SourceMeter):
+            if number != 1:
+                raise InputError(f"{key}: {name} is one channel, {name}.1, got {port}")
+            return SourceOutput(found)
+        if not isinstance(found, WaveformGenerator):
+            raise self._refused(key, name, "cannot hold a voltage", "a waveform generator or a source meter")
+        return self.waveform_output(key, port)
+
+    def source_meter(self, key: str, name: str) -> SourceMeter:
+        """What pulses cells and measures their currents.
+
+        Raises:
+            InputError: it cannot; names the role.
+        """
+        found = self._find(key, name)
         if not isinstance(found, SourceMeter):
-            raise InputError(f"{name}: expected a source meter of the section instruments")
+            raise self._refused(key, name, "cannot source a voltage and measure its current", "a source meter")
         return found
 
-    def matrix(self, name: str) -> SwitchMatrix:
-        """A switch matrix."""
-        found = self._all.get(name)
+    def matrix(self, key: str, name: str) -> SwitchMatrix:
+        """What joins source meters to lines.
+
+        Raises:
+            InputError: it cannot; names the role.
+        """
+        found = self._find(key, name)
         if not isinstance(found, SwitchMatrix):
-            raise InputError(f"{name}: expected a switch matrix of the section instruments")
+            raise self._refused(key, name, "cannot join source meters to lines", "a switch matrix")
         return found
 
-    def reader(self, name: str) -> KeysightInfiniiVision | DataLogger:
-        """What reads nodes."""
-        found = self._all.get(name)
-        if not isinstance(found, KeysightInfiniiVision | DataLogger):
-            raise InputError(f"{name}: expected an oscilloscope or a data logger of the section instruments")
+    def reader(self, key: str, name: str) -> Reader:
+        """What reads nodes.
+
+        Raises:
+            InputError: it cannot; names the role.
+        """
+        found = self._find(key, name)
+        if not isinstance(found, Reader):
+            kinds = "an oscilloscope, a digitizer, a lock-in or a data logger"
+            raise self._refused(key, name, "cannot read the voltage of a node", kinds)
         return found
 
-    def _of_kind(self, name: str, kind: type[Keysight33500B], what: str) -> Keysight33500B:
-        found = self._all.get(name)
-        if not isinstance(found, kind):
-            raise InputError(f"{name}: expected a {what} of the section instruments")
-        return found
+    def _find(self, key: str, name: str) -> Instrument:
+        if name not in self._all:
+            raise InputError(f"{key}: the section instruments has no {name!r}; expected one of {', '.join(self._all)}")
+        return self._all[name]
+
+    def _refused(self, key: str, name: str, lacking: str, wanted: str) -> InputError:
+        return InputError(f"{key}: {name} is a {self._models[name]}, which {lacking}; expected {wanted}")
 
 
 def drive_limits(
@@ -322,9 +422,17 @@ def drive_limits(
     """What each instrument may drive at most, from what it is wired to; the least of its roles.
 
     Raises:
+        InputError: a source meter at the matrix is wired to a node as well.
         CapabilityError: cells would be read at more than ``read_volts``, which source meters that write do not refuse.
     """
     DriveLimits(read_volts).check_volts("cells.pulses.read_volts", wiring.cells.pulses.read_volts)
+    stands = (wiring.cells.drive, wiring.cells.sense, *wiring.cells.bias)
+    wired = {stand.instrument for stand in stands}
+    ports = [(f"inputs.{place}", port) for place, port in enumerate(wiring.inputs)]
+    ports += [(f"nudges.{node}", nudge.port) for node, nudge in wiring.nudges.items()]
+    for key, port in ports:
+        if split(port)[0] in wired:
+            raise InputError(f"{key}: {split(port)[0]} is at the matrix (cells), and cannot be wired to a node as well")
     found: dict[str, list[float]] = {}
     for port in wiring.inputs:
         found.setdefault(split(port)[0], []).append(read_volts)
@@ -332,9 +440,11 @@ def drive_limits(
         found.setdefault(split(nudge.port)[0], []).append(current_amperes / nudge.siemens)
     if wiring.reference is not None:
         found.setdefault(split(wiring.reference.port)[0], []).append(wiring.reference.volts)
-    limits = {name: DriveLimits(min(volts)) for name, volts in found.items()}
-    stands = (wiring.cells.drive, wiring.cells.sense, *wiring.cells.bias)
-    return limits | {stand.instrument: DriveLimits(write_volts, write_amperes) for stand in stands}
+    for port in wiring.nodes.values():
+        # What only reads puts nothing out.
+        found.setdefault(split(port)[0], [read_volts])
+    limits = {name: DriveLimits(min(volts), write_amperes) for name, volts in found.items()}
+    return limits | {name: DriveLimits(write_volts, write_amperes) for name in wired}
 
 
 def arrays_of(wiring: WiringConfig, rack: Rack, *, own: bool) -> dict[str, SmuMatrixArray]:
@@ -345,12 +455,14 @@ def arrays_of(wiring: WiringConfig, rack: Rack, *, own: bool) -> dict[str, SmuMa
     """
     cells = wiring.cells
     station = Station(
-        rack.matrix(cells.matrix),
-        rack.source_meter(cells.drive.instrument),
+        rack.matrix("cells.matrix", cells.matrix),
+        rack.source_meter("cells.drive", cells.drive.instrument),
         cells.drive.row,
-        rack.source_meter(cells.sense.instrument),
+        rack.source_meter("cells.sense", cells.sense.instrument),
         cells.sense.row,
-        tuple((rack.source_meter(one.instrument), one.row) for one in cells.bias),
+        tuple(
+            (rack.source_meter(f"cells.bias.{place}", one.instrument), one.row) for place, one in enumerate(cells.bias)
+        ),
         cells.ground_row,
     )
     return {
