@@ -8,18 +8,20 @@ beside the chip's time constants. Batches are looped here, as many samples to a 
 import struct
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, final
+from typing import Any, final
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ValidationError
 
 from drivers.board_protocol import LARGEST_PAYLOAD, Kind
+from drivers.board_section import BoardConfig, agree, described
 from drivers.board_session import BoardSession, Patience
 from drivers.errors import ProtocolError
+from drivers.pulse_budget import PulseBudget
 from drivers.transport import SerialLink
 from substrate.arrays import BoolArray, FloatArray, IntArray
-from substrate.capabilities import Capabilities, HeldNudge, Limits, Nudge, WriteRequest
+from substrate.capabilities import Capabilities, HeldNudge, Nudge, WriteRequest
 from substrate.contract import Direction, HeldStates, Record, Scale, Substrate, WriteReport
 from substrate.errors import CapabilityError, InputError
 from substrate.network import Network
@@ -30,108 +32,6 @@ from substrate.validation import describe
 FULL_SCALE = 32767
 FREE, STEPPED, HELD = range(3)
 SATURATED, UNSETTLED = 1, 2
-HEAD = 8
-"""Bytes in front of the codes of a request to measure."""
-
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-
-FLAGS: Final = ("continuous_writing", "resets", "node_nudges", "forward_products", "transposed_products")
-"""What a board offers or not."""
-
-REQUIRED: Final = {
-    "protocol": int, "max_payload": int, "inputs": int, "nodes": int, "outputs": int, "arrays": list,
-    "volts_per_unit": float, "unit_siemens": float, "input_range_volts": float, "node_range_volts": float,
-    "current_range_amperes": float, "limits": dict, "window_siemens": list, "step_siemens": list,
-    "step_seconds": float, "pulse_volts": float, "pulse_seconds": float, "largest_burst": int,
-    **dict.fromkeys(("pulses", *FLAGS), bool),
-}  # fmt: skip
-"""What a board says of itself."""
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class BoardLimitsConfig(_Section):
-    """What no request may exceed; not above what the board itself allows."""
-
-    read_volts: Positive = 0.25
-    write_volts: Positive = 2.0
-    current_amperes: Positive = 2.0e-5
-
-
-class BoardConfig(_Section):
-    """The ``substrate`` section of a reference board: what is used of it, known before it is opened.
-
-    When it is opened, the board's own description has to agree, and to offer what is declared; ``section_of`` writes a
-    section for a board that is there.
-
-    Attributes:
-        port: device file, or ``socket://host:port``.
-        baud: of a real port.
-        volts_per_unit: volts of an activity of one.
-        unit_siemens: conductance of a weight of one.
-        window_siemens: lowest and highest conductance of a cell.
-        step_siemens: mean change of a cell by one pulse (up, down); zeros: no pulses are given.
-        continuous_writing: the board programs cells to conductances by itself.
-        resets: cells can be reset.
-        node_nudges: there are current ports at all nodes, not only at the outputs.
-        forward_products: single arrays can be read.
-        transposed_products: the other way as well.
-        limits: see ``BoardLimitsConfig``.
-        answer_seconds: deadline of an answer, beyond what the request itself takes.
-        attempts: times that a request is sent.
-        reconnect_seconds: for a lost port to come back, and for a board to start up.
-        watchdog_seconds: after which the board takes the host for dead, and brings its outputs to zero.
-        transcript: file that all bytes, both ways, are written to.
-    """
-
-    backend: Literal["board"]
-    port: str
-    baud: Annotated[int, Field(gt=0)] = 921600
-    volts_per_unit: Positive = 0.2
-    unit_siemens: Positive = 2.5e-5
-    window_siemens: tuple[NonNegative, Positive] = (1.0e-6, 1.0e-4)
-    step_siemens: tuple[NonNegative, NonNegative] = (0.0, 0.0)
-    continuous_writing: bool = False
-    resets: bool = False
-    node_nudges: bool = True
-    forward_products: bool = True
-    transposed_products: bool = False
-    limits: BoardLimitsConfig = BoardLimitsConfig()
-    answer_seconds: Positive = 2.0
-    attempts: Annotated[int, Field(ge=1)] = 4
-    reconnect_seconds: Positive = 5.0
-    watchdog_seconds: Annotated[float, Field(ge=0.2, le=60.0)] = 2.0
-    transcript: str | None = None
-
-    @property
-    def capabilities(self) -> Capabilities:
-        """What the section declares. A board that is stepped has no highest frequency."""
-        return Capabilities(
-            limits=Limits(self.limits.read_volts, self.limits.write_volts, self.limits.current_amperes),
-            conductance_window_siemens=self.window_siemens,
-            step_siemens=self.step_siemens,
-            highest_frequency_hz=float("inf"),
-            pulses=any(self.step_siemens),
-            continuous_writing=self.continuous_writing,
-            simultaneous_sampling=True,
-            complex_nudges=False,
-            node_nudges=self.node_nudges,
-            forward_products=self.forward_products,
-            exact_adjoint=False,
-            state_snapshots=False,
-            resets=self.resets,
-            transposed_products=self.transposed_products,
-        )
-
-    @model_validator(mode="after")
-    def _ordered(self) -> "BoardConfig":
-        low, high = self.window_siemens
-        if not low < high:
-            raise ValueError(f"window_siemens: expected [lowest, highest], got [{low:g}, {high:g}]")
-        return self
 
 
 @final
@@ -141,6 +41,10 @@ class BoardSubstrate(Substrate):
     Args:
         network: the topology that the board has to be wired as.
         config: the section.
+
+    Attributes:
+        session: with the board.
+        budgets: pulses that cells have had, by array.
     """
 
     def __init__(self, network: Network, config: BoardConfig) -> None:
@@ -151,6 +55,10 @@ class BoardSubstrate(Substrate):
             config.answer_seconds, config.attempts, config.reconnect_seconds, config.watchdog_seconds, config.baud
         )
         self.session = BoardSession(SerialLink(config.port, config.baud, self._note), patience)
+        self.budgets = {
+            one.name: PulseBudget(one.name, one.cell_shape, config.pulses_per_cell, config.pulse_ledger)
+            for one in network.arrays
+        }
         self._capabilities = config.capabilities
         self._held = np.zeros((0, network.input_size))
         self._has_settled = False
@@ -188,7 +96,10 @@ class BoardSubstrate(Substrate):
             except OSError as error:
                 raise InputError(f"substrate.transcript: cannot be written: {error}") from error
         self.session.open()
-        self._agree(_described(config.port, self.session.info))
+        info = described(config.port, self.session.info)
+        agree(config, self._network, info)
+        for budget in self.budgets.values():
+            budget.open(str(info.get("serial", "")))
 
     def _safe_state(self) -> None:
         self._held = np.zeros((0, self._network.input_size))
@@ -203,39 +114,6 @@ class BoardSubstrate(Substrate):
         if self._config.transcript is not None:
             with Path(self._config.transcript).open("a", encoding="ascii") as file:
                 file.write(f"{seconds:.6f} {address} {direction} {data.hex()}\n")
-
-    def _agree(self, info: Mapping[str, Any]) -> None:
-        """Hold what the board says of itself against the network and the section.
-
-        Raises:
-            InputError: it is wired or scaled in another way, allows less, or lacks what is declared.
-        """
-        network, config = self._network, self._config
-        wired = [[coupling.name, *coupling.cell_shape] for coupling in network.arrays]
-        if info["arrays"] != wired or (info["inputs"], info["nodes"]) != (network.input_size, network.node_count):
-            raise InputError(
-                f"network: the board at {config.port} is wired for {info['inputs']} inputs, {info['nodes']} nodes and "
-                f"arrays {info['arrays']}; the experiment has {network.input_size}, {network.node_count} and {wired}"
-            )
-        own = _section(info)
-        # Boards may reckon in single precision; the mean step of a pulse is known no better than this.
-        for key, tolerance in (
-            ("volts_per_unit", 1e-6),
-            ("unit_siemens", 1e-6),
-            ("window_siemens", 1e-6),
-            ("step_siemens", 1e-2),
-        ):
-            said, declared = np.asarray(own[key]), np.asarray(getattr(config, key))
-            unused = key == "step_siemens" and not declared.any()
-            if not unused and np.any(np.abs(said - declared) > tolerance * np.abs(declared)):
-                raise InputError(f"substrate.{key}: the board's is {own[key]}, the section's {declared.tolist()}")
-        for key, limit in own["limits"].items():
-            asked = getattr(config.limits, key)
-            if asked > limit * (1 + 1e-6):
-                raise InputError(f"substrate.limits.{key}: the board allows {limit:.6g}, the section {asked:.6g}")
-        for key in FLAGS:
-            if getattr(config, key) and not own[key]:
-                raise InputError(f"substrate.{key}: declared, but the board does not offer it")
 
     def _hold(self, volts: FloatArray) -> None:
         self._held = volts.copy()
@@ -372,11 +250,15 @@ class BoardSubstrate(Substrate):
         shape = self._network.array(request.coupling).cell_shape
         self._has_settled = False
         if request.pulses is not None:
+            self._check_pulse_volts()
+            self.budgets[request.coupling].spend(np.abs(request.pulses))
             return self._pulse(request.coupling, request.pulses)
         if request.reset is not None:
             self._check_pulse_volts()
+            self.budgets[request.coupling].spend(request.reset.astype(np.int64))
             cells = np.flatnonzero(request.reset)
             return self._write(Kind.RESET, request.coupling, shape, cells, None, info["pulse_seconds"])
+        self.budgets[request.coupling].spend(np.ones(shape, dtype=np.int64))
         targets = np.asarray(request.target_siemens).ravel().astype("<f4")
         # Closed-loop programming takes as long as a few dozen readings.
         seconds = 100.0 * info["step_seconds"]
@@ -384,7 +266,6 @@ class BoardSubstrate(Substrate):
 
     def _pulse(self, coupling: str, counts: IntArray) -> WriteReport:
         """Pulses in bursts that the board allows."""
-        self._check_pulse_volts()
         info = self.session.info
         burst = int(info["largest_burst"])
         left = counts.ravel()
@@ -431,50 +312,6 @@ class BoardSubstrate(Substrate):
             pulses += given
             failed[np.frombuffer(answer, "<u4", number, 6)] = True
         return WriteReport(pulses, failed.reshape(shape))
-
-
-def section_of(port: str, baud: int = 921600) -> dict[str, Any]:
-    """The ``substrate`` section for the board at a port, as plain data: the board is asked what it is.
-
-    Raises:
-        BenchError: there is none, or it does not say what it has to.
-    """
-    session = BoardSession(SerialLink(port, baud), Patience(baud=baud))
-    try:
-        session.open()
-        return {"backend": "board", "port": port, "baud": baud, **_section(_described(port, session.info))}
-    finally:
-        session.close()
-
-
-def _described(port: str, info: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What a board says of itself, once it is complete.
-
-    Raises:
-        ProtocolError: names what is missing.
-    """
-    for key, kind in REQUIRED.items():
-        given = info.get(key)
-        if not isinstance(given, kind) and not (kind is float and isinstance(given, int)):
-            raise ProtocolError(f"{port}: the board's greeting gives {key} as {given!r}")
-    return info
-
-
-def _section(info: Mapping[str, Any]) -> dict[str, Any]:
-    """What a section may declare of a board at most."""
-    limits = info["limits"]
-    return {
-        "volts_per_unit": info["volts_per_unit"],
-        "unit_siemens": info["unit_siemens"],
-        "window_siemens": info["window_siemens"],
-        "step_siemens": info["step_siemens"] if info["pulses"] else [0.0, 0.0],
-        **{key: info[key] for key in FLAGS},
-        "limits": {
-            "read_volts": min(limits["read_volts"], info["input_range_volts"]),
-            "write_volts": limits["write_volts"],
-            "current_amperes": min(limits["current_amperes"], info["current_range_amperes"]),
-        },
-    }
 
 
 def _codes(name: str, values: FloatArray, full_scale: float) -> npt.NDArray[np.int16]:

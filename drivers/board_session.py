@@ -59,6 +59,10 @@ class _UnknownSession(Exception):
         self.clean = clean
 
 
+class _ConverterFault(InstrumentError):
+    """A converter failed in the middle of a request."""
+
+
 @final
 class BoardSession:
     """Requests to one board.
@@ -145,6 +149,8 @@ class BoardSession:
                     error, clean = ConnectionLost(f"{self._link.address}: the board has restarted"), unknown.clean
                 except (DeviceTimeout, ConnectionLost) as failure:
                     error, clean = failure, False
+                except _ConverterFault as fault:
+                    raise InstrumentError(f"{fault}{self._left_behind(kind)}") from None
                 except BenchError:
                     raise
                 except BaseException:
@@ -281,6 +287,8 @@ class BoardSession:
                         return None
                     if mine and code == Refused.UNKNOWN_SESSION:
                         raise _UnknownSession(clean=True)
+                    if mine and code == Refused.CONVERTER_FAULT:
+                        raise _ConverterFault(f"{self._link.address}: {Kind(frame.kind).name} broke off: {text}")
                     if mine:
                         raise InstrumentError(f"{self._link.address}: {Kind(frame.kind).name} refused: {text}")
                 elif mine and found.kind == frame.kind | ANSWER:
@@ -292,18 +300,38 @@ class BoardSession:
         Raises:
             InstrumentError: it was carried out in part.
         """
+        found = self._entry(session, seq)
+        if found is None:
+            return None
+        state, pulses = found
+        if state != DONE:
+            raise InstrumentError(
+                f"{self._link.address}: a write ({kind.name}) was carried out in part ({pulses} pulses); read the "
+                "cells before going on"
+            )
+        # Which cells failed went with the answer: none is known to.
+        return struct.pack("<IH", pulses, 0)
+
+    def _entry(self, session: int, seq: int) -> tuple[int, int] | None:
+        """State of a write and pulses that it gave, by the journal; None where it never arrived."""
         answer = self._exchange(Kind.JOURNAL, b"", 0.0, 0)
         entries = [ENTRY.unpack_from(answer, place) for place in range(2, len(answer), ENTRY.size)]
         for entry_session, entry_seq, _, state, pulses in entries:
             if (entry_session, entry_seq) == (session, seq):
-                if state != DONE:
-                    raise InstrumentError(
-                        f"{self._link.address}: a write ({kind.name}) was carried out in part ({pulses} pulses); read "
-                        "the cells before going on"
-                    )
-                # Which cells failed went with the answer: none is known to.
-                return struct.pack("<IH", pulses, 0)
+                return state, pulses
         return None
+
+    def _left_behind(self, kind: Kind) -> str:
+        """What is known of outputs and cells after a request that broke off."""
+        outputs = "; what the outputs are at is unknown until the board's watchdog has brought them to zero"
+        if kind not in WRITES:
+            return outputs
+        try:
+            entry = self._entry(self._session, self._seq)
+        except (BenchError, _UnknownSession):
+            entry = None
+        given = "an unknown number of" if entry is None else str(entry[1])
+        return f"{outputs}; {given} pulses were given, to which cells is unknown: read the cells before going on"
 
     def _beat(self) -> None:
         interval = self._patience.watchdog_seconds / 3.0

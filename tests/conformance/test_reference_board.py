@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import yaml
 
-from drivers.board import BoardConfig, BoardSubstrate, section_of
+from drivers.board import BoardSubstrate
+from drivers.board_section import BoardConfig, section_of
 from emulators.bench.board import VirtualBoard
 from emulators.config import EmulatorConfig
 from emulators.substrate import EmulatedSubstrate

@@ -5,7 +5,8 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from drivers.board import BoardConfig, BoardSubstrate, section_of
+from drivers.board import BoardSubstrate
+from drivers.board_section import BoardConfig, section_of
 from emulators.bench.board import VirtualBoard
 from emulators.bench.board_chip import BoardConverters
 from emulators.bench.faults import Faults, Rule

@@ -16,8 +16,10 @@ from boards import COUPLING, NETWORK, SHAPE, open_files, rig
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from drivers.board import BoardConfig, BoardSubstrate
+import emulators.bench.board
+from drivers.board import BoardSubstrate
 from drivers.board_protocol import NAK, Frame, FrameStream, Kind, Refused, decode, encode
+from drivers.board_section import BoardConfig
 from drivers.errors import ConnectionLost, InstrumentError, ProtocolError
 from drivers.transport import SerialLink
 from emulators.bench.board_chip import BoardConverters
@@ -191,7 +193,8 @@ def test_training_pulses_through_a_bad_line_are_all_given_once(board):
 KILLED = """
 import sys, time, json
 import numpy as np
-from drivers.board import BoardConfig, BoardSubstrate
+from drivers.board import BoardSubstrate
+from drivers.board_section import BoardConfig
 from substrate.experiment.progress import Progress
 from substrate.network import Network
 with BoardSubstrate(Network((2, 4, 2)), BoardConfig.model_validate(json.loads(sys.argv[1]))) as device:
@@ -471,6 +474,7 @@ def test_no_drive_beyond_the_limits_leaves_the_driver(board):
         ({"limits": {"read_volts": 0.3}}, "limits.read_volts"),
         ({"continuous_writing": True}, "continuous_writing"),
         ({"step_siemens": [1e-6, 1e-6]}, "step_siemens"),
+        ({"pulse_volts": 1.5}, "pulse_volts"),
     ],
 )
 def test_a_section_that_does_not_fit_the_board_is_refused(board, section, key):
@@ -510,6 +514,94 @@ def test_a_chip_that_fails_is_an_instrument_error(board):
     finally:
         board.chip._work.update(own)
     assert not board.chip.outputs_on
+
+
+BREAKING = """
+
+class Converters(Converters):
+    def pulse(self, which, cells, counts):
+        half = len(cells) // 2
+        super().pulse(which, cells[:half], counts[:half])
+        raise OSError("the driver is too hot")
+"""
+
+
+def test_a_converter_that_fails_in_a_write_says_what_is_known(tmp_path, monkeypatch):
+    """The real firmware, whose converter layer gives up half-way."""
+    layer = tmp_path / "converters.py"
+    layer.write_text(emulators.bench.board.CONVERTER_LAYER.read_text() + BREAKING)
+    monkeypatch.setattr(emulators.bench.board, "CONVERTER_LAYER", layer)
+    wanted = np.zeros(SHAPE, dtype=np.int64)
+    wanted[0, 0] = [3, 2, -1, 4]
+    with rig() as board:
+        before = board.device.read_cells(COUPLING)
+
+        def use():
+            with board.driver(pulse_ledger=str(tmp_path / "chip.json")) as driver:
+                drive(driver, board)
+                driver.write_cells(WriteRequest(COUPLING, pulses=wanted))
+
+        with pytest.raises(InstrumentError, match=r"PULSE broke off: .*too hot.*; 5 pulses were given.*read the cells"):
+            use()
+        assert not board.chip.outputs_on
+        # What the message says, and no more than what was counted.
+        np.testing.assert_array_equal(moved(board.device, before)[0, 0], [3, 2, 0, 0])
+        with board.driver(pulse_ledger=str(tmp_path / "chip.json")) as driver:
+            np.testing.assert_array_equal(driver.budgets[COUPLING].given, np.abs(wanted))
+            np.testing.assert_allclose(driver.read_cells(COUPLING), board.device.read_cells(COUPLING), rtol=1e-6)
+
+
+def test_a_budget_outlives_a_run(board, tmp_path):
+    kept = {"pulses_per_cell": 5, "pulse_ledger": str(tmp_path / "chip.json")}
+    with board.driver(**kept) as driver:
+        driver.write_cells(WriteRequest(COUPLING, pulses=counts(3)))
+    before = board.device.read_cells(COUPLING)
+    with board.driver(**kept) as driver:
+        with pytest.raises(CapabilityError, match=r"3 pulses.*\(0, 1, 2\) of input-hidden1.*has had 3.*= 5"):
+            driver.write_cells(WriteRequest(COUPLING, pulses=counts(3)))
+        np.testing.assert_array_equal(board.device.read_cells(COUPLING), before)
+        driver.write_cells(WriteRequest(COUPLING, pulses=counts(2)))
+        np.testing.assert_array_equal(driver.budgets[COUPLING].given, np.abs(counts(3)) + np.abs(counts(2)))
+    other = BoardConverters(serial="other")
+    with (
+        rig(converters=other) as another,
+        pytest.raises(InputError, match=r"EMULATED-1.*other"),
+        another.driver(**kept),
+    ):
+        pass
+        assert not another.chip.outputs_on
+
+
+def test_pulses_that_are_counted_are_at_least_those_given_whatever_the_line_does(board, tmp_path):
+    """Lost answers, and a board that restarts under the write: the ledger has every pulse that the chip has seen."""
+    ledger = str(tmp_path / "chip.json")
+    before = board.device.read_cells(COUPLING)
+    with board.driver(pulse_ledger=ledger, answer_seconds=0.6) as driver:
+        driver.settle()
+        board.fault("no_answer", "PULSE answer", count=1)
+        restart = threading.Timer(0.2, board.board.power_cycle)
+        restart.start()
+        with pytest.raises(ConnectionLost):
+            driver.write_cells(WriteRequest(COUPLING, pulses=counts()))
+        restart.join()
+    with board.driver(pulse_ledger=ledger) as driver:
+        assert np.all(driver.budgets[COUPLING].given >= np.abs(moved(board.device, before)))
+
+
+def test_resets_and_settings_are_counted_too(tmp_path):
+    with rig(update={"law": "one_sided", "step": 0.004}) as board:
+        mask = np.zeros(SHAPE, dtype=np.bool_)
+        mask[1, 2, 3] = True
+        with board.driver(pulses_per_cell=1) as driver:
+            driver.write_cells(WriteRequest(COUPLING, reset=mask))
+            with pytest.raises(CapabilityError, match=r"\(1, 2, 3\)"):
+                driver.write_cells(WriteRequest(COUPLING, reset=mask))
+    with rig(update={"law": "ideal"}) as board:
+        target = np.full(SHAPE, 4e-5)
+        with board.driver(pulses_per_cell=1) as driver:
+            driver.write_cells(WriteRequest(COUPLING, target_siemens=target))
+            with pytest.raises(CapabilityError, match="pulses_per_cell"):
+                driver.write_cells(WriteRequest(COUPLING, target_siemens=target))
 
 
 def test_large_batches_are_looped(board):

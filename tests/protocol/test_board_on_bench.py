@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 import yaml
 
-from drivers.board import BoardConfig, BoardSubstrate, section_of
+from drivers.board import BoardSubstrate
+from drivers.board_section import BoardConfig, section_of
 from emulators.bench.bench import VirtualBench
 from emulators.bench.plant import NetworkPlant
 from substrate.capabilities import WriteRequest
