@@ -562,13 +562,9 @@ def test_a_budget_outlives_a_run(board, tmp_path):
         np.testing.assert_array_equal(board.device.read_cells(COUPLING), before)
         driver.write_cells(WriteRequest(COUPLING, pulses=counts(2)))
         np.testing.assert_array_equal(driver.budgets[COUPLING].given, np.abs(counts(3)) + np.abs(counts(2)))
-    other = BoardConverters(serial="other")
-    with (
-        rig(converters=other) as another,
-        pytest.raises(InputError, match=r"EMULATED-1.*other"),
-        another.driver(**kept),
-    ):
-        pass
+    with rig(converters=BoardConverters(serial="other")) as another:
+        with pytest.raises(InputError, match=r"EMULATED-1.*other"), another.driver(**kept):
+            pass
         assert not another.chip.outputs_on
 
 
