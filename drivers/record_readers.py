@@ -11,7 +11,7 @@ from drivers.errors import ProtocolError
 from drivers.keysight_infiniivision import KeysightInfiniiVision
 from drivers.node_readers import ToneReader
 from drivers.red_pitaya import CLOCK_HZ, SAMPLES, RedPitaya
-from drivers.rigol_ds1000z import RigolDS1000Z
+from drivers.rigol_ds1000z import DIVISIONS_ACROSS, DIVISIONS_HIGH, RigolDS1000Z
 from drivers.waveforms import Waveforms
 from substrate.arrays import FloatArray
 from substrate.errors import CapabilityError
@@ -22,9 +22,6 @@ RECORD_SECONDS: Final = 5.0
 
 LEFT: Final = 0.1
 """Place of an InfiniiVision's reference on its screen, as a fraction."""
-
-DIVISIONS_ACROSS, DIVISIONS_HIGH = 12, 8
-"""Of a DS1000Z's screen."""
 
 SLOWEST_DECIMATION: Final = 2**16
 LV_RANGE_VOLTS: Final = 2.0
@@ -181,7 +178,7 @@ class InfiniiVisionReader(RecordReader):
 
 @final
 class RigolReader(RecordReader):
-    """A Rigol DS1000Z: 1200 points across a screen whose scales go in steps of 1, 2 and 5."""
+    """A Rigol DS1000Z: its smallest memory, across a screen whose scales go in steps of 1, 2 and 5."""
 
     def __init__(
         self, scope: RigolDS1000Z, channels: Sequence[int], places: Sequence[int], seen: int, reference_volts: float
@@ -203,6 +200,7 @@ class RigolReader(RecordReader):
             scope.trigger_source = f"channel{self.seen}"
             scope.trigger_level_volts = 0.0
             scope.trigger_slope = "rising"
+        scope.least_memory()
 
     def _set_time(self, seconds: float, points: int) -> None:
         scale = _one_two_five(seconds / DIVISIONS_ACROSS)
@@ -211,7 +209,7 @@ class RigolReader(RecordReader):
             self._scope.time_offset_seconds = 0.5 * DIVISIONS_ACROSS * scale
 
     def _take(self, seconds: float) -> Waveforms:
-        return self._scope.record(self.channels, seconds)
+        return self._scope.record(self.channels, seconds, memory=True)
 
 
 @final

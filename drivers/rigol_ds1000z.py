@@ -1,18 +1,19 @@
 """Rigol DS1000Z oscilloscopes (MSO/DS1000Z Programming Guide).
 
 volts = (code - yorigin - yreference) yincrement; time = (i - xreference) xincrement + xorigin. What is read is what the
-screen shows, 1200 points, or the memory, in pieces of 250 000 bytes at most.
+screen shows, 1200 points, or the memory, in pieces of 250 000 bytes at most. The memory's depth depends on how many
+channels are shown, and can only be set while the oscilloscope runs.
 """
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Unpack, final
+from typing import Final, Unpack, final
 
 import numpy as np
 
 from drivers.errors import DeviceTimeout, ProtocolError
 from drivers.instrument import Channel, Options, Part, ScpiInstrument
-from drivers.setting import Choice, Number, Switch, one_of
+from drivers.setting import Choice, Number, Switch, integer, number, one_of
 from drivers.transport import Link
 from drivers.waveforms import Waveforms, stacked
 from substrate.arrays import FloatArray
@@ -20,6 +21,11 @@ from substrate.errors import InputError
 
 FIELDS = 10
 MOST_BYTES = 250_000
+SCREEN_POINTS = 1200
+DIVISIONS_ACROSS, DIVISIONS_HIGH = 12, 8
+LEAST_DEPTHS: Final = {1: 12_000, 2: 6_000, 3: 3_000, 4: 3_000}
+"""Points of the smallest memory, by the number of channels that are shown."""
+
 TRIGGER_STATE = one_of("TD", "WAIT", "RUN", "AUTO", "STOP")
 POLL_SECONDS = 0.01
 
@@ -61,6 +67,16 @@ class RigolDS1000Z(ScpiInstrument):
         super().__init__(resource, **options)
         self.channels = {channel: ScopeChannel(self, channel) for channel in range(1, 5)}
 
+    def least_memory(self) -> None:
+        """Choose the smallest memory for the channels that are shown, and let the oscilloscope run.
+
+        Raises:
+            BenchError: it was not accepted, or the instrument cannot be reached.
+        """
+        with self.link.lock:
+            shown = sum(channel.shown for channel in self.channels.values())
+            self.configure("RUN", f"ACQ:MDEP {LEAST_DEPTHS[max(1, shown)]}")
+
     def record(self, channels: Sequence[int], seconds: float, memory: bool = False) -> Waveforms:
         """Take one record at the next trigger, and read it.
 
@@ -81,7 +97,7 @@ class RigolDS1000Z(ScpiInstrument):
             self._wait(seconds)
             self.configure(f"WAV:MODE {'RAW' if memory else 'NORM'}", "WAV:FORM BYTE")
             with self.session.unbroken("reading a record"):
-                return self._read(channels)
+                return self._read(channels, self._depth() if memory else SCREEN_POINTS)
 
     def _wait(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds
@@ -91,17 +107,30 @@ class RigolDS1000Z(ScpiInstrument):
                 raise DeviceTimeout(f"{self.link.address}: no trigger in {seconds:g} s")
             time.sleep(POLL_SECONDS)
 
-    def _read(self, channels: Sequence[int]) -> Waveforms:
+    def _depth(self) -> int:
+        """Points of the memory."""
+        depth = self.session.ask("ACQ:MDEP?", _automatic_or_number)
+        if depth is None:
+            return round(self.session.ask("ACQ:SRAT?", number) * DIVISIONS_ACROSS * self.time_scale_seconds)
+        return depth
+
+    def _read(self, channels: Sequence[int], points: int) -> Waveforms:
         volts, clipped = [], []
         for channel in channels:
             self.session.write(f"WAV:SOUR CHAN{channel}")
+            # The preamble counts the points of the part that is chosen.
+            self.session.write("WAV:STAR 1")
+            self.session.write(f"WAV:STOP {points}")
             fields = self.session.numbers("WAV:PRE?")
-            if len(fields) != FIELDS:
-                raise ProtocolError(f"{self.link.address}: WAV:PRE?: expected {FIELDS} fields, got {len(fields)}")
-            codes = self._codes(int(fields[2]))
+            if len(fields) != FIELDS or fields[2] != points:
+                raise ProtocolError(
+                    f"{self.link.address}: WAV:PRE?: expected {FIELDS} fields of a record of {points} points, got "
+                    f"{fields.tolist()}"
+                )
+            codes = self._codes(points)
             volts.append((codes - fields[8] - fields[9]) * fields[7])
             clipped.append(bool(np.any((codes == 0) | (codes == 255))))
-        times: FloatArray = (np.arange(len(codes)) - fields[6]) * fields[4] + fields[5]
+        times: FloatArray = (np.arange(points) - fields[6]) * fields[4] + fields[5]
         return stacked(times, volts, clipped)
 
     def _codes(self, points: int) -> FloatArray:
@@ -125,3 +154,7 @@ class RigolDS1000Z(ScpiInstrument):
 
     def _forget(self) -> None:
         """Nothing is remembered."""
+
+
+def _automatic_or_number(answer: str) -> int | None:
+    return None if answer.strip().upper() == "AUTO" else integer(answer)
