@@ -12,6 +12,7 @@ from drivers.resource import open_link
 from drivers.session import LARGEST_BLOCK, Session
 from drivers.setting import settings_of
 from drivers.transport import Link, Transcript
+from substrate.interrupts import interrupts_held_back
 
 T = TypeVar("T")
 MOST_ERRORS = 40
@@ -118,6 +119,10 @@ class Instrument(Part):
 
     message_end: ClassVar[bytes] = b"\n"
 
+    abort: ClassVar[str] = ""
+    """Message that ends pulses, sweeps and bursts, which the instrument hears while it is busy with them. The way to
+    the safe state begins with it. Empty where there are none."""
+
     def __init__(
         self,
         resource: str | Link,
@@ -201,14 +206,16 @@ class Instrument(Part):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
-            self.safe_state()
-        except BenchError as failure:
-            if error is None:
-                raise
-            error.add_note(f"the safe state was not confirmed: {failure}")
-        finally:
-            self.close()
+        # An impatient second Ctrl-C must not leave outputs on.
+        with interrupts_held_back():
+            try:
+                self.safe_state()
+            except BenchError as failure:
+                if error is None:
+                    raise
+                error.add_note(f"the safe state was not confirmed: {failure}")
+            finally:
+                self.close()
 
     @final
     def configure(self, *commands: str) -> None:
@@ -279,15 +286,17 @@ class Instrument(Part):
 
     @final
     def safe_state(self) -> None:
-        """Bring all outputs to zero, whatever has gone wrong before. Each step is tried twice, all are tried.
+        """Bring all outputs to zero, whatever has gone wrong before. Each step is tried twice, all are tried; Ctrl-C
+        waits meanwhile.
 
         Raises:
             BenchError: the first that could not be done; the others are named in notes.
         """
         failures: list[BenchError] = []
-        with self.link.lock:
+        with interrupts_held_back(), self.link.lock:
             self._forget()
-            for step in self._safe_steps():
+            steps = [*([self._break_off] if self.abort else ()), *self._safe_steps()]
+            for step in steps:
                 try:
                     try:
                         step()
@@ -299,6 +308,12 @@ class Instrument(Part):
             for other in failures[1:]:
                 failures[0].add_note(str(other))
             raise failures[0]
+
+    @final
+    def _break_off(self) -> None:
+        self.__session.break_in(self.abort)
+        # What is in the error queue by now is not the fault of the steps that follow.
+        self.__session.write("*CLS")
 
     # For dialects.
 

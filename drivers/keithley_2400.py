@@ -31,6 +31,7 @@ class Keithley2400(SourceMeter):
     """A source meter; see ``SourceMeter``."""
 
     model_pattern = r"\bMODEL 24[0-3]0"
+    abort = ":ABOR"
     source = Choice("SOUR:FUNC", {"volts": "VOLT", "amperes": "CURR"}, read_only=True)
     level_volts = Number("SOUR:VOLT", unit="V", read_only=True)
     level_amperes = Number("SOUR:CURR", unit="A", read_only=True)
@@ -56,9 +57,9 @@ class Keithley2400(SourceMeter):
     def _next_error(self) -> tuple[int, str] | None:
         return self.session.ask("SYST:ERR?", self._scpi_error, once=True)
 
-    def _source(self, quantity: str, level: float, limit: float, switch: bool) -> Sequence[str]:
+    def _source(self, quantity: str) -> Sequence[str]:
         sourced, sensed = ORDER[quantity]
-        setting_up = (
+        return (
             f"SOUR:FUNC {sourced}",
             f"SOUR:{sourced}:MODE FIX",
             f"SOUR:{sourced}:RANG:AUTO 1",
@@ -68,11 +69,12 @@ class Keithley2400(SourceMeter):
             "FORM:ELEM VOLT,CURR,STAT",
             "TRIG:COUN 1",
         )
-        return (
-            *(setting_up if switch else ()),
-            f"SENS:{sensed}:PROT {limit:.9G}",
-            f"SOUR:{sourced} {level:.9G}",
-        )
+
+    def _limit(self, quantity: str, limit: float) -> str:
+        return f"SENS:{ORDER[quantity][1]}:PROT {limit:.9G}"
+
+    def _level(self, quantity: str, level: float) -> str:
+        return f"SOUR:{ORDER[quantity][0]} {level:.9G}"
 
     def _output(self, on: bool) -> str:
         return f"OUTP {int(on)}"
@@ -81,19 +83,19 @@ class Keithley2400(SourceMeter):
         return ("SOUR:VOLT 0", "SOUR:CURR 0")
 
     def _measure(self) -> SourceReading:
-        (reading,) = self._readings(1, None)
+        (reading,) = self._readings("READ?", 1)
         return reading
 
-    def _readings(self, count: int, seconds: float | None) -> list[SourceReading]:
-        fields = self.session.numbers("READ?", seconds=seconds, once=True)
+    def _readings(self, question: str, count: int, seconds: float | None = None) -> list[SourceReading]:
+        fields = self.session.numbers(question, seconds=seconds, once=True)
         if len(fields) != 3 * count:
             # An answer to something else: what is on its way is unknown.
-            self.check_errors("READ?")
-            raise ProtocolError(f"{self.link.address}: READ?: expected {3 * count} numbers, got {len(fields)}")
+            self.check_errors(question)
+            raise ProtocolError(f"{self.link.address}: {question}: expected {3 * count} numbers, got {len(fields)}")
         rows = np.where(np.abs(fields) >= 9.9e37, np.nan, fields).reshape(count, 3)
         return [SourceReading(float(v), float(i), bool(int(s) & COMPLIANCE_BIT)) for v, i, s in rows]
 
-    def _pulse(self, volts: float, count: int, width_seconds: float, limit_amperes: float) -> list[SourceReading]:
+    def _check_pulses(self, count: int, width_seconds: float) -> None:
         if width_seconds < SHORTEST_PULSE_SECONDS:
             raise InputError(
                 f"width_seconds: expected {SHORTEST_PULSE_SECONDS:g} or more, got {width_seconds:g}: shorter pulses "
@@ -101,7 +103,19 @@ class Keithley2400(SourceMeter):
             )
         if 2 * count > MOST_POINTS:
             raise InputError(f"count: expected {MOST_POINTS // 2} pulses at most, got {count}")
-        nplc, automatic = self.nplc, self.automatic_delay
+
+    def _as_before(self) -> Sequence[str]:
+        return (
+            "SOUR:VOLT:MODE FIX",
+            "TRIG:COUN 1",
+            f"SENS:CURR:NPLC {self.nplc:.9G}",
+            # A delay that is set switches the automatic one off.
+            f"SOUR:DEL {self.source_delay_seconds:.9G}",
+            f"SOUR:DEL:AUTO {int(self.automatic_delay)}",
+            "SOUR:VOLT 0",
+        )
+
+    def _pulse(self, volts: float, count: int, width_seconds: float, limit_amperes: float) -> list[SourceReading]:
         levels = [volts, 0.0] * count
         lists = [levels[at : at + MOST_LIST] for at in range(0, len(levels), MOST_LIST)]
         # A point lasts for the delay and the integration of both functions, with two zero readings.
@@ -114,13 +128,15 @@ class Keithley2400(SourceMeter):
             f"TRIG:COUN {len(levels)}",
             self._output(True),
         )
-        try:
-            seconds = 2.0 * self.session.seconds + len(levels) * (width_seconds + OVERHEAD_SECONDS)
-            readings = self._readings(len(levels), seconds)
-        finally:
-            self.configure("SOUR:VOLT:MODE FIX", "TRIG:COUN 1", f"SENS:CURR:NPLC {nplc:g}", "SOUR:VOLT 0")
-            if automatic:
-                self.automatic_delay = True
+        seconds = 2.0 * self.session.seconds + len(levels) * (width_seconds + OVERHEAD_SECONDS)
+        with self.session.unbroken("INIT") as check:
+            # Until it is idle again this instrument hears nothing but what breaks it off.
+            self.session.write("INIT")
+            check()
+            self.session.ask("*OPC?", number, seconds=seconds, once=True)
+            check()
+            readings = self._readings("FETC?", len(levels), seconds)
+        self.check_errors("INIT")
         return readings[::2]
 
     def _parts(self) -> Mapping[str, Part]:

@@ -27,6 +27,7 @@ class Keithley2450(SourceMeter):
     """A source meter; see ``SourceMeter``."""
 
     model_pattern = r"\bMODEL 24[56][01]"
+    abort = ":ABOR"
     language = Text("*LANG", read_only=True)
     source = Choice("SOUR:FUNC", NAMES, read_only=True)
     level_volts = Number("SOUR:VOLT", unit="V", read_only=True)
@@ -37,24 +38,27 @@ class Keithley2450(SourceMeter):
     nplc_amperes = Number("SENS:CURR:NPLC", low=0.01, high=10.0)
     nplc_volts = Number("SENS:VOLT:NPLC", low=0.01, high=10.0)
     delay_seconds = Number("SOUR:VOLT:DEL", unit="s", low=0.0, high=1e4)
+    automatic_delay = Switch("SOUR:VOLT:DEL:AUTO")
 
     def _next_error(self) -> tuple[int, str] | None:
         return self.session.ask("SYST:ERR?", self._scpi_error, once=True)
 
-    def _source(self, quantity: str, level: float, limit: float, switch: bool) -> Sequence[str]:
-        sourced, limiting, sensed = ORDER[quantity]
-        setting_up = (
+    def _source(self, quantity: str) -> Sequence[str]:
+        sourced, _, sensed = ORDER[quantity]
+        return (
             f"SOUR:FUNC {sourced}",
             f"SOUR:{sourced}:RANG:AUTO 1",
             f"SOUR:{sourced}:READ:BACK 1",
             f'SENS:FUNC "{sensed}"',
             f"SENS:{sensed}:RANG:AUTO 1",
         )
-        return (
-            *(setting_up if switch else ()),
-            f"SOUR:{sourced}:{limiting} {limit:.9G}",
-            f"SOUR:{sourced} {level:.9G}",
-        )
+
+    def _limit(self, quantity: str, limit: float) -> str:
+        sourced, limiting, _ = ORDER[quantity]
+        return f"SOUR:{sourced}:{limiting} {limit:.9G}"
+
+    def _level(self, quantity: str, level: float) -> str:
+        return f"SOUR:{ORDER[quantity][0]} {level:.9G}"
 
     def _output(self, on: bool) -> str:
         return f"OUTP {int(on)}"
@@ -71,12 +75,22 @@ class Keithley2450(SourceMeter):
         limited = self.session.ask(f"SOUR:{sourced}:{limiting}:TRIP?", number) != 0.0
         return SourceReading(first, second, limited) if sourced == "VOLT" else SourceReading(second, first, limited)
 
-    def _pulse(self, volts: float, count: int, width_seconds: float, limit_amperes: float) -> list[SourceReading]:
+    def _check_pulses(self, count: int, width_seconds: float) -> None:
         if width_seconds < SHORTEST_PULSE_SECONDS:
             raise InputError(f"width_seconds: expected {SHORTEST_PULSE_SECONDS:g} or more, got {width_seconds:g}")
         if 2 * count > MOST_POINTS:
             raise InputError(f"count: expected {MOST_POINTS // 2} pulses at most, got {count}")
-        nplc = self.nplc_amperes
+
+    def _as_before(self) -> Sequence[str]:
+        return (
+            f"SENS:CURR:NPLC {self.nplc_amperes:.9G}",
+            # A delay that is set switches the automatic one off.
+            f"SOUR:VOLT:DEL {self.delay_seconds:.9G}",
+            f"SOUR:VOLT:DEL:AUTO {int(self.automatic_delay)}",
+            "SOUR:VOLT 0",
+        )
+
+    def _pulse(self, volts: float, count: int, width_seconds: float, limit_amperes: float) -> list[SourceReading]:
         levels = [volts, 0.0] * count
         lists = [levels[at : at + MOST_LIST] for at in range(0, len(levels), MOST_LIST)]
         self.configure(
@@ -86,14 +100,13 @@ class Keithley2450(SourceMeter):
             f"SOUR:SWE:VOLT:LIST 1, {width_seconds:.9G}",
             self._output(True),
         )
-        try:
+        seconds = 2.0 * self.session.seconds + len(levels) * (width_seconds + OVERHEAD_SECONDS)
+        with self.session.unbroken("INIT") as check:
             # Begun once: where the answer stays out, nobody knows how far it came.
             self.configure("INIT")
-            seconds = 2.0 * self.session.seconds + len(levels) * (width_seconds + OVERHEAD_SECONDS)
             self.session.ask("*OPC?", number, seconds=seconds, once=True)
+            check()
             fields = self.session.numbers(f'TRAC:DATA? 1, {len(levels)}, "defbuffer1", SOUR, READ')
-        finally:
-            self.configure(f"SENS:CURR:NPLC {nplc:g}", "SOUR:VOLT 0", self._output(True))
         if len(fields) != 2 * len(levels):
             raise ProtocolError(f"{self.link.address}: TRAC:DATA?: expected {2 * len(levels)}, got {len(fields)}")
         rows = np.where(np.abs(fields) >= 9.9e37, np.nan, fields).reshape(-1, 2)[::2]

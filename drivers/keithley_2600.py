@@ -10,7 +10,7 @@ from typing import Literal, Unpack, final
 
 import numpy as np
 
-from drivers.errors import ProtocolError
+from drivers.errors import DeviceTimeout, InstrumentError, ProtocolError
 from drivers.instrument import Options, Part
 from drivers.limits import DriveLimits
 from drivers.setting import Number, Switch, number
@@ -36,6 +36,7 @@ class Keithley2600(SourceMeter):
     """
 
     model_pattern = r"\bMODEL 26\d\d"
+    abort = "abort"
     level_volts = Number("", "print(smu{smu}.source.levelv)", unit="V", read_only=True)
     level_amperes = Number("", "print(smu{smu}.source.leveli)", unit="A", read_only=True)
     limit_volts = Number("", "print(smu{smu}.source.limitv)", unit="V", read_only=True)
@@ -56,24 +57,27 @@ class Keithley2600(SourceMeter):
         if channel not in ("a", "b"):
             raise InputError(f"channel: expected a or b, got {channel!r}")
         self._smu = f"smu{channel}"
+        # Pulses of the two channels are configured side by side.
+        self._tag = 1 if channel == "a" else 2
         self.names = {"smu": channel}
 
     def _next_error(self) -> tuple[int, str] | None:
         return self.session.ask("print(errorqueue.next())", _error, once=True)
 
-    def _source(self, quantity: str, level: float, limit: float, switch: bool) -> Sequence[str]:
+    def _source(self, quantity: str) -> Sequence[str]:
         smu, volts = self._smu, quantity == "volts"
         sourced, other = ("v", "i") if volts else ("i", "v")
-        setting_up = (
+        return (
             f"{smu}.source.func={int(volts)}",
             f"{smu}.source.autorange{sourced}=1",
             f"{smu}.measure.autorange{other}=1",
         )
-        return (
-            *(setting_up if switch else ()),
-            f"{smu}.source.limit{other}={limit:.9G}",
-            f"{smu}.source.level{sourced}={level:.9G}",
-        )
+
+    def _limit(self, quantity: str, limit: float) -> str:
+        return f"{self._smu}.source.limit{'i' if quantity == 'volts' else 'v'}={limit:.9G}"
+
+    def _level(self, quantity: str, level: float) -> str:
+        return f"{self._smu}.source.level{'v' if quantity == 'volts' else 'i'}={level:.9G}"
 
     def _output(self, on: bool) -> str:
         return f"{self._smu}.source.output={int(on)}"
@@ -88,14 +92,24 @@ class Keithley2600(SourceMeter):
             volts if math.isfinite(volts) else math.nan, amperes if math.isfinite(amperes) else math.nan, limited
         )
 
-    def _pulse(self, volts: float, count: int, width_seconds: float, limit_amperes: float) -> list[SourceReading]:
+    def _check_pulses(self, count: int, width_seconds: float) -> None:
         if width_seconds < SHORTEST_PULSE_SECONDS:
             raise InputError(f"width_seconds: expected {SHORTEST_PULSE_SECONDS:g} or more, got {width_seconds:g}")
         if count > MOST_PULSES:
             raise InputError(f"count: expected {MOST_PULSES} pulses at most, got {count}")
-        smu, buffer = self._smu, f"{self._smu}.nvbuffer1"
+
+    def _as_before(self) -> Sequence[str]:
+        smu = self._smu
+        return (
+            f"{smu}.measure.nplc={self.nplc:.9G}",
+            f"{smu}.source.autorangev=1",
+            f"{smu}.measure.autorangei=1",
+            f"{smu}.source.levelv=0",
+        )
+
+    def _pulse(self, volts: float, count: int, width_seconds: float, limit_amperes: float) -> list[SourceReading]:
+        smu, buffer, tag = self._smu, f"{self._smu}.nvbuffer1", self._tag
         width = f"{width_seconds:.9G}"
-        nplc = self.nplc
         self.configure(
             # The reading has to fit into the pulse, and its range must not change within.
             f"{smu}.measure.nplc=0.01",
@@ -104,26 +118,37 @@ class Keithley2600(SourceMeter):
             f"{buffer}.clear()",
             f"{buffer}.collectsourcevalues=1",
             self._output(True),
-            f"ConfigPulseVMeasureI({smu},0,{volts:.9G},{limit_amperes:.9G},{width},{width},{count},{buffer},1)",
         )
-        try:
-            self.configure("InitiatePulseTest(1)")
-            seconds = 2.0 * self.session.seconds + count * (2.0 * width_seconds + OVERHEAD_SECONDS)
-            self.session.ask("*OPC?", number, seconds=seconds, once=True)
-            amperes = self.session.numbers(f"printbuffer(1,{count},{buffer})")
-        finally:
-            self.configure(
-                f"{smu}.measure.nplc={nplc:g}",
-                f"{smu}.source.autorangev=1",
-                f"{smu}.measure.autorangei=1",
-                f"{smu}.source.levelv=0",
-                self._output(True),
-            )
+        self._done(
+            f"ConfigPulseVMeasureI({smu},0,{volts:.9G},{limit_amperes:.9G},{width},{width},{count},{buffer},{tag})",
+            self.session.seconds,
+        )
+        seconds = 2.0 * self.session.seconds + count * (2.0 * width_seconds + OVERHEAD_SECONDS)
+        self._done(f"InitiatePulseTest({tag})", seconds)
+        amperes = self.session.numbers(f"printbuffer(1,{count},{buffer})")
         if len(amperes) != count:
             raise ProtocolError(f"{self.link.address}: printbuffer: expected {count} numbers, got {len(amperes)}")
         found = np.where(np.abs(amperes) >= 9.9e37, np.nan, amperes)
         # The buffer does not say whether a pulse was at its limit; a current there is one.
         return [SourceReading(volts, float(one), not abs(one) < 0.999 * limit_amperes) for one in found]
+
+    def _done(self, call: str, seconds: float) -> None:
+        """Call a function of the factory script KIPulse, once. What it refuses is told by what it gives back, and not
+        by the error queue; the pulses that were configured before stay configured under the same tag.
+
+        Raises:
+            InstrumentError: it refused, or went wrong.
+            BenchError: the instrument cannot be reached.
+        """
+        try:
+            done, why = self.session.ask(f"print({call})", _outcome, seconds=seconds, once=True)
+        except DeviceTimeout:
+            # A function that went wrong prints nothing.
+            self.check_errors(call)
+            raise
+        if not done:
+            raise InstrumentError(f"{self.link.address}: after {call}: refused: {why or 'without a reason'}")
+        self.check_errors(call)
 
     def _parts(self) -> Mapping[str, Part]:
         return {}
@@ -133,6 +158,14 @@ def _truth(answer: str) -> bool:
     """Of TSP: ``true``, or a number."""
     word = answer.strip().lower()
     return word == "true" or (word not in ("false", NIL) and number(word) != 0.0)
+
+
+def _outcome(answer: str) -> tuple[bool, str]:
+    """What a function of KIPulse gives back: whether it was done, and a text."""
+    done, _, why = answer.strip().partition("\t")
+    if done not in ("true", "false"):
+        raise ValueError("expected true or false")
+    return done == "true", why.strip()
 
 
 def _error(answer: str) -> tuple[int, str] | None:

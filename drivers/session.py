@@ -139,6 +139,29 @@ class Session:
                 self._recover(min(end, time.monotonic() + self.seconds))
             self._send(data, end)
 
+    def break_in(self, message: str) -> None:
+        """Send a message at once, in step or not: one that ends what keeps the instrument busy. As long as it is busy
+        it answers nothing, and would not come into step. Whatever follows begins by coming into step.
+
+        Raises:
+            ConnectionLost, DeviceTimeout: it could not be sent, over a new connection neither.
+        """
+        data = _encoded(message) + self._end
+        with self.link.lock:
+            if not self._wanted:
+                raise ConnectionLost(f"{self.link.address}: not open")
+            self._in_step = False
+            self._held.clear()
+            if self.link.is_open:
+                try:
+                    self._urge(data)
+                    return
+                except (DeviceTimeout, ConnectionLost):
+                    self.losses += 1
+                    self.link.close()
+            self.link.open()
+            self._urge(data)
+
     def write_block(self, message: str, content: bytes) -> None:
         """Send a message that ends in a definite-length block (IEEE 488.2, 7.7.6).
 
@@ -280,7 +303,7 @@ class Session:
         try:
             with self._falling_out():
                 self.link.write(data, max(0.0, deadline - time.monotonic()), self.seconds)
-        except BenchError as error:
+        except BaseException as error:
             # Part of the message may have left: whatever came next would be taken for its rest.
             self.link.close()
             error.add_note(f"whether {data[:80]!r} was carried out is not known")
@@ -294,6 +317,11 @@ class Session:
             self._in_step = False
             self.losses += isinstance(error, ConnectionLost)
             raise
+
+    def _urge(self, data: bytes) -> None:
+        # Where the bus has a device clear, that alone ends most of what an instrument may be doing.
+        self.link.clear(self.seconds)
+        self.link.write(data, self.seconds)
 
     # Coming back into step.
 

@@ -248,7 +248,7 @@ def test_a_command_is_carried_out_once_or_not_known_to_be(rigs, name, kind):
     recovered(rig, ask, expected)
 
 
-STARTS = {"k2400": r"READ\?", "k2450": "^INIT", "k2600": "InitiatePulseTest"}
+STARTS = {"k2400": "INIT", "k2450": "^INIT", "k2600": "InitiatePulseTest"}
 SETTINGS = {"k2400": "LIST:VOLT", "k2450": "LIST:VOLT", "k2600": "ConfigPulse"}
 
 

@@ -104,23 +104,73 @@ def test_scope_holes_and_short_records():
             scope.record([1], 1.0)
 
 
+CONFIGURE = "print(ConfigPulseVMeasureI(smua,0,0.5,0.001,0.002,0.002,2,smua.nvbuffer1,1))"
+INITIATE = "print(InitiatePulseTest(1))"
+TSP = {
+    "print(errorqueue.next())": b"0.00000e+00\tQueue Is Empty\t0.00000e+00\t1.00000e+00\n",
+    "print(smua.measure.nplc)": b"1.00000e+00\n",
+    CONFIGURE: b"true\tConfigured\n",
+    INITIATE: b"true\tInitiated\n",
+    "printbuffer(1,2,smua.nvbuffer1)": b"1.00000e-06, 1.00000e-03\n",
+}
+
+
+def tsp_script(**answers):
+    return Script("Keithley Instruments Inc., Model 2612B, 1, 3.0", TSP | answers)
+
+
 def test_tsp_pulses_in_exact_bytes():
-    answers = {
-        "print(errorqueue.next())": b"0.00000e+00\tQueue Is Empty\t0.00000e+00\t1.00000e+00\n",
-        "print(smua.measure.nplc)": b"1.00000e+00\n",
-        "*OPC?": b"1\n",
-        "printbuffer(1,2,smua.nvbuffer1)": b"1.00000e-06, 1.00000e-03\n",
-    }
-    with Script("Keithley Instruments Inc., Model 2612B, 1, 3.0", answers) as server:
+    with tsp_script() as server:
         with Keithley2600(server.resource, DriveLimits(1.0, 1e-3), timeout_seconds=SECONDS) as meter:
             readings = meter.pulse_volts(0.5, 2, 0.002, 1e-3)
         assert [one.amperes for one in readings] == [1e-6, 1e-3]
         assert [one.limited for one in readings] == [False, True]
-        assert "ConfigPulseVMeasureI(smua,0,0.5,0.001,0.002,0.002,2,smua.nvbuffer1,1)" in server.heard
-        assert server.heard.count("InitiatePulseTest(1)") == 1
-        # The way out: first of all the output off.
+        assert server.heard.count(CONFIGURE) == 1
+        assert server.heard.count(INITIATE) == 1
+        # The way out: what breaks in first, then the output off.
         after = server.heard[server.heard.index("printbuffer(1,2,smua.nvbuffer1)") :]
-        assert after.index("smua.source.output=0") < after.index("smua.source.leveli=0")
+        places = [after.index(line) for line in ("abort", "smua.source.output=0", "smua.source.leveli=0")]
+        assert places == sorted(places)
+
+
+@pytest.mark.parametrize("call", [CONFIGURE, INITIATE])
+def test_tsp_pulses_that_are_refused(call):
+    # The factory script tells of it by what it gives back, and the error queue stays empty.
+    with (
+        tsp_script(**{call: b"false\tOn time too long\n"}) as server,
+        Keithley2600(server.resource, DriveLimits(1.0, 1e-3), timeout_seconds=SECONDS) as meter,
+    ):
+        with pytest.raises(InstrumentError, match=r"refused: On time too long"):
+            meter.pulse_volts(0.5, 2, 0.002, 1e-3)
+        assert (INITIATE in server.heard) == (call == INITIATE)
+        heard = server.heard[server.heard.index(call) :]
+        assert heard.index("abort") < heard.index("smua.source.output=0")
+        assert "smua.source.output=1" not in heard
+
+
+def test_a_tsp_function_that_goes_wrong_is_named():
+    errors = [b"-2.86e+02\tTSP Runtime error\t2.0e+01\t1.0e+00\n"] + [TSP["print(errorqueue.next())"]] * 9
+    with (
+        tsp_script(**{CONFIGURE: b""}) as server,
+        Keithley2600(server.resource, DriveLimits(1.0, 1e-3), timeout_seconds=SECONDS) as meter,
+    ):
+        server.answers["print(errorqueue.next())"] = [TSP["print(errorqueue.next())"]] * 2 + errors
+        with pytest.raises(InstrumentError, match=r"ConfigPulse.*error -286, TSP Runtime"):
+            meter.pulse_volts(0.5, 2, 0.002, 1e-3)
+        assert INITIATE not in server.heard
+
+
+def test_an_abort_is_heard_before_the_session_is_in_step():
+    # As long as its pulses run, a source meter answers nothing: to wait for an answer first would be to wait for them.
+    with (
+        tsp_script(**{INITIATE: b""}) as server,
+        Keithley2600(server.resource, DriveLimits(1.0, 1e-3), timeout_seconds=SECONDS) as meter,
+    ):
+        with pytest.raises(DeviceTimeout):
+            meter.pulse_volts(0.5, 2, 0.002, 1e-3)
+        heard = server.heard[server.heard.index(INITIATE) + 1 :]
+        # The question for errors may come before, and its coming into step; the output is not asked to go off before.
+        assert heard.index("abort") < heard.index("smua.source.output=0")
 
 
 def test_an_error_queue_of_several_entries_is_emptied():

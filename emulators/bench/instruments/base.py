@@ -2,7 +2,7 @@
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, final
 
@@ -41,7 +41,8 @@ class Instrument(ABC):
     """One instrument: physics and commands, without transport.
 
     A message is executed whole, under the bench's lock. Durations are simulated: ``spend`` lets them pass at once;
-    ``occupy`` states how long what was begun will last, which ``finish`` waits for.
+    ``occupy`` states how long what was begun will last, and ``begin`` what is done meanwhile, step by step; ``finish``
+    waits for the end of either, ``free`` breaks it off.
 
     Args:
         name: on the bench; its nodes are called ``name.port``.
@@ -75,6 +76,9 @@ class Instrument(ABC):
         self.strict = surroundings.strict
         self.lock = surroundings.lock
         self._busy_until = 0.0
+        self.__steps: Iterator[float] | None = None
+        self.__next_step = 0.0
+        self.__failure: Exception | None = None
         for port in self.ports():
             self.fixture.add(self.node(port))
 
@@ -114,18 +118,63 @@ class Instrument(ABC):
         self._busy_until = max(self._busy_until, self.clock.seconds + seconds)
 
     @final
+    def begin(self, steps: Iterator[float]) -> None:
+        """Do something in steps while others act: a generator that gives the seconds until it wants to go on. It lets
+        no time pass itself. What it was doing before is broken off.
+        """
+        self.free()
+        self.__failure = None
+        self.__steps = steps
+        self.__step(steps)
+        # What goes wrong at once is the fault of what was asked for.
+        self.__raise_failure()
+
+    def __step(self, steps: Iterator[float]) -> None:
+        if steps is not self.__steps:
+            return  # broken off
+        try:
+            pause = next(steps)
+        except StopIteration:
+            self.__steps = None
+        except Exception as error:
+            # Whoever lets the time pass has nothing to do with it; whoever waits for the end hears of it.
+            self.__steps, self.__failure = None, error
+        else:
+            self.__next_step = self.clock.seconds + pause
+            self.clock.at(self.__next_step, lambda: self.__step(steps))
+
+    def __raise_failure(self) -> None:
+        failure, self.__failure = self.__failure, None
+        if failure is not None:
+            raise failure
+
+    @final
     def free(self) -> None:
-        """What was begun was aborted."""
+        """What was begun is broken off: what it put out last stands."""
         self._busy_until = self.clock.seconds
+        self.__steps = None
+
+    @property
+    @final
+    def going(self) -> bool:
+        """Whether steps go on."""
+        return self.__steps is not None
 
     @property
     @final
     def busy(self) -> bool:
         """Whether something that was begun goes on."""
-        return self._busy_until > self.clock.seconds
+        return self.going or self._busy_until > self.clock.seconds
 
     @final
     def finish(self) -> None:
-        """Wait for the end of what was begun."""
+        """Wait for the end of what was begun.
+
+        Raises:
+            Exception: what it ended by.
+        """
+        while self.__steps is not None:
+            self.clock.advance_to(self.__next_step)
         if np.isfinite(self._busy_until):
             self.clock.advance_to(self._busy_until)
+        self.__raise_failure()

@@ -8,9 +8,10 @@ LO is tied to the bench's ground. What the output does while it is off follows `
 0 V with a small compliance, not an open relay.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, final
+from typing import Literal, TypeVar, final
 
 import numpy as np
 
@@ -48,6 +49,10 @@ OFF_STATES = ["HIMPedance", "NORMal", "ZERO", "GUARd"]
 ELEMENTS = ["VOLTage", "CURRent", "RESistance", "TIME", "STATus"]
 STATISTICS = ["MEAN", "SDEViation", "MAXimum", "MINimum", "PKPK"]
 
+Result = TypeVar("Result")
+Steps = Generator[float, None, Result]
+"""What takes time: it gives seconds to wait, and its result at the end."""
+
 
 @final
 @dataclass(frozen=True)
@@ -67,6 +72,8 @@ class SourceMeter2400(ScpiInstrument):
 
     error_format = '{code:d},"{text}"'
     number_format = "{:+.6E}"
+    # Between idle and idle (manual, section 16, *OPC).
+    breaks_in = re.compile(r":?(ABOR|SYST\w*:PRES|\*(RST|RCL|TRG))", re.IGNORECASE)
 
     def ports(self) -> Sequence[str]:
         """Both terminals."""
@@ -241,6 +248,7 @@ class SourceMeter2400(ScpiInstrument):
 
     def outputs_off(self) -> None:
         """Nothing is driven any more."""
+        self.free()
         self.put("output", False)
         self.fixture.attach(self.node("hi"), None)
 
@@ -249,7 +257,7 @@ class SourceMeter2400(ScpiInstrument):
         if not self._armed:
             raise ScpiError(-211)
         self._armed = False
-        self._acquire()
+        self.begin(self._acquire())
 
     # The source.
 
@@ -391,21 +399,23 @@ class SourceMeter2400(ScpiInstrument):
         if not (self.value("output") or self.value("auto_clear")):
             raise ScpiError(803, text="Not permitted with OUTPUT off")
         if self.value("arm_source") in ("IMMediate", "TIMer"):
-            self._acquire()
+            self.begin(self._acquire())
         else:
             self._armed = True
 
     def _abort(self) -> None:
         self._armed = False
+        self.free()
 
     def _read(self) -> str:
         if self.value("arm_source") not in ("IMMediate", "TIMer"):
             raise ScpiError(-214, text="Trigger deadlock")
         self._initiate()
+        self.finish()
         return self._answered(self._last)
 
-    def _acquire(self) -> None:
-        """All points of one initiation."""
+    def _acquire(self) -> Iterator[float]:
+        """All points of one initiation, in steps."""
         if not self.value("output"):
             self.put("output", True)
             self._update()
@@ -418,8 +428,8 @@ class SourceMeter2400(ScpiInstrument):
             level = levels[point % len(levels)]
             if level is not None:
                 self._update(level)
-            self.spend(self.value("trigger_delay") + self._delay())
-            self._last.append(self._measure())
+            yield self.value("trigger_delay") + self._delay()
+            self._last.append((yield from self._measure()))
         if self.value("feed_control") == "NEXT":
             room = self.value("buffer_points") - len(self._buffer)
             self._buffer += self._last[: max(0, room)]
@@ -431,12 +441,12 @@ class SourceMeter2400(ScpiInstrument):
     def _delay(self) -> float:
         return AUTO_DELAY_SECONDS if self.value("auto_delay") else float(self.value("delay"))
 
-    def _measure(self) -> Reading:
+    def _measure(self) -> Steps[Reading]:
         """Integrate over the line cycles that are set, for every function that is on."""
         automatic = "RES" in self._functions and self.value("ohms_mode") == "AUTO" and len(self._functions) == 1
         if automatic:
-            return self._measure_ohms()
-        volts, amperes, tripped = self._integrate()
+            return (yield from self._measure_ohms())
+        volts, amperes, tripped = yield from self._integrate()
         sourced = self._sourced()
         shown_volts = self._shown_value("VOLT", volts, sourced)
         shown_amperes = self._shown_value("CURR", amperes, sourced)
@@ -445,7 +455,7 @@ class SourceMeter2400(ScpiInstrument):
             ohms = volts / amperes if amperes else OVERFLOW
         return self._reading(shown_volts, shown_amperes, ohms, tripped)
 
-    def _measure_ohms(self) -> Reading:
+    def _measure_ohms(self) -> Steps[Reading]:
         """Automatic ohms: a test current that goes with the range, upwards from the smallest."""
         hi, before = self.node("hi"), self.fixture.source(self.node("hi"))
         chosen = [step for step in AUTO_OHMS if step[0] >= OVER_RANGE * self.value("ohms_range") / 1.06]
@@ -453,8 +463,8 @@ class SourceMeter2400(ScpiInstrument):
         reading = None
         for number, (largest, test) in enumerate(steps):
             self.fixture.attach(hi, CurrentSource(Constant(test), limit_volts=OHMS_LIMIT_VOLTS))
-            self.spend(self._delay())
-            volts, amperes, tripped = self._integrate()
+            yield self._delay()
+            volts, amperes, tripped = yield from self._integrate()
             ohms = volts / amperes if amperes and volts / amperes <= largest else OVERFLOW
             reading = self._reading(volts, amperes, ohms, tripped)
             last = number + 1 == len(steps)
@@ -465,7 +475,7 @@ class SourceMeter2400(ScpiInstrument):
         assert reading is not None  # there is at least one range
         return reading
 
-    def _integrate(self) -> tuple[float, float, bool]:
+    def _integrate(self) -> Steps[tuple[float, float, bool]]:
         """Mean volts and amperes with noise and in the digits of their ranges, and whether compliance was reached."""
         nplc = self.value("nplc")
         seconds = nplc / self.value("line_hz")
@@ -477,7 +487,7 @@ class SourceMeter2400(ScpiInstrument):
         averages = self.value("filter_count") if self.value("filter") else 1
         functions = max(1, len(self._functions))
         zeroing = 2 if self.value("autozero") else 1
-        self.spend(averages * (seconds * zeroing * functions + OVERHEAD_SECONDS))
+        yield averages * (seconds * zeroing * functions + OVERHEAD_SECONDS)
         weight = 1.0 / np.sqrt(nplc * averages)
         gain = float(np.prod([1.0 + rule.value for rule in self.faults.active(self.name, "gain")]))
         offset = sum(rule.value for rule in self.faults.active(self.name, "offset"))

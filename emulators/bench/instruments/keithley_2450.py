@@ -5,7 +5,7 @@ Commands: 2450 Reference Manual (2450-901-01), chapter 6 (command set SCPI, whic
 confirmed. The sequence of a voltage list with ``SOURce:SWEep`` fills the buffer.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -92,7 +92,7 @@ class SourceMeter2450(ScpiInstrument):
             Command("INITiate[:IMMediate]", lambda _: self._initiate(), most=0),
             Command("ABORt", lambda _: self.free(), most=0),
             Command("TRACe:DATA", query=self._data, most=10),
-            Command("TRACe:ACTual", query=lambda _: str(len(self._buffer))),
+            Command("TRACe:ACTual", query=lambda _: self._count()),
             Command("TRACe:CLEar", lambda _: self._buffer.clear()),
             self.number("TRACe:POINts", "points", MOST_POINTS, 1, 6_875_000, integer=True),
             *(Command(f"TRACe:STATistics:{word}", query=self._statistic(word)) for word in STATISTICS),
@@ -180,7 +180,8 @@ class SourceMeter2450(ScpiInstrument):
         self._apply()
 
     def outputs_off(self) -> None:
-        """Off the circuit."""
+        """Off the circuit, sweeps broken off."""
+        self.free()
         self.put("output", False, 1)
         self._smu.release()
 
@@ -232,12 +233,18 @@ class SourceMeter2450(ScpiInstrument):
         return AUTO_DELAY_SECONDS if self.value(f"{short}_delay_auto", 1) else float(self.value(f"{short}_delay", 1))
 
     def _take(self) -> Reading:
+        reading = self._look()
+        self.clock.advance_to(reading.seconds)
+        return reading
+
+    def _look(self) -> Reading:
+        """A measurement that begins now, in the buffer before it ends."""
         if self.strict and not self.value("output", 1) and self._smu.state.off_state == "high":
             raise ScpiError(5076, text="Output is off")
         short = self._measured
         self._smu.state.cycles = self.value(f"{short}_nplc", 1)
         averages = self.value(f"{short}_filter_count", 1) if self.value(f"{short}_filter", 1) else 1
-        found = self._smu.measure(averages)
+        found = self._smu.look(averages)
         values = {"VOLT": found.volts, "CURR": found.amperes}
         if short == "RES":
             # Beyond the measure of either, no ratio means anything.
@@ -259,6 +266,7 @@ class SourceMeter2450(ScpiInstrument):
         return self._shown([self._measure()], request, 0)
 
     def _fetch(self, request: Request) -> str:
+        self._wait()
         if not self._buffer:
             raise ScpiError(-230)
         return self._shown(self._buffer[-1:], request, 0)
@@ -314,19 +322,33 @@ class SourceMeter2450(ScpiInstrument):
         if not self._sweep:
             self._measure()
             return
+        self.begin(self._swept(self._sweep))
+
+    def _swept(self, levels: Sequence[float]) -> Iterator[float]:
         self._buffer = []
         self.put("output", True, 1)
-        for level in self._sweep:
+        for level in levels:
             self._apply(level)
-            self.spend(self._delay())
-            self._take()
+            yield self._delay()
+            yield self._look().seconds - self.clock.seconds
         self.put("output", False, 1)
         self._apply()
         self._sweep = []
 
     # Answers.
 
+    def _wait(self) -> None:
+        """For the end of a sweep before its readings are given: a client that asked for them again and again until
+        they are there would let no simulated time pass."""
+        if not self.faults.active(self.name, "never_complete"):
+            self.finish()
+
+    def _count(self) -> str:
+        self._wait()
+        return str(len(self._buffer))
+
     def _data(self, request: Request) -> str:
+        self._wait()
         if not self._buffer:
             raise ScpiError(-230)
         if not request.parameters:

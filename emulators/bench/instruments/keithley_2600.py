@@ -4,17 +4,21 @@ Commands: Series 2600B Reference Manual (2600BS-901-01), sections 7 and 9; the f
 (``ConfigPulseVMeasureI``, ``ConfigPulseIMeasureV``, ``InitiatePulseTest``), section 5. Ranges: 200 mV to 200 V, 100 nA
 to 1.5 A, digits as in the specifications of the 2612B; noise of a digit at one power-line cycle (not confirmed).
 
-A pulse of KIPulse holds its level for ``ton``, measures at its end, and the bias for ``toff``.
+A pulse of KIPulse holds its level for ``ton``, measures at its end, and the bias for ``toff``. Its functions give back
+whether they were done and a text: what they refuse is in no error queue, and leaves what a tag stood for before. Levels
+beyond the area of constant operation (20 V at more than 100 mA) are only to be had for short (specifications of the
+2612B; the texts are not confirmed). ``InitiatePulseTest`` keeps the interpreter busy to the end of the pulses: until
+then it hears nothing but the message ``abort``, which leaves at the output what stands there.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, final
 
 import numpy as np
 
 from emulators.bench.instruments.line_instrument import DialectError, LineInstrument
 from emulators.bench.instruments.meter import OVERFLOW, Ladder
-from emulators.bench.instruments.smu_channel import Measured, SmuChannel, SmuRanges, SmuState
+from emulators.bench.instruments.smu_channel import Measured, OffState, SmuChannel, SmuRanges, SmuState
 from emulators.bench.protocol.framing import Framer, LineFramer
 from emulators.bench.protocol.scpi import ErrorQueue
 from emulators.bench.protocol.tsp import RUNTIME, Namespace, Path, TspError, TspProgram, shown
@@ -27,6 +31,11 @@ RANGES = SmuRanges(
 )
 CHANNELS = ("smua", "smub")
 LEAST_PULSE_SECONDS, MOST_PULSES = 50.0e-6, 60_000
+CONSTANT_OPERATION = (20.2, 0.101)
+"""V and A that are not to be had both for long."""
+
+LONGEST_BEYOND_SECONDS, LARGEST_DUTY_BEYOND = 8.5e-3, 0.01
+OFF_STATES: dict[int, OffState] = {0: "normal", 1: "high", 2: "zero"}
 CONSTANTS: dict[str, float] = {
     "OUTPUT_OFF": 0, "OUTPUT_ON": 1, "OUTPUT_HIGH_Z": 2, "OUTPUT_DCAMPS": 0, "OUTPUT_DCVOLTS": 1, "AUTORANGE_OFF": 0,
     "AUTORANGE_ON": 1, "SENSE_LOCAL": 0, "SENSE_REMOTE": 1, "AUTOZERO_OFF": 0, "AUTOZERO_ONCE": 1, "AUTOZERO_AUTO": 2,
@@ -93,18 +102,22 @@ class SourceMeter2600(LineInstrument):
         self._errors = ErrorQueue()
         self._smus = {name: SmuChannel(self, self.node(name[-1]), RANGES) for name in CHANNELS}
         self._buffers = {(name, buffer): _Buffer() for name in CHANNELS for buffer in BUFFERS}
-        self._tests: dict[int, Callable[[], None]] = {}
+        self._tests: dict[int, Callable[[], Iterator[float]]] = {}
         self._settings: dict[tuple[str, str], float] = {}
         self._format: dict[str, float] = {"asciiprecision": 6.0, "data": 1.0, "byteorder": 1.0}
         self._event_status, self._event_enable, self._service_enable = 128, 0, 0
         self._origin = self.clock.seconds
         self._printed: list[str] = []
         self._program = TspProgram(_Names(self))
+        self._hangs = False
+        self._waiting: list[bytes] = []
+        self.free()
         for name in CHANNELS:
             self.reset_channel(name)
 
     def outputs_off(self) -> None:
-        """Off the circuit."""
+        """Off the circuit, pulses broken off."""
+        self._break_off()
         for name in CHANNELS:
             self._settings[name, "source.output"] = 0.0
             self._smus[name].release()
@@ -117,6 +130,12 @@ class SourceMeter2600(LineInstrument):
     def respond(self, message: bytes) -> bytes:
         """One line: a common command, or TSP."""
         line = message.decode("latin-1").strip(" \t\r\n\x00")
+        if line == "abort":
+            waiting = self._break_off()
+            return b"".join(self.respond(one) for one in waiting)
+        if self._hangs:
+            self._waiting.append(message)
+            return b""
         self._printed = []
         if line.startswith("*"):
             answer = self._common(line.upper().rstrip(";").strip())
@@ -125,7 +144,16 @@ class SourceMeter2600(LineInstrument):
             self._program.run(line)
         except TspError as error:
             self.report(error.code, error.text)
+        except _Hangs:
+            self._hangs = True
         return "".join(text + "\n" for text in self._printed).encode("latin-1", "replace")
+
+    def _break_off(self) -> list[bytes]:
+        """End what is running; what was not heard meanwhile."""
+        self.free()
+        self._hangs = False
+        waiting, self._waiting = self._waiting, []
+        return waiting
 
     def _common(self, line: str) -> str | None:
         word, _, argument = line.partition(" ")
@@ -196,7 +224,7 @@ class SourceMeter2600(LineInstrument):
         state.limit_volts, state.limit_amperes = value("source.limitv"), value("source.limiti")
         output = value("source.output")
         state.on = output == 1
-        state.off_state = "high" if output == 2 else {0: "normal", 1: "high", 2: "zero"}[int(value("source.offmode"))]  # type: ignore[assignment]
+        state.off_state = "high" if output == 2 else OFF_STATES[int(value("source.offmode"))]
         state.source_range = fixed("source", "v" if state.source == "VOLT" else "i")
         state.volt_range, state.ampere_range = fixed("measure", "v"), fixed("measure", "i")
         state.cycles = value("measure.nplc")
@@ -379,19 +407,14 @@ class SourceMeter2600(LineInstrument):
 
     def _config_pulse(self, given: Sequence[Any], *, volts: bool) -> Sequence[Any]:
         """smu, bias, level, limit, ton, toff, points, buffer, tag."""
-        levels = [_argument(given, 2)] * self._points(given, 6)
-        return self._config(given, 3, levels, volts)
+        points = round(_argument(given, 6))
+        return self._config(given, 3, [_argument(given, 2)] * min(points, MOST_PULSES + 1), volts)
 
     def _config_sweep(self, given: Sequence[Any], *, volts: bool) -> Sequence[Any]:
         """smu, bias, start, stop, limit, ton, toff, points, buffer, tag."""
-        levels = np.linspace(_argument(given, 2), _argument(given, 3), self._points(given, 7))
+        points = round(_argument(given, 7))
+        levels = np.linspace(_argument(given, 2), _argument(given, 3), max(0, min(points, MOST_PULSES + 1)))
         return self._config(given, 4, [float(level) for level in levels], volts)
-
-    def _points(self, given: Sequence[Any], index: int) -> int:
-        points = round(_argument(given, index))
-        if not 1 <= points <= MOST_PULSES:
-            raise TspError(RUNTIME, f"TSP Runtime error: points from 1 to {MOST_PULSES}")
-        return points
 
     def _config(self, given: Sequence[Any], index: int, levels: list[float], volts: bool) -> Sequence[Any]:
         """(true, message), or (false, why not): nothing is put out yet."""
@@ -404,6 +427,8 @@ class SourceMeter2600(LineInstrument):
             return False, "Invalid smu parameter"
         if not (isinstance(buffer, tuple) and len(buffer) == 2 and (buffer[0], buffer[1]) in self._buffers):
             return False, "Invalid buffer"
+        if not 1 <= len(levels) <= MOST_PULSES:
+            return False, f"Number of points not from 1 to {MOST_PULSES}"
         most = RANGES.volts.largest if volts else RANGES.amperes.largest
         most_limit = RANGES.amperes.largest if volts else RANGES.volts.largest
         if max(map(abs, [bias, *levels])) > most or not 0.0 < abs(limit) <= most_limit:
@@ -411,6 +436,11 @@ class SourceMeter2600(LineInstrument):
         cycles = self._settings[smu, "measure.nplc"]
         if on < max(LEAST_PULSE_SECONDS, cycles / 60.0) or off < LEAST_PULSE_SECONDS:
             return False, "Pulse on time shorter than the measurement, or off time too short"
+        largest = max(map(abs, [bias, *levels]))
+        needed = (largest, abs(limit)) if volts else (abs(limit), largest)
+        beyond = all(one > most for one, most in zip(needed, CONSTANT_OPERATION, strict=True))
+        if beyond and (on > LONGEST_BEYOND_SECONDS or on > LARGEST_DUTY_BEYOND * (on + off)):
+            return False, "Pulse on time or duty cycle too large for the extended operating area"
         self._tests[tag] = lambda: self._pulse(
             smu, bias, levels, limit, on, off, self._buffers[buffer[0], buffer[1]], volts
         )
@@ -420,13 +450,16 @@ class SourceMeter2600(LineInstrument):
         tag = round(_argument(given, 0))
         if tag not in self._tests:
             return False, f"Pulse test {tag} is not configured"
-        self._tests[tag]()
+        self.begin(self._tests[tag]())
+        if self.faults.active(self.name, "never_complete"):
+            raise _Hangs
+        self.finish()
         return True, "Initiated"
 
     def _pulse(
         self, name: str, bias: float, levels: Sequence[float], limit: float, on: float, off: float, buffer: _Buffer,
         volts: bool,
-    ) -> None:  # fmt: skip
+    ) -> Iterator[float]:  # fmt: skip
         """The output stays at the bias in between and goes off at the end."""
         before = {key: self._settings[name, key] for key in LIMITS}
         changes = {"source.func": float(volts), "source.output": 1.0}
@@ -437,17 +470,21 @@ class SourceMeter2600(LineInstrument):
             buffer.clear()
         seconds = before["measure.nplc"] / 60.0
         for level in levels:
-            start = self.clock.seconds
             self._apply(name, level)
-            self.spend(max(0.0, on - seconds))
-            found = self._smus[name].measure()
-            # The integration ends with the pulse; what its overhead takes belongs to the time at the bias.
-            buffer.add(found.amperes if volts else found.volts, level, self.clock.seconds - self._origin)
+            yield max(0.0, on - seconds)
+            found = self._smus[name].look()
+            buffer.add(found.amperes if volts else found.volts, level, found.seconds - self._origin)
+            # The integration ends with the pulse.
+            yield min(on, seconds)
             self._apply(name)
-            self.clock.advance_to(start + on + off)
+            yield off
         self._settings.update({(name, key): value for key, value in before.items()})
         self._settings[name, "source.output"] = 0.0
         self._apply(name)
+
+
+class _Hangs(Exception):
+    """The interpreter is busy with what does not end."""
 
 
 @final

@@ -154,6 +154,7 @@ class Generator33512B(ScpiInstrument):
             self.number("TRIGger#2:DELay", "trigger_delay", 0.0, 0.0, 1000.0, unit="S"),
             self.number("TRIGger#2:TIMer", "trigger_timer", 1.0, 1e-6, 8e3, unit="S", changed=self._rearm),
             Command("TRIGger#2[:IMMediate]", lambda request: self._begin(request.suffixes[0]), most=0),
+            Command("ABORt", lambda _: self._abort(), most=0),
             Command(f"{source}APPLy", query=self._applied, most=0),
             *(self._apply(source, word) for word in FUNCTIONS),
             self.choice("UNIT:ANGLe", "angle", "DEGree", ["DEGree"]),
@@ -463,6 +464,13 @@ class Generator33512B(ScpiInstrument):
         if np.isfinite(length):
             self.occupy(start + length - self.clock.seconds)
         self._update(channel)
+
+    def _abort(self) -> None:
+        """Bursts end, endless ones too."""
+        self.free()
+        for channel in (1, 2):
+            self._starts[channel] = []
+        self._refresh()
 
     def _synchronise(self) -> None:
         self._origin = self.clock.seconds

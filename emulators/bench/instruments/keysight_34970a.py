@@ -7,7 +7,7 @@ scans into the memory, which ``FETCh?`` and ``R?`` read. Channels: slot and two 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import final
+from typing import TypedDict, Unpack, final
 
 from emulators.bench.instruments.dmm import LADDERS, Function, Meter, MeterSettings
 from emulators.bench.instruments.scpi_instrument import ScpiInstrument
@@ -33,6 +33,16 @@ class ChannelSetup:
     cycles: float = 1.0
     high_ohms: bool = False
     delay_seconds: float | None = None
+
+
+class Changes(TypedDict, total=False):
+    """Of a ``ChannelSetup``."""
+
+    function: Function
+    range: float | None
+    cycles: float
+    high_ohms: bool
+    delay_seconds: float | None
 
 
 class _Scanner(ScpiInstrument):
@@ -156,9 +166,9 @@ class _Scanner(ScpiInstrument):
         channels = self._channels(request, index)
         return self._setup(channels[0]) if channels else ChannelSetup()
 
-    def _change(self, request: Request, index: int, **changes: object) -> None:
+    def _change(self, request: Request, index: int, **changes: Unpack[Changes]) -> None:
         for channel in self._channels(request, index):
-            changed = replace(self._setup(channel), **changes)  # type: ignore[arg-type]
+            changed = replace(self._setup(channel), **changes)
             if (changed.function == "CURR") != (channel % 100 > VOLT_CHANNELS):
                 raise ScpiError(-221, f"channel {channel} cannot measure {changed.function}")
             self._setups[channel] = changed

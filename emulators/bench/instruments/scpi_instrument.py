@@ -1,6 +1,7 @@
 """Instruments that speak SCPI: a table of commands and settings over IEEE 488.2's common commands and status."""
 
 import logging
+import re
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, final
@@ -60,6 +61,10 @@ class ScpiInstrument(Instrument):
     error_bit: ClassVar[int] = 2
     """Bit of the status byte for a filled error queue (SCPI 1999)."""
 
+    breaks_in: ClassVar[re.Pattern[str] | None] = None
+    """Headers of what is carried out while steps go on, of an instrument that lets all else wait for their end; None:
+    it carries out everything meanwhile."""
+
     def __init__(self, name: str, surroundings: Surroundings, options: Mapping[str, Any] | None = None) -> None:
         super().__init__(name, surroundings, options)
         self.errors = ErrorQueue()
@@ -69,6 +74,7 @@ class ScpiInstrument(Instrument):
         self.__event_enable = self.__service_enable = 0
         self.__completes = False
         self.summary_bits: Callable[[], int] = lambda: 0
+        self.__waiting: list[tuple[str, list[Unit | ScpiError]]] = []
         self.__table = CommandTable([*self.commands(), *self.__common()], self.strict)
 
     @property
@@ -101,6 +107,7 @@ class ScpiInstrument(Instrument):
     def power_on(self) -> None:
         """Everything at its defaults, error queue and status empty."""
         self.errors.clear()
+        self.__waiting.clear()
         self.__event_status = POWER_ON
         self.__event_enable = self.__service_enable = 0
         self.__reset()
@@ -109,12 +116,32 @@ class ScpiInstrument(Instrument):
     def execute(self, message: bytes) -> bytes:
         """Carry out the units of a message in turn; answers joined by semicolons. Never raises: see SYST:ERR?."""
         self.__suffer(message)
+        answer = self.__catch_up() + self.__carry_out("", list(parse_message(message)))
+        return answer + self.__catch_up()
+
+    def __catch_up(self) -> bytes:
+        """Answers to what had to wait."""
+        answer = b""
+        while self.__waiting and not self.__hangs:
+            answer += self.__carry_out(*self.__waiting.pop(0))
+        return answer
+
+    @property
+    def __hangs(self) -> bool:
+        """Whether what it waits for does not end."""
+        return self.breaks_in is not None and self.going and bool(self.faults.active(self.name, "never_complete"))
+
+    def __carry_out(self, path: str, units: list[Unit | ScpiError]) -> bytes:
         answers: list[bytes] = []
-        path = ""
-        for unit in parse_message(message):
+        for place, unit in enumerate(units):
             try:
                 if isinstance(unit, ScpiError):
                     raise unit
+                if self.breaks_in is not None and self.going and not self.breaks_in.match(unit.header):
+                    if self.__hangs:
+                        self.__waiting.append((path, units[place:]))
+                        break
+                    self.finish()
                 command, suffixes, path = self.__table.find(unit.header, path, unit.query)
                 answer = self.__run(unit, command, Request(unit.header, suffixes, unit.parameters))
             except ScpiError as error:
@@ -122,7 +149,7 @@ class ScpiInstrument(Instrument):
             except SubstrateError as error:
                 self.report(-200, f"Execution error; {error}")
             except Exception as error:
-                log.exception("%s: %r", self.name, message[:200])
+                log.exception("%s: %r", self.name, unit)
                 self.report(-310, f"System error; {type(error).__name__}: {error}")
             else:
                 if answer is not None:

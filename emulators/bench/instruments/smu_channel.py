@@ -77,7 +77,7 @@ class SmuState:
 @final
 @dataclass(frozen=True)
 class Measured:
-    """Volts and amperes as shown, and whether the limit was reached."""
+    """Volts and amperes as shown, whether the limit was reached, and when the measurement ends."""
 
     volts: float
     amperes: float
@@ -145,13 +145,18 @@ class SmuChannel:
 
     def measure(self, averages: int = 1) -> Measured:
         """Integrate volts and amperes side by side."""
+        found = self.look(averages)
+        self._owner.clock.advance_to(found.seconds)
+        return found
+
+    def look(self, averages: int = 1) -> Measured:
+        """The measurement that begins now and will have been made at its ``seconds``; no time passes here."""
         owner, state = self._owner, self.state
         seconds = state.cycles / self.line_hz * averages
         times = sample_times(owner.clock.seconds, seconds)
         volts = float(owner.fixture.volts([self._node], times).mean())
         amperes = float(owner.fixture.amperes([self._node], times).mean())
         tripped = self.tripped
-        owner.spend(seconds + OVERHEAD_SECONDS)
         gain = float(np.prod([1.0 + rule.value for rule in owner.faults.active(owner.name, "gain")]))
         amperes = gain * amperes + sum(rule.value for rule in owner.faults.active(owner.name, "offset"))
         if owner.faults.active(owner.name, "overload"):
@@ -161,5 +166,5 @@ class SmuChannel:
             self.ranges.volts.shown(volts, state.volt_range, cycles, owner.rng),
             self.ranges.amperes.shown(amperes, state.ampere_range, cycles, owner.rng),
             tripped,
-            owner.clock.seconds,
+            owner.clock.seconds + seconds + OVERHEAD_SECONDS,
         )
