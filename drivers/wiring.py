@@ -28,6 +28,7 @@ software (``substrate.loop``).
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, final
 
@@ -104,7 +105,7 @@ class InstrumentConfig(_Section):
         address: see ``resource.py``.
         timeout_seconds: of one exchange.
         channel: of a Keithley 2600, a where nothing is said. Both channels are two instruments at one address, each
-            with a connection of its own.
+            with a connection of its own; on a virtual bench, ``smu-a`` and ``smu-b`` are those of ``smu``.
     """
 
     model: str
@@ -200,12 +201,37 @@ class WiringConfig(_Section):
         return self.model_copy(update={"cells": self.cells.model_copy(update={"pulses": pulses})})
 
 
-def load_wiring(path: str | Path, addresses: Mapping[str, str] | None = None) -> WiringConfig:
+@final
+@dataclass(frozen=True)
+class ReadyBench:
+    """The instruments of a running virtual bench, which may be more than a wiring has.
+
+    Attributes:
+        path: of its ready file.
+        resources: addresses by name.
+    """
+
+    path: str
+    resources: Mapping[str, str]
+
+    def address(self, name: str) -> str:
+        """Of an instrument of a wiring; ``name-a`` and ``name-b`` are also the channels of ``name``.
+
+        Raises:
+            InputError: the bench has none of this name.
+        """
+        for known in (name, re.sub(r"-[ab]$", "", name)):
+            if known in self.resources:
+                return self.resources[known]
+        raise InputError(f"{self.path}: the bench has no instrument {name!r}, which the wiring names")
+
+
+def load_wiring(path: str | Path, addresses: Mapping[str, str] | ReadyBench | None = None) -> WiringConfig:
     """A wiring file; paths in it are from where it lies.
 
     Args:
         path: of the file.
-        addresses: that replace those of the file, by instrument.
+        addresses: that replace those of the file, by instrument; of a bench, those of all.
 
     Raises:
         InputError: no such file, no YAML, or not of this form; names the key.
@@ -219,6 +245,8 @@ def load_wiring(path: str | Path, addresses: Mapping[str, str] | None = None) ->
     if not isinstance(data, dict):
         raise InputError(f"{path}: expected a mapping with instruments and cells")
     given = data.get("instruments")
+    if isinstance(addresses, ReadyBench):
+        addresses = {name: addresses.address(str(name)) for name in given} if isinstance(given, dict) else {}
     for name, address in (addresses or {}).items():
         if not isinstance(given, dict) or name not in given:
             raise InputError(f"addresses.{name}: {path} has no such instrument")
@@ -231,14 +259,14 @@ def load_wiring(path: str | Path, addresses: Mapping[str, str] | None = None) ->
     return found if ledger is None else found.counted_in(str(Path(path).parent / ledger))
 
 
-def ready_addresses(path: str | Path | None) -> dict[str, str]:
-    """Addresses by instrument from the ready file of a virtual bench (``substrate bench --ready-file``); None: none.
+def ready_addresses(path: str | Path | None) -> ReadyBench | None:
+    """The ready file of a virtual bench (``substrate bench --ready-file``); None: none.
 
     Raises:
         InputError: no such file, or not of this form.
     """
     if path is None:
-        return {}
+        return None
     try:
         listed = json.loads(Path(path).read_text(encoding="utf-8"))["instruments"]
         resources = {str(one["name"]): str(one["resource"]) for one in listed}
@@ -257,7 +285,7 @@ def ready_addresses(path: str | Path | None) -> dict[str, str]:
             return resource
         return f"PRLGX-TCPIP::{adapters[found[1]]}::GPIB::{found[2]}"
 
-    return {name: reached(resource) for name, resource in resources.items()}
+    return ReadyBench(str(path), {name: reached(resource) for name, resource in resources.items()})
 
 
 @final
