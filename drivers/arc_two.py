@@ -23,6 +23,7 @@ from substrate.contract import CrossbarArray, Direction, Instruments
 from substrate.errors import CapabilityError, InputError
 from substrate.loop import LoopConfig, LoopedSubstrate
 from substrate.network import Network
+from substrate.outlay import Demand, Outlay, Pace
 from substrate.registry import Backend
 from substrate.validation import describe
 
@@ -31,6 +32,9 @@ COLUMNS: Final = (*range(16, 32), *range(48, 64))
 SIDE: Final = 32
 ARRAY: Final = "arc"
 """What the array is called in placements."""
+
+EXCHANGE_SECONDS: Final = 1.0e-3
+"""Rule of thumb for the estimates of a dry run: what the board is told, over USB, and its answer."""
 
 LARGEST_VOLTS: Final = 10.0
 """Of a channel in its standard range."""
@@ -113,6 +117,22 @@ class ArcTwoArray(CrossbarArray, Instruments):
         writing.check_volts("up_volts", config.up_volts)
         writing.check_volts("down_volts", config.down_volts)
         self.budget = PulseBudget(ARRAY, config.shape, config.pulses_per_cell, config.pulse_ledger)
+        limits = config.limits
+        self.outlay = Outlay(
+            demands=(
+                Demand("reading of a cell", config.cell_read_volts, "V", limits.read_volts),
+                Demand("largest programming pulse", max(config.up_volts, config.down_volts), "V", limits.write_volts),
+            ),
+            pace=Pace(
+                product_seconds=2.0 * EXCHANGE_SECONDS,
+                cell_seconds=EXCHANGE_SECONDS / config.shape[1],
+                write_seconds=EXCHANGE_SECONDS,
+                pulse_seconds=config.pulse_seconds,
+            ),
+            pulses_per_cell=config.pulses_per_cell,
+            most_given=lambda: int(self.budget.given.max()),
+            kept=self.budget.kept,
+        )
         self._rows, self._columns = list(ROWS[: config.shape[0]]), list(COLUMNS[: config.shape[1]])
         self._arc: Any = None
         self._capabilities = Capabilities(

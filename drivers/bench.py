@@ -13,11 +13,12 @@ response itself.
 
 import time
 from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal, final
+from typing import Any, Final, Literal, final
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
+from drivers.bench_outlay import bench_outlay
 from drivers.data_logger import DataLogger
 from drivers.generator import VoltageOutput, WaveformOutput
 from drivers.keysight_infiniivision import KeysightInfiniiVision
@@ -34,6 +35,7 @@ from substrate.errors import InputError
 from substrate.loop import LoopConfig, LoopedSubstrate
 from substrate.network import Network
 from substrate.registry import Backend
+from substrate.sections import Positive, Section
 from substrate.tones import SamplingPlan
 from substrate.validation import describe
 
@@ -42,15 +44,9 @@ LEAST_POINTS: Final = 1000
 
 HIGHEST_HZ: Final = 1.0e6
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
 
 @final
-class BenchLimitsConfig(_Section):
+class BenchLimitsConfig(Section):
     """What no request may exceed: of inputs and readings, of pulses, of nudges, and the largest compliance."""
 
     read_volts: Positive = 0.25
@@ -60,7 +56,7 @@ class BenchLimitsConfig(_Section):
 
 
 @final
-class BenchConfig(_Section):
+class BenchConfig(Section):
     """The ``substrate`` section of a bench.
 
     Attributes:
@@ -143,6 +139,7 @@ class BenchSubstrate(Substrate):
             state_snapshots=False,
             transposed_products=grounded,
         )
+        self.outlay = bench_outlay(wiring, list(self._planes.values()), [*self._tones, *self._loggers])
         self._forget()
 
     @property
@@ -458,11 +455,17 @@ def _planes(coupling: str, polarities: int) -> list[str]:
     return [f"{coupling}+", f"{coupling}-"] if polarities == 2 else [coupling]
 
 
-def _wiring(config: BenchConfig) -> WiringConfig:
+def _wiring(config: BenchConfig) -> tuple[WiringConfig, InputError | None]:
+    """The wiring, and what keeps its instruments out of reach."""
     if not isinstance(config.addresses, str):
-        return load_wiring(config.wiring, config.addresses)
+        return load_wiring(config.wiring, config.addresses), None
+    try:
+        addresses, missing = ready_addresses(config.addresses), None
+    except InputError as error:
+        # Described all the same, for a dry run; whoever opens it is told.
+        addresses, missing = None, error
     # A virtual bench has cells of its own.
-    return load_wiring(config.wiring, ready_addresses(config.addresses)).counted_in(None)
+    return load_wiring(config.wiring, addresses).counted_in(None), missing
 
 
 @final
@@ -485,7 +488,12 @@ class BenchBackend(Backend):
             InputError: as ``BenchSubstrate``.
         """
         config = self._parse(section)
-        wiring = _wiring(config)
+        wiring, missing = _wiring(config)
+        device = self._described(network, config, wiring)
+        device.unreachable = missing
+        return device
+
+    def _described(self, network: Network, config: BenchConfig, wiring: WiringConfig) -> Substrate:
         if wiring.nodes:
             if config.loop is not None:
                 raise InputError("substrate.loop: the wiring has nodes, which settle by themselves; expected none")

@@ -25,6 +25,7 @@ from substrate.capabilities import Capabilities, HeldNudge, Nudge, WriteRequest
 from substrate.contract import Direction, HeldStates, Record, Scale, Substrate, WriteReport
 from substrate.errors import CapabilityError, InputError
 from substrate.network import Network
+from substrate.outlay import Demand, Outlay, Pace
 from substrate.registry import Backend
 from substrate.tones import SamplingPlan
 from substrate.validation import describe
@@ -60,6 +61,30 @@ class BoardSubstrate(Substrate):
             for one in network.arrays
         }
         self._capabilities = config.capabilities
+        # Ten bits a byte, two bytes a code.
+        line = 20.0 / config.baud
+        self.outlay = Outlay(
+            demands=(
+                Demand(
+                    "largest programming pulse",
+                    config.pulse_volts or config.limits.write_volts,
+                    "V",
+                    config.limits.write_volts,
+                ),
+            ),
+            pace=Pace(
+                state_seconds=config.step_seconds + line * (network.input_size + network.node_count),
+                point_seconds=config.step_seconds + line * network.node_count,
+                record_seconds=line * (network.input_size + network.node_count),
+                product_seconds=config.step_seconds + line * network.node_count,
+                cell_seconds=config.step_seconds + 2.0 * line,
+                write_seconds=3.0 * line,
+                pulse_seconds=2.0 * config.pulse_seconds,
+            ),
+            pulses_per_cell=config.pulses_per_cell,
+            most_given=lambda: max(int(budget.given.max()) for budget in self.budgets.values()),
+            kept=config.pulse_ledger is not None,
+        )
         self._held = np.zeros((0, network.input_size))
         self._has_settled = False
 

@@ -51,6 +51,11 @@ class PulseBudget:
         """
         return self._given.copy() if self._path is None else self._counts(self._read(self._path), self._path)
 
+    @property
+    def kept(self) -> bool:
+        """Whether the counts outlive this object."""
+        return self._path is not None
+
     def open(self, device: str = "") -> None:
         """Look whether pulses can be counted, and remember whose they are.
 

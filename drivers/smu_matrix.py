@@ -27,10 +27,17 @@ from substrate.arrays import BoolArray, FloatArray, IntArray
 from substrate.capabilities import Capabilities, Limits
 from substrate.contract import CrossbarArray, Direction
 from substrate.errors import CapabilityError, InputError
+from substrate.outlay import Demand, Outlay, Pace
 
 Scheme = Literal["floating", "grounded", "half", "third"]
 BIASES: Final = {"floating": 0, "grounded": 0, "half": 1, "third": 2}
 """Sources of bias that each scheme takes."""
+
+EXCHANGE_SECONDS: Final = 0.01
+RELAY_SECONDS: Final = 0.02
+READING_SECONDS: Final = 0.05
+"""Rules of thumb for the estimates of a dry run: a setting and the look into the error queue after it; all relays opened
+and others closed; one reading by each of two source meters, at a power-line cycle."""
 
 MOST_PULSES: Final = 1000
 """Put out in one go."""
@@ -299,6 +306,26 @@ class SmuMatrixArray(CrossbarArray):
             limits.check_amperes(key, getattr(config, key))
         self.budget = PulseBudget(name, self.shape, config.pulses_per_cell, config.pulse_ledger)
         self.tripped: BoolArray = np.zeros(self.shape, dtype=np.bool_)
+        reading = RELAY_SECONDS + READING_SECONDS + 2.0 * EXCHANGE_SECONDS
+        self.outlay: Outlay = Outlay(
+            demands=(
+                Demand("reading of a cell", config.read_volts, "V"),
+                Demand("compliance of a reading", config.read_amperes, "A", limits.amperes),
+                Demand("largest programming pulse", max(config.up_volts, config.down_volts), "V", limits.volts),
+                Demand("compliance of a pulse", config.pulse_amperes, "A", limits.amperes),
+            ),
+            pace=Pace(
+                # Every level by itself, on one sensed line after another.
+                product_seconds=self.shape[0] * self.shape[1] * reading,
+                cell_seconds=reading,
+                write_seconds=RELAY_SECONDS + 4.0 * EXCHANGE_SECONDS,
+                # The pauses are as long as the pulses.
+                pulse_seconds=2.0 * config.pulse_seconds,
+            ),
+            pulses_per_cell=config.pulses_per_cell,
+            most_given=lambda: int(self.budget.given.max()),
+            kept=self.budget.kept,
+        )
         self._capabilities = Capabilities(
             limits=Limits(min(config.read_volts, limits.volts), limits.volts, config.read_amperes),
             conductance_window_siemens=config.window_siemens,

@@ -39,6 +39,7 @@ from substrate.contract import (
 )
 from substrate.errors import InputError
 from substrate.network import Network
+from substrate.outlay import Demand, Outlay, Pace
 from substrate.registry import Backend
 from substrate.tones import SamplingPlan
 from substrate.validation import describe
@@ -119,6 +120,19 @@ class EmulatedSubstrate(Substrate):
             cross_feedback=holomorphic,
             stepping=isinstance(self._circuit, CurrentModeCircuit),
             transposed_products=not network.resistive,
+        )
+        operation = config.operation
+        self.outlay = Outlay(
+            demands=(Demand("largest programming pulse", config.pulse_volts, "V", limits.write_volts),)
+            if update.pulsed
+            else (),
+            pace=Pace(
+                state_seconds=operation.settle_seconds + operation.reading_seconds,
+                record_seconds=operation.settle_seconds,
+                product_seconds=operation.reading_seconds,
+                cell_seconds=operation.reading_seconds,
+                pulse_seconds=operation.pulse_seconds,
+            ),
         )
         self._oracle = _ExactResponse(self)
         if isinstance(self._circuit, CurrentModeCircuit):

@@ -18,6 +18,7 @@ from substrate.errors import CapabilityError, InputError
 from substrate.interrupts import interrupts_held_back
 from substrate.ledger import Ledger
 from substrate.network import Network
+from substrate.outlay import Outlay
 from substrate.tones import SamplingPlan
 
 Direction = Literal["forward", "backward"]
@@ -194,9 +195,14 @@ class Device(ABC):
 
     Attributes:
         instruments: what it is made of; None where it is one whole.
+        outlay: what it puts out and how long it takes, known while it is closed; None where it does not say.
+        unreachable: why a device that is described cannot be opened as things stand; None: nothing is known to be in
+            the way.
     """
 
     instruments: Instruments | None = None
+    outlay: Outlay | None = None
+    unreachable: InputError | None = None
     _is_open = False
 
     @property
@@ -218,6 +224,8 @@ class Device(ABC):
 
     @final
     def __enter__(self) -> Self:
+        if self.unreachable is not None:
+            raise self.unreachable
         try:
             self._open()
         except BaseException as error:

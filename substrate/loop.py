@@ -23,6 +23,7 @@ from substrate.capabilities import Capabilities, HeldNudge, Limits, Nudge, Write
 from substrate.contract import CrossbarArray, Direction, HeldStates, Instruments, Record, Scale, Substrate, WriteReport
 from substrate.errors import InputError
 from substrate.network import Coupling, Network
+from substrate.outlay import Outlay, Pace
 from substrate.placement import Corner, Placement, Region, place
 from substrate.tones import SamplingPlan
 
@@ -170,6 +171,7 @@ class LoopedSubstrate(Substrate):
             ]
             for layer in network.layers[1:]
         }
+        self.outlay = self._joined_outlay()
         self._held = np.zeros((0, network.input_size))
         self._free: _States | None = None
         self._targets: dict[str, FloatArray] = {}
@@ -203,6 +205,33 @@ class LoopedSubstrate(Substrate):
     def states(self) -> None:
         """None: hardware does not go back."""
         return None
+
+    def _joined_outlay(self) -> Outlay | None:
+        """What the arrays put out and take; a state takes all its passes, and a record all its states."""
+        outlays = [array.outlay for array in self._arrays.values() if array.outlay is not None]
+        if len(outlays) < len(self._arrays):
+            return None
+        settle, paces = self._config.settle, [one.pace for one in outlays]
+        passes = 1 if self._network.feedforward else max(settle.passes, settle.least_passes)
+        planes = sum(coupling.polarities for coupling in self._network.settling)
+        product = max(one.product_seconds for one in paces)
+        state = passes * planes * product
+        return Outlay(
+            demands=tuple(dict.fromkeys(demand for one in outlays for demand in one.demands)),
+            pace=Pace(
+                state_seconds=state,
+                point_seconds=state,
+                # The planes of a pair one after another.
+                product_seconds=2.0 * product,
+                cell_seconds=max(one.cell_seconds for one in paces),
+                write_seconds=max(one.write_seconds for one in paces),
+                pulse_seconds=max(one.pulse_seconds for one in paces),
+            ),
+            pulses_per_cell=min(one.pulses_per_cell for one in outlays),
+            most_given=lambda: max(one.most_given() for one in outlays),
+            kept=all(one.kept for one in outlays),
+            drives_neurons=True,
+        )
 
     def _open(self) -> None:
         for array in self._arrays.values():

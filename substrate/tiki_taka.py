@@ -18,7 +18,7 @@ from typing import Any, final
 import numpy as np
 
 from substrate.arrays import FloatArray, IntArray, Reals
-from substrate.capabilities import WriteRequest
+from substrate.capabilities import Capabilities, WriteRequest
 from substrate.contract import Substrate
 from substrate.errors import CapabilityError
 from substrate.network import Coupling
@@ -53,6 +53,19 @@ class TransferPlan:
     rate: float = 0.01
     gain: float = 10.0
     threshold: float = 1.0
+
+
+def symmetry_cycles(capabilities: Capabilities, largest_burst: int) -> tuple[list[int], list[int]]:
+    """Pulses that bring devices to their symmetry points: signed counts before, and while, these are read."""
+    low, high = capabilities.conductance_window_siemens
+    step = float(np.mean(capabilities.step_siemens)) / (0.5 * (high - low))
+    size = min(largest_burst, max(1, math.floor(1.0 / step)))
+    before: list[int] = []
+    cycles = math.ceil(RELAXATION / (step * size))
+    while size > 1:
+        before += [size, -size] * cycles + [size // 2]
+        size, cycles = size // 4, CORRECTIONS
+    return before + [1, -1] * min(math.ceil(0.5 * RELAXATION / step), SETTLING), [1, -1] * CORRECTIONS
 
 
 @final
@@ -121,22 +134,14 @@ class TikiTaka:
         In bursts at first, since n pulses up and n down bring a device n times as near as one up and one down. Half a
         burst puts it in the middle of its cycle, of which the next, shorter ones are small corrections.
         """
-        low, high = self._substrate.capabilities.conductance_window_siemens
-        step = float(np.mean(self._substrate.capabilities.step_siemens)) / (0.5 * (high - low))
-        size = min(self._largest_burst, max(1, math.floor(1.0 / step)))
-        pulses, cycles = 0, math.ceil(RELAXATION / (step * size))
-        while size > 1:
-            for count in [size, -size] * cycles + [size // 2]:
-                pulses += self._together(fast, count)
-            size, cycles = size // 4, CORRECTIONS
-        for count in [1, -1] * min(math.ceil(0.5 * RELAXATION / step), SETTLING):
-            pulses += self._together(fast, count)
+        before, while_read = symmetry_cycles(self._substrate.capabilities, self._largest_burst)
+        pulses = sum(self._together(fast, count) for count in before)
         every_line = np.arange(fast.shape[0])
         readings = np.zeros(fast.shape)
-        for count in [1, -1] * CORRECTIONS:
+        for count in while_read:
             pulses += self._together(fast, count)
             readings += self._read(fast, every_line)
-        self._zero[coupling.name] = readings / (2 * CORRECTIONS)
+        self._zero[coupling.name] = readings / len(while_read)
         # Half of what the last pulses of both devices came to: the middle of the cycle.
         return pulses + self._pulses.give(fast, np.ones(fast.shape, dtype=np.int64)).pulses
 
