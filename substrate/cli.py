@@ -168,6 +168,8 @@ def _run(options: argparse.Namespace) -> None:
         found = dry_run(assemble(experiment))
         print(f"{found.experiment} on {found.backend}, at most:")
         print("\n".join(str(demand) for demand in found.demands))
+        if found.unreachable is not None:
+            print(f"not to be opened as things stand: {found.unreachable}")
         refused = [demand.what for demand in found.demands if demand.refused]
         if refused:
             raise InputError(f"{found.experiment}: beyond what the device allows: {', '.join(refused)}")
@@ -230,8 +232,8 @@ def _source(options: argparse.Namespace) -> tuple[Any, dict[str, Any] | None]:
 
     if Path(options.source).suffix in (".h5", ".hdf5") or h5py.is_hdf5(options.source):
         text, state = trained_state(options.source)
-        return load_experiment(options.source, options.set, options.seed, text=text), state
-    return load_experiment(options.source, options.set, options.seed), None
+        return load_experiment(options.source, options.set, options.seed, text=text, tones=True), state
+    return load_experiment(options.source, options.set, options.seed, tones=True), None
 
 
 def _check_gradient(options: argparse.Namespace) -> None:

@@ -87,7 +87,7 @@ def main() -> None:
                 [
                     f"rule={rule}",
                     f"nudge.amplitude={amplitude}",
-                    "nudge.samples_per_period=8",
+                    *(["nudge.samples_per_period=8"] if rule == "{name: oscillating_ep}" else []),
                     "substrate.neurons.noise=0.04",
                 ],
             )

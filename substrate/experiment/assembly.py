@@ -12,7 +12,7 @@ from substrate.controller import Controller
 from substrate.costs import Cost, Softmax, SoftmaxReadout, SquaredError
 from substrate.datasets import Dataset, load_dataset
 from substrate.errors import InputError
-from substrate.experiment.config import Experiment
+from substrate.experiment.config import Experiment, LoggingConfig
 from substrate.network import Coupling, Network
 from substrate.optimisers import SGD, Adam
 from substrate.registry import load_backend
@@ -139,6 +139,12 @@ def assemble(experiment: Experiment) -> Assembly:
         )
     backend = load_backend(experiment.substrate["backend"])
     substrate = backend.build(experiment.substrate, experiment.topology(), rngs["device"])
+    every = experiment.logging.quality_every
+    if substrate.oracle is None and every not in (0, LoggingConfig().quality_every):
+        raise InputError(
+            f"logging.quality_every: backend {experiment.substrate['backend']} cannot tell the exact gradient; leave "
+            f"it out (--set logging.quality_every=null), got {every}"
+        )
     return Assembly(experiment, dataset, substrate, rngs)
 
 

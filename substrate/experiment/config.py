@@ -1,6 +1,6 @@
 """Experiment files: YAML to a frozen, typed experiment. Unknown keys are errors; every message names the key path."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from substrate.convolution import unrolled_layers
 from substrate.errors import InputError
+from substrate.experiment.idle import leaves, refused_keys
 from substrate.network import RECTIFIED, Network
 from substrate.registry import load_backend
 from substrate.rules.catalogue import RULE_NAMES, RuleConfig
@@ -264,18 +265,24 @@ class Experiment(Section):
 
 
 def load_experiment(
-    source: str | Path, overrides: Sequence[str] = (), seed: int | None = None, *, text: str | None = None
+    source: str | Path,
+    overrides: Sequence[str] = (),
+    seed: int | None = None,
+    *,
+    text: str | None = None,
+    tones: bool = False,
 ) -> Experiment:
     """Read an experiment file, apply overrides, check everything and fill in defaults.
 
     Args:
         source: path of a YAML file, or the name of one that is shipped.
-        overrides: ``key.sub=value`` each, the value in YAML.
+        overrides: ``key.sub=value`` each, the value in YAML; null leaves the key out, as if the file had none.
         seed: replaces the file's.
         text: the YAML itself, of which ``source`` is then only the name in messages.
+        tones: it is to be measured with tones of the section ``nudge``, whether or not its rule has any.
 
     Raises:
-        InputError: names the file, the key path, the value, and what was expected.
+        InputError: names the file, the key path, the value, and what was expected; a key that would do nothing.
     """
     path = str(source)
     if text is None:
@@ -297,6 +304,7 @@ def load_experiment(
     for override in overrides:
         _override(tree, override)
     given = [(override.partition("=")[0], f"--set {override}") for override in overrides]
+    meant = {path for override in overrides for path in _given_keys(override)}
     if seed is not None:
         tree["seed"] = seed
         given.append(("seed", f"--seed {seed}"))
@@ -305,9 +313,13 @@ def load_experiment(
     except ValidationError as error:
         raise InputError(blamed(problems(error, tags=RULE_NAMES, model=Experiment), path, given)) from error
     try:
-        return _resolved(experiment)
+        resolved = _resolved(experiment)
     except InputError as error:
         raise InputError(blamed([str(error)], path, given)) from error
+    refused = refused_keys(resolved, meant, tones)
+    if refused:
+        raise InputError(blamed(refused, path, given))
+    return resolved
 
 
 def _resolved(experiment: Experiment) -> Experiment:
@@ -336,25 +348,40 @@ def _resolved(experiment: Experiment) -> Experiment:
             f"training.weight_decay: rule {experiment.rule.name} writes what it measures while the network moves; "
             f"expected 0, got {training.weight_decay}"
         )
-    for key, names in (("frozen", training.frozen), ("learning_rates", training.learning_rates)):
-        for name in names:
-            try:
-                network.array(name)
-            except InputError as error:
-                raise InputError(f"training.{key}: {error}") from error
-    if experiment.homeostasis.strength > 0 and network.feedback != "separate":
-        raise InputError(f"homeostasis.strength: feedback {network.feedback} has no mirrored arrays; expected 0")
+    _check_arrays(experiment, network)
+    if experiment.homeostasis.strength > 0 and (network.feedback != "separate" or not network.backward):
+        what = "a network without hidden layers" if len(network.layers) == 2 else f"feedback {network.feedback}"
+        raise InputError(f"homeostasis.strength: {what} has no mirrored arrays; expected 0")
     if experiment.homeostasis.strength > 0 and network.convolutional:
         raise InputError("homeostasis.strength: cells shared over positions are not probed; expected 0")
     if experiment.homeostasis.strength > 0 and experiment.homeostasis.by_tones:
         if network.feedforward:
             raise InputError("homeostasis.estimator: feedback that does not act is read alone; expected forward")
-        experiment.nudge.fixed_tone("homeostasis")
+        experiment.nudge.fixed_sampling("homeostasis")
     section = experiment.substrate
     if "backend" not in section:
         raise InputError("substrate.backend: missing; hardware is never a default, and neither is an emulator")
     resolved = load_backend(str(section["backend"])).resolve(section, network)
     return experiment.model_copy(update={"substrate": resolved})
+
+
+def _check_arrays(experiment: Experiment, network: Network) -> None:
+    """Refuse names of arrays that there are not, and rates of arrays that are not trained."""
+    training = experiment.training
+    known = [coupling.name for coupling in network.weight_arrays]
+    every = experiment.rule.trained_feedback
+    fixed = {coupling.name for coupling in network.backward} if network.feedforward else set()
+    fixed -= {coupling.name for coupling in network.backward[every - 1 :: every]} if every else set()
+    if experiment.homeostasis.strength > 0:
+        fixed = set()
+    for key, names in (("frozen", training.frozen), ("learning_rates", training.learning_rates)):
+        for name in names:
+            if name not in known:
+                raise InputError(f"training.{key}: coupling {name!r}: expected one of {', '.join(known)}")
+    for name in training.learning_rates:
+        if name in training.frozen or name in fixed:
+            why = "is frozen" if name in training.frozen else f"is not trained by rule {experiment.rule.name}"
+            raise InputError(f"training.learning_rates: coupling {name!r} {why}; expected no rate of its own")
 
 
 def find_experiment(source: str | Path) -> Path:
@@ -418,4 +445,13 @@ def _override(tree: dict[str, Any], override: str) -> None:
         node = node.setdefault(part, {})
         if not isinstance(node, dict):
             raise InputError(f"--set {override}: {part} holds a value, not a section")
-    node[last] = parsed
+    if parsed is None:
+        node.pop(last, None)
+    else:
+        node[last] = parsed
+
+
+def _given_keys(override: str) -> Iterator[str]:
+    """Paths of all keys that an override gives."""
+    key, _, value = override.partition("=")
+    return leaves(key, yaml.safe_load(value))

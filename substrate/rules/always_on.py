@@ -5,6 +5,7 @@ not; (1/N) sum q/b over whole periods is the derivative, and the network's lag i
 The only free phase is the one that the error is formed from.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, final
 
 import numpy as np
@@ -16,7 +17,7 @@ from substrate.network import Network
 from substrate.rules.base import Estimate, FreePhase, Rule, Update
 from substrate.rules.held import NudgeKind, check_kind, combined, held_nudge, turning
 from substrate.rules.holomorphic import refuse_complex
-from substrate.rules.sections import NudgeConfig, RuleContext, RuleSection
+from substrate.rules.sections import NudgeConfig, RuleContext, RuleSection, without_tone
 from substrate.sections import Count
 
 
@@ -38,6 +39,10 @@ class AlwaysOnSection(RuleSection):
         nudge.fixed_amplitude(self.name)
         check_kind(self.nudge, cost_name)
         refuse_complex(network, self.points, self.name)
+
+    def idle(self, nudge: NudgeConfig) -> Mapping[str, str]:
+        """Nudges are held."""
+        return without_tone(self.name)
 
     def build(self, context: RuleContext) -> Rule:
         """The rule."""

@@ -6,6 +6,7 @@ adjoint itself, without symmetry (physics.md, section 3). The neurons' slopes D 
 weights alone, the same for every sample, and can be measured.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal, final
 
@@ -20,7 +21,7 @@ from substrate.rules.asymmetry import asymmetry_from_products, asymmetry_from_su
 from substrate.rules.base import Estimate, FreePhase, Rule, Update
 from substrate.rules.held import NudgeKind, Points, check_kind, circle, measure_held
 from substrate.rules.perturbation import Tones, perturb
-from substrate.rules.sections import NudgeConfig, RuleContext, RuleSection
+from substrate.rules.sections import NudgeConfig, RuleContext, RuleSection, without_tone
 from substrate.sections import Count, Positive
 
 
@@ -51,6 +52,12 @@ class AsymmetricEPSection(RuleSection):
         check_kind(self.nudge, cost_name)
         if self.asymmetry == "measured":
             nudge.fixed_tone(self.name)
+
+    def idle(self, nudge: NudgeConfig) -> Mapping[str, str]:
+        """Nudges are held; tones measure the asymmetry where products do not."""
+        if self.asymmetry == "measured":
+            return {}
+        return without_tone(self.name) | dict.fromkeys(("rule.probe", "rule.samples"), "belongs to asymmetry measured")
 
     def build(self, context: RuleContext) -> Rule:
         """The rule."""

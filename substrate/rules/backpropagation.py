@@ -4,13 +4,14 @@ delta_k = f' * (W_{k+1}^T delta_{k+1}) (Rumelhart, Hinton & Williams 1986); the 
 exchanged, so that wires, whose share differs between the directions, are seen as they are.
 """
 
+from collections.abc import Mapping
 from typing import Literal, final
 
 from substrate.contract import Substrate
 from substrate.network import Network
 from substrate.rules.base import Rule
 from substrate.rules.feedback_paths import Behind, Carried, FixedPathRule, against, check_feedback
-from substrate.rules.sections import NudgeConfig, RuleContext, RuleSection
+from substrate.rules.sections import NudgeConfig, RuleContext, RuleSection, without_nudge
 
 
 @final
@@ -22,6 +23,10 @@ class BackpropagationSection(RuleSection):
     def check(self, network: Network, nudge: NudgeConfig, cost_name: str) -> None:
         """Arrays beside the forward ones would stand idle."""
         check_feedback(self.name, network, "none")
+
+    def idle(self, nudge: NudgeConfig) -> Mapping[str, str]:
+        """There is no nudge."""
+        return without_nudge(self.name)
 
     def build(self, context: RuleContext) -> Rule:
         """The rule."""

@@ -9,6 +9,7 @@ A device that cannot be stopped at a step does the same period by period: one pe
 of the update, the next period with the cells as they are then.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, final
 
 import numpy as np
@@ -21,7 +22,7 @@ from substrate.errors import InputError
 from substrate.network import Network
 from substrate.rules.base import Estimate, Excluded, FreePhase, Rule, Update
 from substrate.rules.held import NudgeKind, check_kind, held_nudge
-from substrate.rules.sections import NudgeConfig, RuleContext, RuleSection
+from substrate.rules.sections import NudgeConfig, RuleContext, RuleSection, one_tone, without_tone
 from substrate.sections import Count
 from substrate.tone_response import measure_tone
 from substrate.tones import SamplingPlan
@@ -54,7 +55,16 @@ class ContinualSection(RuleSection):
         if self.moves == "periods":
             if self.nudge == "feedback":
                 raise InputError("rule.nudge: a sinusoidal nudge is open-loop; expected open_loop with moves: periods")
-            nudge.plain_tone(self.name)
+            nudge.fixed_tone(self.name)
+
+    def idle(self, nudge: NudgeConfig) -> Mapping[str, str]:
+        """Steps are taken under a held nudge; of periods ``count`` says how many."""
+        if self.moves == "steps":
+            return without_tone(self.name)
+        return one_tone(self.name) | {
+            "nudge.periods": "rule.count is the number of periods that moves are taken by",
+            "rule.time_constants": "belongs to moves steps",
+        }
 
     def build(self, context: RuleContext) -> Rule:
         """The rule."""

@@ -7,6 +7,7 @@ only the sign is measured: a comparator at each cell in place of a converter. Wr
 ones (``writing.mode``); with steps of a sign, a learning rate of one pulse's change of weight is a pulse for each cell.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal, final
 
@@ -14,11 +15,10 @@ import numpy as np
 
 from substrate.arrays import FloatArray
 from substrate.contract import Substrate
-from substrate.errors import InputError
 from substrate.network import Network
 from substrate.rules.base import Estimate, FreePhase, Rule, Update
 from substrate.rules.held import NudgeKind, Points, check_kind, circle, measure_held
-from substrate.rules.sections import NudgeConfig, RuleContext, RuleSection
+from substrate.rules.sections import NudgeConfig, RuleContext, RuleSection, without_tone
 from substrate.sections import Count, NonNegative
 from substrate.voltage_conjugates import check_resistive
 
@@ -44,8 +44,11 @@ class ContrastiveSection(RuleSection):
         check_resistive(self.name, network)
         nudge.fixed_amplitude(self.name)
         check_kind(self.nudge, cost_name)
-        if self.dead_band and self.step == "proportional":
-            raise InputError(f"rule.dead_band: belongs to step sign; expected 0, got {self.dead_band}")
+
+    def idle(self, nudge: NudgeConfig) -> Mapping[str, str]:
+        """Nudges are held; only signs have a dead band."""
+        own = {} if self.step == "sign" else {"rule.dead_band": "belongs to step sign"}
+        return without_tone(self.name) | own
 
     def build(self, context: RuleContext) -> Rule:
         """The rule."""

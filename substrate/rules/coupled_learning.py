@@ -8,6 +8,7 @@ above the outputs' own conductance, weighs errors by that conductance; a soft on
 squared error.
 """
 
+from collections.abc import Mapping
 from typing import Any, Literal, final
 
 import numpy as np
@@ -18,7 +19,7 @@ from substrate.errors import InputError
 from substrate.network import Network
 from substrate.rules.base import Estimate, FreePhase, Rule, Update
 from substrate.rules.held import check_kind, combined
-from substrate.rules.sections import NudgeConfig, RuleContext, RuleSection
+from substrate.rules.sections import NudgeConfig, RuleContext, RuleSection, without_tone
 from substrate.sections import Positive
 from substrate.voltage_conjugates import check_resistive
 
@@ -38,6 +39,10 @@ class CoupledLearningSection(RuleSection):
                 f"nudge.amplitude: a clamp goes no further than the target; expected at most 1, got {nudge.amplitude}"
             )
         check_kind("feedback", cost_name)
+
+    def idle(self, nudge: NudgeConfig) -> Mapping[str, str]:
+        """Nudges are held."""
+        return without_tone(self.name)
 
     def build(self, context: RuleContext) -> Rule:
         """The rule."""

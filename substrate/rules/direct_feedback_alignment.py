@@ -3,13 +3,14 @@
 delta_k = f' * (B_k delta_output), B_k fixed.
 """
 
+from collections.abc import Mapping
 from typing import Literal, final
 
 from substrate.contract import Substrate
 from substrate.network import Network
 from substrate.rules.base import Rule
 from substrate.rules.feedback_paths import Behind, Carried, FixedPathRule, along, check_feedback
-from substrate.rules.sections import NudgeConfig, RuleContext, RuleSection
+from substrate.rules.sections import NudgeConfig, RuleContext, RuleSection, without_nudge
 
 
 @final
@@ -21,6 +22,10 @@ class DirectFeedbackAlignmentSection(RuleSection):
     def check(self, network: Network, nudge: NudgeConfig, cost_name: str) -> None:
         """An array from the outputs to each hidden layer."""
         check_feedback(self.name, network, "direct")
+
+    def idle(self, nudge: NudgeConfig) -> Mapping[str, str]:
+        """There is no nudge."""
+        return without_nudge(self.name)
 
     def build(self, context: RuleContext) -> Rule:
         """The rule."""

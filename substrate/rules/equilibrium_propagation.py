@@ -5,6 +5,7 @@ beta), wrong by O(beta^2) (Laborieux et al. 2021). Random sign: one-sided with b
 that the error of first order averages out over samples at the cost of a single nudged phase.
 """
 
+from collections.abc import Mapping
 from typing import Any, Literal, final
 
 import numpy as np
@@ -15,7 +16,7 @@ from substrate.contract import Substrate
 from substrate.network import Network
 from substrate.rules.base import Estimate, FreePhase, Rule, Update
 from substrate.rules.held import NudgeKind, Points, check_kind, circle, measure_held
-from substrate.rules.sections import NudgeConfig, RuleContext, RuleSection
+from substrate.rules.sections import NudgeConfig, RuleContext, RuleSection, without_tone
 from substrate.sections import Count
 
 Variant = Literal["one_sided", "symmetric", "random_sign"]
@@ -39,6 +40,10 @@ class EquilibriumPropagationSection(RuleSection):
         conjugate_of(network, self.conjugate)
         nudge.fixed_amplitude(self.name)
         check_kind(self.nudge, cost_name)
+
+    def idle(self, nudge: NudgeConfig) -> Mapping[str, str]:
+        """Nudges are held."""
+        return without_tone(self.name)
 
     def build(self, context: RuleContext) -> Rule:
         """The rule."""

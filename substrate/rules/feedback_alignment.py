@@ -3,13 +3,14 @@
 delta_k = f' * (B_{k+1} delta_{k+1}); the forward weights come to agree with B^T.
 """
 
+from collections.abc import Mapping
 from typing import Literal, final
 
 from substrate.contract import Substrate
 from substrate.network import Network
 from substrate.rules.base import Rule
 from substrate.rules.feedback_paths import Behind, Carried, FixedPathRule, along, check_feedback, mirrored
-from substrate.rules.sections import NudgeConfig, RuleContext, RuleSection
+from substrate.rules.sections import NudgeConfig, RuleContext, RuleSection, without_nudge
 
 
 @final
@@ -21,6 +22,10 @@ class FeedbackAlignmentSection(RuleSection):
     def check(self, network: Network, nudge: NudgeConfig, cost_name: str) -> None:
         """An array beside each forward one behind the first."""
         check_feedback(self.name, network, "separate")
+
+    def idle(self, nudge: NudgeConfig) -> Mapping[str, str]:
+        """There is no nudge."""
+        return without_nudge(self.name)
 
     def build(self, context: RuleContext) -> Rule:
         """The rule."""

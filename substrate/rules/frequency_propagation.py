@@ -7,6 +7,7 @@ diode bends the response, and right to O(gamma^2) where one does. Each of the tw
 after the other, or at the same time by filters. Drops behind amplifiers count A^{2n}-fold (``voltage_conjugates``).
 """
 
+from collections.abc import Mapping
 from typing import Any, Literal, final
 
 import numpy as np
@@ -17,7 +18,7 @@ from substrate.contract import Substrate
 from substrate.demodulation import derivative_variance, harmonics
 from substrate.network import Network
 from substrate.rules.base import Estimate, Excluded, FreePhase, Rule, Update, variance_of_error
-from substrate.rules.sections import NudgeConfig, RuleContext, RuleSection
+from substrate.rules.sections import NudgeConfig, RuleContext, RuleSection, one_tone
 from substrate.tone_response import phase_origin
 from substrate.tones import SamplingPlan
 from substrate.voltage_conjugates import check_resistive
@@ -32,7 +33,12 @@ class FrequencyPropagationSection(RuleSection):
     def check(self, network: Network, nudge: NudgeConfig, cost_name: str) -> None:
         """A resistive network, and one tone that is given."""
         check_resistive(self.name, network)
-        nudge.plain_tone(self.name)
+        nudge.fixed_tone(self.name)
+
+    def idle(self, nudge: NudgeConfig) -> Mapping[str, str]:
+        """One tone, of which the first harmonic is used."""
+        first = {} if nudge.harmonics == 1 else {"nudge.harmonics": f"rule {self.name} uses the first one alone"}
+        return one_tone(self.name) | first
 
     def build(self, context: RuleContext) -> Rule:
         """The rule."""

@@ -5,6 +5,7 @@ by O(beta). N = 2 is EP of both signs. The post-synaptic conjugate makes it gene
 field's, for networks without symmetry (arXiv 2309.02214).
 """
 
+from collections.abc import Mapping
 from typing import Any, Literal, final
 
 import numpy as np
@@ -15,7 +16,7 @@ from substrate.errors import InputError
 from substrate.network import Network
 from substrate.rules.base import Estimate, FreePhase, Rule, Update
 from substrate.rules.held import NudgeKind, Points, check_kind, circle, measure_held
-from substrate.rules.sections import NudgeConfig, RuleContext, RuleSection
+from substrate.rules.sections import NudgeConfig, RuleContext, RuleSection, without_tone
 from substrate.sections import Count
 
 
@@ -34,6 +35,10 @@ class HolomorphicSection(RuleSection):
         nudge.fixed_amplitude(self.name)
         check_kind(self.nudge, cost_name)
         refuse_complex(network, self.points, self.name)
+
+    def idle(self, nudge: NudgeConfig) -> Mapping[str, str]:
+        """Nudges are held."""
+        return without_tone(self.name)
 
     def build(self, context: RuleContext) -> Rule:
         """The rule."""

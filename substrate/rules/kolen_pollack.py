@@ -4,7 +4,8 @@ dW = x delta^T and dB = delta x^T; with the same rate and weight decay W - B^T d
 that B comes to be the transpose (Akrout et al. 2019). Devices that do not take the same step twice leave a difference.
 """
 
-from typing import Literal, final
+from collections.abc import Mapping
+from typing import ClassVar, Literal, final
 
 import numpy as np
 
@@ -12,18 +13,24 @@ from substrate.contract import Substrate
 from substrate.network import Network
 from substrate.rules.base import Rule
 from substrate.rules.feedback_paths import Behind, Carried, FixedPathRule, along, check_feedback, mirrored
-from substrate.rules.sections import NudgeConfig, RuleContext, RuleSection
+from substrate.rules.sections import NudgeConfig, RuleContext, RuleSection, without_nudge
 
 
 @final
 class KolenPollackSection(RuleSection):
     """Section of ``kolen_pollack``; ``training.weight_decay`` is what brings the two arrays together."""
 
+    trained_feedback: ClassVar[int] = 1
+
     name: Literal["kolen_pollack"] = "kolen_pollack"
 
     def check(self, network: Network, nudge: NudgeConfig, cost_name: str) -> None:
         """An array beside each forward one behind the first."""
         check_feedback(self.name, network, "separate")
+
+    def idle(self, nudge: NudgeConfig) -> Mapping[str, str]:
+        """There is no nudge."""
+        return without_nudge(self.name)
 
     def build(self, context: RuleContext) -> Rule:
         """The rule."""

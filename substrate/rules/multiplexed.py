@@ -4,6 +4,7 @@ It takes neither symmetry nor a model of the device, only currents into every no
 The same measurement is the reference of a gradient check on hardware.
 """
 
+from collections.abc import Mapping
 from typing import Any, Literal, final
 
 import numpy as np
@@ -26,6 +27,10 @@ class MultiplexedSection(RuleSection):
     def check(self, network: Network, nudge: NudgeConfig, cost_name: str) -> None:
         """The amplitude is a number, and so are harmonics and periods."""
         nudge.fixed_tone(self.name)
+
+    def idle(self, nudge: NudgeConfig) -> Mapping[str, str]:
+        """Each neuron is pushed as ``nudge`` says."""
+        return {}
 
     def build(self, context: RuleContext) -> Rule:
         """The rule."""

@@ -6,6 +6,7 @@ nudge), whole periods of the steady state are recorded, and the odd harmonics gi
 than the nudge, several frequencies are extrapolated to zero (``tone_response``).
 """
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, final
 
 import numpy as np
@@ -62,6 +63,10 @@ class OscillatingSection(RuleSection):
                 f"nudge.samples_per_period: amplitude auto also measures harmonic {plan.harmonics + 2}; "
                 f"expected more than {2 * (plan.harmonics + 2)}, got {plan.samples_per_period}"
             )
+
+    def idle(self, nudge: NudgeConfig) -> Mapping[str, str]:
+        """The tone is the nudge's."""
+        return {}
 
     def build(self, context: RuleContext) -> Rule:
         """The rule."""

@@ -6,7 +6,8 @@ B^T W, so that the path B R tends to B B^T W: no weight is transported, and none
 angle to W is atan(1/sqrt(lambda)); an orthogonal one, lambda = 1, makes it zero.
 """
 
-from typing import Literal, final
+from collections.abc import Mapping
+from typing import ClassVar, Literal, final
 
 import numpy as np
 
@@ -15,12 +16,14 @@ from substrate.errors import InputError
 from substrate.network import Network
 from substrate.rules.base import Rule
 from substrate.rules.feedback_paths import Behind, Carried, FixedPathRule, along, check_feedback, product_pair
-from substrate.rules.sections import NudgeConfig, RuleContext, RuleSection
+from substrate.rules.sections import NudgeConfig, RuleContext, RuleSection, without_nudge
 
 
 @final
 class ProductFeedbackSection(RuleSection):
     """Section of ``product_feedback``; ``orthogonal``: B is initialised so. lambda is ``network.product_ratio``."""
+
+    trained_feedback: ClassVar[int] = 2
 
     name: Literal["product_feedback"] = "product_feedback"
     orthogonal: bool = False
@@ -32,6 +35,10 @@ class ProductFeedbackSection(RuleSection):
             raise InputError(
                 f"network.product_ratio: an orthogonal B is square; expected 1, got {network.product_ratio}"
             )
+
+    def idle(self, nudge: NudgeConfig) -> Mapping[str, str]:
+        """There is no nudge."""
+        return without_nudge(self.name)
 
     def build(self, context: RuleContext) -> Rule:
         """The rule."""

@@ -5,6 +5,7 @@ through time follows it over so many steps of the linearised network, which is w
 (Ernoult et al. 2019).
 """
 
+from collections.abc import Mapping
 from typing import Any, Literal, final
 
 import numpy as np
@@ -13,7 +14,7 @@ from substrate.contract import Substrate
 from substrate.network import Network
 from substrate.rules.adjoint import adjoint_estimate
 from substrate.rules.base import Estimate, FreePhase, Rule, Update
-from substrate.rules.sections import NudgeConfig, RuleContext, RuleSection
+from substrate.rules.sections import NudgeConfig, RuleContext, RuleSection, without_nudge
 from substrate.sections import Count
 
 
@@ -25,6 +26,10 @@ class RecurrentBackpropagationSection(RuleSection):
 
     def check(self, network: Network, nudge: NudgeConfig, cost_name: str) -> None:
         """Any network has an adjoint."""
+
+    def idle(self, nudge: NudgeConfig) -> Mapping[str, str]:
+        """There is no nudge."""
+        return without_nudge(self.name)
 
     def build(self, context: RuleContext) -> Rule:
         """The rule."""
@@ -40,6 +45,10 @@ class BPTTSection(RuleSection):
 
     def check(self, network: Network, nudge: NudgeConfig, cost_name: str) -> None:
         """Any network that moves in steps has one."""
+
+    def idle(self, nudge: NudgeConfig) -> Mapping[str, str]:
+        """There is no nudge."""
+        return without_nudge(self.name)
 
     def build(self, context: RuleContext) -> Rule:
         """The rule."""

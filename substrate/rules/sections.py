@@ -1,6 +1,7 @@
 """What an experiment file says about learning rules: the nudge that they share, and what each rule's section offers."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal, final
 
@@ -74,34 +75,58 @@ class NudgeConfig(Section):
             InputError: the amplitude is to be found automatically.
         """
         if self.amplitude == "auto":
-            raise InputError(f"nudge.amplitude: rule {rule} is given its amplitude; expected a number, got 'auto'")
+            raise InputError(
+                f"nudge.amplitude: rule {rule} is given its amplitude; expected a number of activity units, such as "
+                "0.5, got 'auto', which oscillating_ep alone can find"
+            )
         return float(self.amplitude)
 
     def fixed_tone(self, rule: str) -> None:
-        """Refuse an amplitude, harmonics or periods to be found automatically, of what is given all of them.
+        """Refuse an amplitude, harmonics or periods to be found automatically, of a rule that is given all of them.
 
         Raises:
             InputError: names the key.
         """
         self.fixed_amplitude(rule)
-        for key, value in (("harmonics", self.harmonics), ("periods", self.periods)):
-            if value == "auto":
-                raise InputError(f"nudge.{key}: rule {rule} is given its tone; expected a number, got 'auto'")
+        self.fixed_sampling(f"rule {rule}")
 
-    def plain_tone(self, rule: str) -> None:
-        """Refuse what takes more than the records of one given tone: automatic choices, frequencies, compared periods.
+    def fixed_sampling(self, purpose: str) -> None:
+        """The same of harmonics and periods alone.
 
         Raises:
             InputError: names the key.
         """
-        self.fixed_tone(rule)
-        if self.richardson != 1:
-            raise InputError(f"nudge.richardson: rule {rule} has one frequency; expected 1, got {self.richardson}")
-        if self.settle_tolerance is not None:
-            raise InputError(
-                f"nudge.settle_tolerance: rule {rule} does not compare periods; expected none, got "
-                f"{self.settle_tolerance}"
-            )
+        for key, value in (("harmonics", self.harmonics), ("periods", self.periods)):
+            if value == "auto":
+                raise InputError(
+                    f"nudge.{key}: {purpose} is given its tone; expected a number, got 'auto', which oscillating_ep "
+                    "alone can find"
+                )
+
+
+TONE_KEYS = ("frequency_hz", "harmonics", "periods", "samples_per_period", "richardson", "settle_tolerance")
+"""Keys of ``NudgeConfig`` that say which tone the nudge is and how it is sampled."""
+
+NO_NUDGE = "rule {} has no nudge"
+"""Why a key of ``nudge`` does nothing beside a rule."""
+
+
+def without_tone(rule: str) -> dict[str, str]:
+    """The keys of ``nudge`` that a rule of held nudges does not look at, and why."""
+    return {f"nudge.{key}": f"rule {rule} holds its nudges and has no tone" for key in TONE_KEYS}
+
+
+def without_nudge(rule: str) -> dict[str, str]:
+    """The same of a rule that nudges nothing."""
+    return {f"nudge.{key}": NO_NUDGE.format(rule) for key in ("amplitude", *TONE_KEYS)}
+
+
+def one_tone(rule: str) -> dict[str, str]:
+    """The same of a rule of a single tone, whose periods are not compared."""
+    return {
+        "nudge.richardson": f"rule {rule} has one frequency",
+        "nudge.settle_tolerance": f"rule {rule} does not compare periods",
+    }
 
 
 @final
@@ -123,10 +148,12 @@ class RuleSection(Section, ABC):
     Attributes:
         periodic: the rule's waveforms are records of the nudge's tone, whole periods of it.
         writes_moving: the rule writes while the network moves.
+        trained_feedback: of the arrays beside a feedforward network every how many-th the rule trains; 0: none.
     """
 
     periodic: ClassVar[bool] = False
     writes_moving: ClassVar[bool] = False
+    trained_feedback: ClassVar[int] = 0
 
     @abstractmethod
     def check(self, network: Network, nudge: NudgeConfig, cost_name: str) -> None:
@@ -134,6 +161,13 @@ class RuleSection(Section, ABC):
 
         Raises:
             InputError: names the key and what was expected.
+        """
+
+    @abstractmethod
+    def idle(self, nudge: NudgeConfig) -> Mapping[str, str]:
+        """Keys of ``rule`` and ``nudge`` that do nothing beside the others, with their section, and why.
+
+        A homeostasis by tones looks at those of the tone all the same.
         """
 
     @abstractmethod

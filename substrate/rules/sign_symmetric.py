@@ -4,6 +4,7 @@ delta_k = f' * (B_{k+1} delta_{k+1}) with B = sign(W^T) * M, M fixed (Liao, Leib
 learned from, the forward cells are read, and feedback pairs whose sign has changed are programmed anew.
 """
 
+from collections.abc import Mapping
 from typing import Any, Literal, final
 
 import numpy as np
@@ -13,7 +14,7 @@ from substrate.contract import Substrate
 from substrate.network import Network
 from substrate.rules.base import FreePhase, Rule
 from substrate.rules.feedback_paths import Behind, Carried, FeedbackRule, along, check_feedback, mirrored
-from substrate.rules.sections import NudgeConfig, RuleContext, RuleSection
+from substrate.rules.sections import NudgeConfig, RuleContext, RuleSection, without_nudge
 from substrate.sections import Count
 from substrate.writing import Writer, WritingPlan
 
@@ -28,6 +29,10 @@ class SignSymmetricSection(RuleSection):
     def check(self, network: Network, nudge: NudgeConfig, cost_name: str) -> None:
         """An array beside each forward one behind the first."""
         check_feedback(self.name, network, "separate")
+
+    def idle(self, nudge: NudgeConfig) -> Mapping[str, str]:
+        """There is no nudge."""
+        return without_nudge(self.name)
 
     def build(self, context: RuleContext) -> Rule:
         """The rule."""

@@ -12,6 +12,9 @@ from substrate.experiment.gradient_check import check_gradient
 
 EPOCHS = 10
 
+TONE = "{amplitude: 0.2, harmonics: 1, samples_per_period: 4, periods: 1}"
+"""Of what pushes neurons."""
+
 REMEDIES: dict[str, tuple[str, str, int]] = {
     "published": ("{name: ep}", "{strength: 10, estimator: published}", EPOCHS),
     "forward": ("{name: ep}", "{strength: 10, estimator: forward}", EPOCHS),
@@ -23,6 +26,10 @@ REMEDIES: dict[str, tuple[str, str, int]] = {
 }
 
 
+PUSHING = ("multiplexed", "measured", "local")
+"""Rules and estimators that push neurons by tones; the others have none."""
+
+
 def experiment(rule: str, homeostasis: str, epochs: int, *overrides: str) -> Any:
     return load_experiment(
         "asymmetric",
@@ -32,7 +39,7 @@ def experiment(rule: str, homeostasis: str, epochs: int, *overrides: str) -> Any
             "data={name: digits, test_fraction: 0.2, train_limit: 240, test_limit: 200}",
             "network.layers=[64, 12, 12, 10]",
             "network.initial={scale: 0.5, input_scale: 1.0, feedback_angle_degrees: 90}",
-            "nudge={amplitude: 0.2, harmonics: 1, samples_per_period: 4, periods: 1}",
+            f"nudge={TONE}" if any(name in rule + homeostasis for name in PUSHING) else "nudge={amplitude: 0.2}",
             # What -(W - W^T)(s - s0) might come to at the largest voltages.
             "substrate.limits.current_amperes=0.1",
             f"training={{epochs: {epochs}, batch_size: 16, learning_rate: 0.03, momentum: 0.9}}",

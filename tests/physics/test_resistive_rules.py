@@ -194,12 +194,12 @@ RULES: dict[str, tuple[str, ...]] = {
     "frequency_propagation": ("rule={name: frequency_propagation}", "nudge.amplitude=1.0"),
     "coupled_learning": (
         "rule={name: coupled_learning, source_siemens: 1.0e-4}",
-        "nudge.amplitude=0.2",
+        "nudge={amplitude: 0.2}",
     ),
-    "contrastive": ("rule={name: contrastive, nudge: feedback}", "nudge.amplitude=0.05"),
+    "contrastive": ("rule={name: contrastive, nudge: feedback}", "nudge={amplitude: 0.05}"),
     "sign": (
         "rule={name: contrastive, step: sign}",
-        "nudge.amplitude=1.0",
+        "nudge={amplitude: 1.0}",
         "substrate.update={law: constant, step: 0.005}",
         "substrate.cells.window_siemens=[1.0e-7, 1.0e-4]",
         "writing.mode=accumulate",

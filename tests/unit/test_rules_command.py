@@ -30,7 +30,7 @@ def test_the_keys_with_their_defaults_are_a_section(name: str, capsys: pytest.Ca
     network = f"network={{family: {family}, feedback: {feedback}, layers: [2, 4, 4, 2]}}"
     if family == "resistive":
         network = "network={family: resistive, layers: [2, 4, 4, 2]}"
-    given = load_experiment("text", [network, "nudge={amplitude: 0.5}", "training={momentum: 0.0}"], text=text).rule
+    given = load_experiment("text", [network, "training={momentum: 0.0}"], text=text).rule
     assert given == type(given)()
     assert given.name == name
 
@@ -57,7 +57,7 @@ def test_needs_are_of_the_network_and_of_the_keys() -> None:
 def test_what_a_rule_needs_is_what_a_device_without_it_refuses() -> None:
     # Diodes that clip cannot be stopped at a step.
     assert "stepping" in rule_description("bptt").networks["resistive shared"]
-    experiment = load_experiment("digits-resistive", ["rule={name: bptt}"])
+    experiment = load_experiment("digits-resistive", ["rule={name: bptt}", "nudge=null"])
     described = assemble(experiment)
     with described.substrate, pytest.raises(CapabilityError, match="rule bptt needs the capability 'stepping'"):
         described.controller()

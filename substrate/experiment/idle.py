@@ -1,0 +1,120 @@
+"""Keys of an experiment that would do nothing beside the others: they are refused, not passed over.
+
+A key that has its default is not meant, unless it was given as an override: the text that a run file keeps holds all.
+"""
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from substrate.network import Network
+from substrate.rules.sections import NO_NUDGE, TONE_KEYS
+
+if TYPE_CHECKING:
+    from substrate.experiment.config import Experiment
+
+
+def refused_keys(experiment: "Experiment", given: Collection[str], tones: bool = False) -> list[str]:
+    """A line for the keys that do nothing for one reason: the path of one, a colon, why, and how to leave them out.
+
+    Args:
+        experiment: whose keys go together.
+        given: paths of the keys that were given as overrides.
+        tones: the experiment is measured with tones of the section ``nudge`` whatever its rule.
+    """
+    meant: dict[str, list[str]] = {}
+    for key, why in _idle(experiment, tones).items():
+        value, default = _value(experiment, key)
+        if value != default or key in given:
+            meant.setdefault(why, []).append(key)
+    return [_line(experiment, keys, why, given) for why, keys in meant.items()]
+
+
+def _line(experiment: "Experiment", keys: list[str], why: str, given: Collection[str]) -> str:
+    # What was just given is to blame rather than what the file has.
+    first = next((key for key in keys if key in given), keys[0])
+    section = first.rpartition(".")[0]
+    out = [section] if why == NO_NUDGE.format(experiment.rule.name) and len(keys) > 1 else keys
+    which = "it" if len(keys) == 1 else ", ".join(key.rpartition(".")[2] for key in keys)
+    sets = " ".join(f"--set {key}=null" for key in out)
+    return f"{first}: {why}; leave {which} out ({sets}), got {_shown(_value(experiment, first)[0])}"
+
+
+def _idle(experiment: "Experiment", tones: bool) -> dict[str, str]:
+    """Keys that do nothing, and why."""
+    network = experiment.topology()
+    found = dict(experiment.rule.idle(experiment.nudge))
+    if tones or (experiment.homeostasis.strength > 0 and experiment.homeostasis.by_tones):
+        found = {key: why for key, why in found.items() if key not in {f"nudge.{tone}" for tone in TONE_KEYS}}
+    for part in (_of_data, _of_cost, _of_homeostasis, _of_writing, _of_training):
+        found |= dict(part(experiment))
+    return found | dict(_of_network(network))
+
+
+def _of_data(experiment: "Experiment") -> Iterator[tuple[str, str]]:
+    if experiment.data.name not in ("digits", "iris"):
+        yield "data.test_fraction", f"{experiment.data.name} brings a test set of its own"
+
+
+def _of_network(network: Network) -> Iterator[tuple[str, str]]:
+    if not network.resistive:
+        yield "network.rail", "belongs to the resistive family"
+    if len(network.forward) == 1:
+        yield "network.initial.scale", "there is no hidden layer; input_scale is that of the only array"
+        yield "network.amplifier_gain", "there is no hidden layer to be amplified"
+    if network.feedback != "separate" or not network.backward:
+        yield "network.initial.feedback_angle_degrees", "no feedback array mirrors a forward one"
+
+
+def _of_cost(experiment: "Experiment") -> Iterator[tuple[str, str]]:
+    if experiment.cost.name != "squared_error":
+        yield "cost.targets", f"belongs to squared_error, not to {experiment.cost.name}"
+
+
+def _of_homeostasis(experiment: "Experiment") -> Iterator[tuple[str, str]]:
+    section = experiment.homeostasis
+    if not section.strength:
+        for key in ("estimator", "probes", "amplitude", "samples"):
+            yield f"homeostasis.{key}", "strength is 0"
+    elif section.by_tones:
+        yield "homeostasis.probes", f"estimator {section.estimator} pushes every neuron and draws no probes"
+    else:
+        for key in ("amplitude", "samples"):
+            yield f"homeostasis.{key}", f"estimator {section.estimator} reads arrays and pushes no neuron"
+
+
+def _of_writing(experiment: "Experiment") -> Iterator[tuple[str, str]]:
+    mode = experiment.writing.mode
+    if mode == "outright":
+        yield "writing.largest_burst", "mode outright sets cells without pulses"
+    if mode != "verify":
+        yield "writing.rounds", f"belongs to mode verify, not to {mode}"
+
+
+def _of_training(experiment: "Experiment") -> Iterator[tuple[str, str]]:
+    if experiment.training.optimiser == "sgd":
+        for key in ("adam_decays", "adam_epsilon"):
+            yield f"training.{key}", "belongs to optimiser adam, not to sgd"
+    else:
+        yield "training.momentum", "belongs to optimiser sgd; adam has adam_decays"
+
+
+def _value(experiment: "Experiment", key: str) -> tuple[Any, Any]:
+    """What stands under a key, and its default."""
+    *parents, last = key.split(".")
+    section: Any = experiment
+    for parent in parents:
+        section = getattr(section, parent)
+    return getattr(section, last), type(section).model_fields[last].get_default(call_default_factory=True)
+
+
+def _shown(value: Any) -> str:
+    return repr(list(value) if isinstance(value, tuple) else value)
+
+
+def leaves(key: str, value: Any) -> Iterator[str]:
+    """Paths of a key and of all that stands in the section that is its value; none of what is null."""
+    if value is not None:
+        yield key
+    if isinstance(value, Mapping):
+        for name, below in value.items():
+            yield from leaves(f"{key}.{name}", below)
