@@ -36,8 +36,8 @@ BIASES: Final = {"floating": 0, "grounded": 0, "half": 1, "third": 2}
 EXCHANGE_SECONDS: Final = 0.01
 RELAY_SECONDS: Final = 0.02
 READING_SECONDS: Final = 0.05
-"""Rules of thumb for the estimates of a dry run: a setting and the look into the error queue after it; all relays opened
-and others closed; one reading by each of two source meters, at a power-line cycle."""
+"""Rules of thumb for the estimates of a dry run: a setting and the look into the error queue after it; relays
+opened and others closed; one reading by each of two source meters, at a power-line cycle."""
 
 MOST_PULSES: Final = 1000
 """Put out in one go."""

@@ -1,10 +1,11 @@
 """The converter layer for real chips: AD5754R DACs, ADS8688 ADCs, and a switch matrix on shift registers.
 
-The only file that knows the hardware; everything above the section "The board" is what to edit for another one.
+The only file that knows the hardware; everything above the class is what to edit for another one.
 Parts and their commands: AD5754R data sheet (Analog Devices, rev. F), tables 17 to 24; ADS8688 data sheet (Texas
 Instruments, SBAS582), tables 6 to 12.
 
-Not run on hardware yet: the words on the bus are tested against the data sheets, the timing is not.
+Never run on hardware: the words on the bus are tested against the data sheets with a stand-in for ``machine``, the
+timing, the switch matrix and the pulse drivers against nothing. board-protocol.md, section 9: what has to be adapted.
 """
 
 import array
