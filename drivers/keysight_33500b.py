@@ -3,17 +3,21 @@
 Commands: 33500 Series Operating and Service Guide. All voltages are those of the open output: each set-up tells the
 instrument that its load is infinite, so that what it is told is what a device can see at most. With 50 ohms at the far
 end half of it arrives.
+
+What else may change a wave -- modulation, sweeps, the other channel -- is of no use here, but may be left on from
+earlier. ``enable`` switches it off, and asks whether it is, before the output's relay closes.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Unpack, final
+from typing import Final, Unpack, final
 
 import numpy as np
 
+from drivers.errors import InstrumentError
 from drivers.generator import WaveformGenerator, WaveformOutput
 from drivers.instrument import Options, Part
 from drivers.limits import DriveLimits
-from drivers.setting import Choice, Number, Switch, Text, number
+from drivers.setting import Choice, Number, Switch, Text, number, one_of
 from drivers.transport import Link
 from substrate.arrays import FloatArray
 from substrate.errors import InputError
@@ -27,6 +31,16 @@ FUNCTIONS = {
     "noise": "NOIS", "arbitrary": "ARB", "dc": "DC",
 }  # fmt: skip
 TRIGGERS = {"immediate": "IMM", "external": "EXT", "timer": "TIM", "bus": "BUS"}
+PLAIN: Final = {
+    "SOUR{n}:COMB:FEED": "NONE", "SOUR{n}:AM:STAT": "0", "SOUR{n}:FM:STAT": "0", "SOUR{n}:PM:STAT": "0",
+    "SOUR{n}:FSK:STAT": "0", "SOUR{n}:BPSK:STAT": "0", "SOUR{n}:PWM:STAT": "0", "SOUR{n}:SUM:STAT": "0",
+    "SOUR{n}:SWE:STAT": "0", "SOUR{n}:FREQ:MODE": "CW", "SOUR1:TRAC": "OFF", "SOUR2:TRAC": "OFF",
+    "SOUR{n}:VOLT:COUP": "0", "SOUR{n}:FREQ:COUP": "0", "OUTP{n}:POL": "NORM", "OUTP{n}:MODE": "NORM",
+}  # fmt: skip
+"""Settings with which a channel puts out the function that it is set to and nothing else, bursts aside."""
+
+SHAPING: Final = {"square": "SOUR{n}:FUNC:SQU:DCYC 50", "ramp": "SOUR{n}:FUNC:RAMP:SYMM 100"}
+"""What makes functions of these names what they are called."""
 
 
 @final
@@ -41,7 +55,7 @@ class GeneratorChannel(WaveformOutput):
     phase_degrees = Number("SOUR{channel}:PHAS", unit="deg", low=-360.0, high=360.0)
     load_ohms = Number("OUTP{channel}:LOAD", unit="ohm", read_only=True)
     is_on = Switch("OUTP{channel}", read_only=True)
-    polarity = Choice("OUTP{channel}:POL", {"normal": "NORM", "inverted": "INV"})
+    polarity = Choice("OUTP{channel}:POL", {"normal": "NORM", "inverted": "INV"}, read_only=True)
     sample_rate_hz = Number("SOUR{channel}:FUNC:ARB:SRAT", unit="Hz", low=1e-6, high=160e6)
     samples_name = Text("SOUR{channel}:FUNC:ARB", read_only=True)
     burst = Switch("SOUR{channel}:BURS:STAT", read_only=True)
@@ -54,6 +68,7 @@ class GeneratorChannel(WaveformOutput):
         super().__init__(instrument, channel)
         self._limits = limits
         self._n = channel
+        self._armed = False
 
     def sine(
         self, frequency_hz: float, amplitude_volts: float, offset_volts: float = 0.0, phase_degrees: float = 0.0
@@ -96,6 +111,7 @@ class GeneratorChannel(WaveformOutput):
         self._levels(
             amplitude_volts,
             offset_volts,
+            *([SHAPING[function].format(n=self._n)] if function in SHAPING else []),
             kind.function.command.format(channel=self._n, value=kind.function.encode(function)),
             kind.frequency_hz.assignment(self, frequency_hz),
             kind.phase_degrees.assignment(self, phase_degrees),
@@ -153,6 +169,7 @@ class GeneratorChannel(WaveformOutput):
         if not 1 <= cycles <= 100_000_000:
             raise InputError(f"cycles: expected 1 to 1e8, got {cycles!r}")
         kind = type(self)
+        self._armed = True
         self.configure(
             f"SOUR{self._n}:BURS:MODE TRIG",
             f"SOUR{self._n}:BURS:NCYC {cycles}",
@@ -167,16 +184,25 @@ class GeneratorChannel(WaveformOutput):
         Raises:
             BenchError: the instrument cannot be reached.
         """
+        self._armed = False
         self.configure(f"SOUR{self._n}:BURS:STAT 0")
 
     def enable(self) -> None:
-        """Close the output's relay, if what the instrument is set to is safe, whoever has set it.
+        """Close the output's relay, if what the instrument is set to is safe, whoever has set it. Modulation, sweeps,
+        bursts that were not armed here, and what the other channel would add are switched off before.
 
         Raises:
             CapabilityError: it is not.
+            InstrumentError: something of this stays on.
             BenchError: the instrument cannot be reached.
         """
         with self.instrument.link.lock:
+            if others := self._others():
+                # What is put out changes with them: not while anybody sees it.
+                self.configure(f"OUTP{self._n} 0", *(f"{header} {word}" for header, (word, _) in others.items()))
+                if others := self._others():
+                    found = ", ".join(f"{header} is {found}, not {word}" for header, (word, found) in others.items())
+                    raise InstrumentError(f"{self.instrument.link.address}: channel {self._n} is not plain: {found}")
             self.configure(f"SOUR{self._n}:VOLT:UNIT VPP", *self._unloaded())
             dc = self.function == "dc"
             self._check(0.0 if dc else 0.5 * self.amplitude_vpp, self.offset_volts)
@@ -189,6 +215,25 @@ class GeneratorChannel(WaveformOutput):
             BenchError: the instrument cannot be reached.
         """
         self.configure(f"OUTP{self._n} 0")
+
+    def forget(self) -> None:
+        """That a burst was armed."""
+        self._armed = False
+
+    def _others(self) -> dict[str, tuple[str, str]]:
+        """What changes the wave now: header, what it should be and what it is."""
+        wanted = {header.format(n=self._n): word for header, word in PLAIN.items()}
+        wanted[f"SOUR{self._n}:BURS:STAT"] = str(int(self._armed))
+
+        def words(answer: str) -> list[str]:
+            found = answer.strip().upper().split(";")
+            if len(found) != len(wanted):
+                raise ValueError(f"expected {len(wanted)} answers")
+            return found
+
+        found = self.ask(";:".join(f"{header}?" for header in wanted), words)
+        pairs = zip(wanted.items(), found, strict=True)
+        return {header: (word, one) for (header, word), one in pairs if not one.startswith(word)}
 
     def _unloaded(self) -> tuple[str, ...]:
         """Voltages are those of the open output. Told alone, this would show other numbers for the same output."""
@@ -265,11 +310,17 @@ class Keysight33500B(WaveformGenerator):
         """
         self.session.ask("*OPC?", number, seconds=seconds, once=True)
 
+    def has_external_clock(self) -> bool:
+        """By the source that the clock is locked to now (``ROSC:SOUR:CURR?``)."""
+        return self.session.ask("ROSC:SOUR:CURR?", one_of("INT", "EXT")) == "EXT"
+
     def _safe_steps(self) -> Sequence[Callable[[], None]]:
-        return [channel.disable for channel in self.channels.values()]
+        channels = self.channels.values()
+        return [*(channel.disable for channel in channels), *(channel.disarm_burst for channel in channels)]
 
     def _parts(self) -> Mapping[str, Part]:
         return {f"channel{number}": channel for number, channel in self.channels.items()}
 
     def _forget(self) -> None:
-        """Nothing is remembered."""
+        for channel in self.channels.values():
+            channel.forget()

@@ -1,4 +1,4 @@
-"""The waveform of a function generator, as a function of the bench's clock."""
+"""The waveforms of a function generator, as functions of the bench's clock."""
 
 from dataclasses import dataclass
 from typing import Literal, final
@@ -155,6 +155,63 @@ class GeneratorWave(Waveform):
             return np.linspace(start, end, MOST_CORNERS)
         times = origin + (np.arange(first, last + 1)[:, None] + marks).reshape(-1) / self.frequency_hz
         return times[(times >= start) & (times <= end)]
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class ModulatedWave(Waveform):
+    """A wave whose shape another one changes, or is added to.
+
+    Attributes:
+        carrier: the wave as it is set.
+        modulating: from -1 to 1.
+        depth: a fraction.
+        sort: ``am``: the amplitude is (1 + depth m)/2 of what is set, or depth m with the carrier suppressed
+            (``dssc``); ``sum``: depth m times the amplitude is added.
+    """
+
+    carrier: GeneratorWave
+    modulating: GeneratorWave
+    depth: float
+    sort: Literal["am", "dssc", "sum"]
+
+    @property
+    def constant(self) -> bool:
+        """Where there is nothing to modulate."""
+        return self.carrier.constant and self.sort != "sum"
+
+    def at(self, times_seconds: FloatArray) -> FloatArray:
+        """Volts of the open output."""
+        carrier, moves = self.carrier.at(times_seconds), self.depth * self.modulating.at(times_seconds)
+        if self.sort == "sum":
+            return np.asarray(carrier + 0.5 * self.carrier.amplitude_volts * moves)
+        share = moves if self.sort == "dssc" else 0.5 * (1.0 + moves)
+        return np.asarray(self.carrier.offset_volts + share * (carrier - self.carrier.offset_volts))
+
+    def corners(self, start: float, end: float) -> FloatArray:
+        """Of both."""
+        return np.concatenate([self.carrier.corners(start, end), self.modulating.corners(start, end)])
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class CombinedWave(Waveform):
+    """The sum of several waves."""
+
+    parts: tuple[Waveform, ...]
+
+    @property
+    def constant(self) -> bool:
+        """Where all are."""
+        return all(part.constant for part in self.parts)
+
+    def at(self, times_seconds: FloatArray) -> FloatArray:
+        """Volts of the open output."""
+        return np.asarray(np.sum([part.at(times_seconds) for part in self.parts], axis=0))
+
+    def corners(self, start: float, end: float) -> FloatArray:
+        """Of all."""
+        return np.concatenate([part.corners(start, end) for part in self.parts])
 
 
 def _hash(number: npt.NDArray[np.uint64], seed: int) -> FloatArray:

@@ -198,6 +198,88 @@ def test_generator_samples_and_bursts(start):
     one.clear_samples()
 
 
+LEFT_ON = {
+    "combined": ("SOUR2:FUNC SIN", "SOUR2:VOLT 0.3", "SOUR1:COMB:FEED CH2"),
+    "am": ("SOUR1:AM:DEPT 80", "SOUR1:AM:STAT 1"),
+    "am suppressed": ("SOUR1:AM:DSSC 1", "SOUR1:AM:STAT 1"),
+    "sum": ("SOUR1:SUM:AMPL 50", "SOUR1:SUM:INT:FUNC SQU", "SOUR1:SUM:STAT 1"),
+    "inverted": ("OUTP1:POL INV",),
+    "burst": ("TRIG1:SOUR BUS", "SOUR1:BURS:STAT 1"),
+}
+
+
+@pytest.mark.parametrize("left", LEFT_ON)
+def test_what_was_left_on_a_generator_does_not_reach_its_output(start, left):
+    bench = start("generator")
+    generator, virtual = bench["generator"], bench.virtual
+    one = generator.channels[1]
+    generator.configure(*LEFT_ON[left])
+    one.sine(1.0e3, 0.4, 0.1, 30.0)
+    share = 1.0 / (1.0 + 50.0 * 4 * CELL_SIEMENS)
+
+    def error():
+        """Largest difference of the output from what it was told."""
+        with virtual.lock:
+            times = virtual.clock.seconds + np.linspace(0.0, 0.02, 501)
+            volts = virtual.fixture.volts(["array.row0"], times)[:, 0]
+        return np.abs(volts - share * (0.1 + 0.4 * np.sin(2.0 * np.pi * (1e3 * times + 30.0 / 360.0)))).max()
+
+    generator.configure("OUTP1 1")
+    assert error() > 0.1
+    one.enable()
+    assert one.is_on
+    assert error() < 1e-4
+    # Nor does it come back, and a burst of one's own is no intruder.
+    one.enable()
+    one.arm_burst(1, phase_degrees=30.0)
+    one.disable()
+    one.enable()
+    assert one.burst
+    generator.safe_state()
+    assert not one.burst
+
+
+def test_states_that_change_a_wave_are_all_switched_off(start):
+    bench = start("generator")
+    generator = bench["generator"]
+    one = generator.channels[1]
+    one.dc(0.1)
+    for left, word in (
+        ("SOUR1:FM:STAT", "1"), ("SOUR1:PM:STAT", "1"), ("SOUR1:FSK:STAT", "1"), ("SOUR1:BPSK:STAT", "1"),
+        ("SOUR1:PWM:STAT", "1"), ("SOUR1:SWE:STAT", "1"), ("SOUR1:FREQ:MODE", "LIST"), ("SOUR1:TRAC", "ON"),
+        ("SOUR2:TRAC", "INV"), ("SOUR1:VOLT:COUP", "1"), ("SOUR1:FREQ:COUP", "1"), ("OUTP1:MODE", "GAT"),
+    ):  # fmt: skip
+        before = generator.session.query(f"{left}?")
+        generator.configure(f"{left} {word}")
+        assert generator.session.query(f"{left}?") != before
+        one.enable()
+        assert generator.session.query(f"{left}?") == before, left
+
+
+def test_a_generator_whose_modulation_stays_on_is_not_connected(start):
+    bench = start("generator")
+    generator, virtual = bench["generator"], bench.virtual.instruments["generator"]
+    one = generator.channels[1]
+    one.sine(1e3, 0.4)
+    generator.configure("SOUR1:AM:STAT 1")
+    execute = virtual.execute
+    virtual.execute = lambda message: b"" if b"AM:STAT 0" in message else execute(message)
+    with pytest.raises(InstrumentError, match=r"channel 1 is not plain: SOUR1:AM:STAT is 1, not 0"):
+        one.enable()
+    assert not one.is_on
+
+
+def test_the_clock_of_a_generator(start):
+    bench = start("generator")
+    generator, virtual = bench["generator"], bench.virtual.instruments["generator"]
+    assert not generator.has_external_clock()
+    with bench.virtual.lock:
+        virtual.options["external_reference"] = True
+    assert generator.has_external_clock()
+    generator.configure("ROSC:SOUR INT")
+    assert not generator.has_external_clock()
+
+
 def test_what_is_unsafe_does_not_leave_the_generator(start):
     bench = start("generator")
     heard = []

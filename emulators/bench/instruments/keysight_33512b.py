@@ -4,6 +4,9 @@ Commands: 33500 Series Operating and Service Guide. Output: 50 ohms, 10 Vpp into
 sheet 5991-0692EN, "Signal characteristics" and "Output characteristics"). Phases refer to the bench's clock, or to the
 last ``PHASe:SYNChronize``, and keep that reference through changes of frequency, as if it were sent with each.
 
+What else changes a channel's wave is in ``generator_modulation.py``. Inverted is the wave about its offset. With the
+option ``external_reference`` the clock is locked to one from outside, as ``ROSCillator:SOURce:CURRent?`` tells.
+
 Triggers from outside (``EXT``) do not exist on this bench. What is put out goes through filters that are not modelled
 but for ``FUNCtion:ARBitrary:FILTer NORMal``, which joins samples by straight lines instead of holding them.
 """
@@ -13,10 +16,11 @@ from typing import Any, ClassVar, final
 
 import numpy as np
 
-from emulators.bench.generator_wave import GeneratorWave, Shape
+from emulators.bench.generator_wave import CombinedWave, GeneratorWave, Shape
+from emulators.bench.instruments.generator_modulation import Modulations
 from emulators.bench.instruments.scpi_instrument import ScpiInstrument
 from emulators.bench.protocol.scpi import Command, Request, ScpiError, short_form
-from emulators.bench.sources import VoltageSource
+from emulators.bench.sources import VoltageSource, Waveform
 from substrate.arrays import FloatArray
 
 OUTPUT_OHMS = 50.0
@@ -58,7 +62,7 @@ def _exponential_rise() -> FloatArray:
 class Generator33512B(ScpiInstrument):
     """Two outputs behind 50 ohms. Ports: ``1``, ``2``."""
 
-    options_known: ClassVar[Mapping[str, Any]] = {"dac_bits": 16}
+    options_known: ClassVar[Mapping[str, Any]] = {"dac_bits": 16, "external_reference": False}
     number_format = "{:+.15E}"
 
     def ports(self) -> Sequence[str]:
@@ -75,6 +79,7 @@ class Generator33512B(ScpiInstrument):
         self.faults.listen(self._refresh)
         changed = self._changed
         source = "[SOURce#2]:"
+        self._modulations = Modulations(self, changed, self._rearm)
         return [
             self.choice(f"{source}FUNCtion[:SHAPe]", "function", "SINusoid", FUNCTIONS, changed=self._function_changed),
             self.number(
@@ -126,7 +131,6 @@ class Generator33512B(ScpiInstrument):
             Command(f"{source}DATA:VOLatile:CLEar", self._clear_samples, most=0),
             Command(f"{source}DATA:VOLatile:CATalog", query=self._catalogue, most=0),
             self.choice("FORMat:BORDer", "border", "NORMal", ["NORMal", "SWAPped"]),
-            self.switch(f"{source}BURSt:STATe", "burst", False, changed=self._rearm),
             self.choice(f"{source}BURSt:MODE", "burst_mode", "TRIGgered", ["TRIGgered", "GATed"], changed=self._rearm),
             Command(f"{source}BURSt:NCYCles", self._set_cycles, self._cycles),
             self.number(f"{source}BURSt:PHASe", "burst_phase", 0.0, -360.0, 360.0, unit="DEG", changed=changed),
@@ -137,6 +141,16 @@ class Generator33512B(ScpiInstrument):
             self.switch("OUTPut#2[:STATe]", "output", False, changed=changed),
             Command("OUTPut#2:LOAD", self._set_load, self._load),
             self.choice("OUTPut#2:POLarity", "polarity", "NORMal", ["NORMal", "INVerted"], changed=changed),
+            *self._modulations.commands(source),
+            self.choice(
+                "ROSCillator:SOURce",
+                "reference",
+                "INTernal",
+                ["INTernal", "EXTernal"],
+                changed=lambda _: self.put("reference_auto", False),
+            ),
+            self.switch("ROSCillator:SOURce:AUTO", "reference_auto", True),
+            Command("ROSCillator:SOURce:CURRent", query=lambda _: self._reference(), most=0),
             self.switch("OUTPut:SYNC[:STATe]", "sync", True),
             self.choice("OUTPut:SYNC:SOURce", "sync_source", "CH1", ["CH1", "CH2"]),
             self.switch("OUTPut:TRIGger[:STATe]", "trigger_out", False),
@@ -199,7 +213,8 @@ class Generator33512B(ScpiInstrument):
         return HIGHEST_HZ.get(self._function(suffixes[0]), 20e6)
 
     def _changed(self, request: Request) -> None:
-        self._update(request.suffixes[0])
+        # The other one may be combined with it.
+        self._refresh()
 
     def _refresh(self) -> None:
         for channel in (1, 2):
@@ -211,7 +226,20 @@ class Generator33512B(ScpiInstrument):
         if not self.value("output", channel):
             self.fixture.attach(node, None)
             return
-        self.fixture.attach(node, VoltageSource(self._wave(channel), OUTPUT_OHMS))
+        self.fixture.attach(node, VoltageSource(self._put_out(channel), OUTPUT_OHMS))
+
+    def _put_out(self, channel: int) -> Waveform:
+        """What a channel puts out: its own wave, perhaps with that of another one added."""
+        own = self._modulated(channel)
+        feed = self.value("combine", channel)
+        return own if feed == "NONE" else CombinedWave((own, self._modulated(int(feed[-1]))))
+
+    def _modulated(self, channel: int) -> Waveform:
+        return self._modulations.modulated(self._wave(channel), channel)
+
+    def _reference(self) -> str:
+        asked = self.value("reference_auto") or self.value("reference") == "EXTernal"
+        return "EXT" if asked and self.options["external_reference"] else "INT"
 
     def _wave(self, channel: int) -> GeneratorWave:
         function = self._function(channel)
@@ -229,7 +257,7 @@ class Generator33512B(ScpiInstrument):
             shape=SHAPES[function],
             frequency_hz=frequency * (1.0 + skew),
             amplitude_volts=sign * gain * amplitude,
-            offset_volts=sign * gain * offset + error,
+            offset_volts=gain * offset + error,
             phase_cycles=self.value("burst_phase" if burst else "phase", channel) / 360.0,
             origin_seconds=self._origin,
             duty=duty,
