@@ -2,9 +2,12 @@
 
 All figures are bounds from the experiment file, the data and the device's description: what stands on lines is known
 from the data, the nudge from its amplitude and the largest error that outputs can have, pulses from the largest burst
-of a write. A device whose neurons have no saturation is taken to reach the largest voltage that its lines bear.
+of a write. A device whose neurons have no saturation is taken to reach the largest voltage that its lines bear. Times
+are estimates: samples one after another, at the device's own pace (``substrate.outlay``); that of writing is a bound,
+with every cell pulsed by every write.
 """
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, final
 
@@ -12,43 +15,33 @@ import numpy as np
 
 from substrate.activations import ACTIVATIONS
 from substrate.experiment.assembly import Assembly
+from substrate.hadamard import sign_patterns
+from substrate.outlay import Demand, Outlay, Pace
+from substrate.tiki_taka import symmetry_cycles
+from substrate.tone_response import octaves
 
 FAR = 1e3
 """Summed input, activity units, at which a neuron that saturates has done so."""
 
-
-@final
-@dataclass(frozen=True)
-class Demand:
-    """One figure: what is asked for at most, and what the device survives (infinite: no limit is known)."""
-
-    what: str
-    value: float
-    unit: str
-    limit: float = float("inf")
-
-    @property
-    def refused(self) -> bool:
-        """Whether a request of this size would be refused."""
-        return self.value > self.limit * (1 + 1e-12)
-
-    def __str__(self) -> str:
-        value = f"{self.value:.4g} {self.unit}".rstrip()
-        if np.isinf(self.limit):
-            return f"{self.what:44}{value}"
-        return (
-            f"{self.what:44}{value:16}limit {self.limit:.4g} {self.unit}{'  BEYOND: refused' if self.refused else ''}"
-        )
+HELD_STATES = 2
+"""Readings of a sample by rules of held nudges, taken for all that have no tone."""
 
 
 @final
 @dataclass(frozen=True)
 class DryRun:
-    """All demands of an experiment."""
+    """All demands of an experiment.
+
+    Attributes:
+        experiment, backend: their names.
+        demands: in the order in which they are listed.
+        unreachable: why the device cannot be opened as things stand; None: nothing is known to be in the way.
+    """
 
     experiment: str
     backend: str
     demands: tuple[Demand, ...]
+    unreachable: str | None = None
 
     @property
     def refused(self) -> bool:
@@ -64,49 +57,192 @@ class DryRun:
 
 
 def dry_run(assembly: Assembly) -> DryRun:
-    """The demands of an experiment whose device is described, and stays closed."""
+    """The demands of an experiment whose device is described, and stays closed.
+
+    Raises:
+        CapabilityError: the device lacks what the rule, the penalty or the writing needs.
+        InputError: initial weights that no cell can show; a ledger of pulses that cannot be read.
+    """
+    # What a run would be refused for before its first reading.
+    assembly.controller()
+    assembly.initial_weights()
+    device = assembly.substrate
+    found = [*_drives(assembly), *_pulses(assembly)]
+    if device.outlay is not None:
+        reading, writing = _reading_seconds(assembly, device.outlay.pace), _writing_seconds(assembly, device.outlay)
+        found += [
+            Demand("time reading, an estimate", reading, "s"),
+            Demand("time writing, every cell at every write", writing, "s"),
+            Demand("time in all", reading + writing, "s"),
+        ]
+    missing = None if device.unreachable is None else str(device.unreachable)
+    return DryRun(assembly.experiment.experiment, str(assembly.experiment.substrate["backend"]), tuple(found), missing)
+
+
+def _drives(assembly: Assembly) -> Iterator[Demand]:
+    """Voltages and currents."""
     experiment, device, data = assembly.experiment, assembly.substrate, assembly.dataset
     limits, scale, network = device.capabilities.limits, device.scale, device.network
-    training, writing = experiment.training, experiment.writing.plan()
+    outlay = device.outlay or Outlay()
     inputs = max(float(np.abs(part).max(initial=0.0)) for part in (data.train_inputs, data.test_inputs))
     rails = max((abs(line) for coupling in network.arrays for line in coupling.bias_lines), default=0.0)
-    demands = [
-        Demand("largest input", inputs * scale.volts_per_unit, "V", limits.read_volts),
-        Demand("bias lines", rails * scale.volts_per_unit, "V", limits.read_volts),
-    ]
-    steps = training.epochs * (len(data.train_labels) // training.batch_size)
+    yield Demand("largest input", inputs * scale.volts_per_unit, "V", limits.read_volts)
+    yield Demand("bias lines", rails * scale.volts_per_unit, "V", limits.read_volts)
+    if outlay.drives_neurons:
+        low, high = _outputs(assembly)
+        yield Demand("neurons on lines", max(-low, high) * scale.volts_per_unit, "V", limits.read_volts)
+    amperes = _nudge_amperes(assembly)
+    if amperes:
+        yield Demand("largest nudge", amperes, "A", limits.current_amperes)
+        if outlay.nudge_volts_per_ampere:
+            volts = outlay.nudge_volts_per_ampere
+            yield Demand("largest nudge, at its source", amperes * volts, "V", limits.current_amperes * volts)
     if experiment.rule.periodic:
-        demands.append(Demand("largest nudge", _nudge_amperes(assembly), "A", limits.current_amperes))
-        nudge = experiment.nudge
-        tone = sum(nudge.plan().periods / nudge.frequency_hz * 2**halving for halving in range(nudge.richardson))
-        demands.append(Demand("time under nudges, one sample at a time", steps * training.batch_size * tone, "s"))
-    if writing.mode == "outright":
-        demands.append(Demand("writes of each cell", steps + 1, ""))
+        highest = device.capabilities.highest_frequency_hz
+        yield Demand("nudge frequency", experiment.nudge.frequency_hz, "Hz", highest)
+        yield Demand("time under nudges, one sample at a time", _steps(assembly) * _tone_seconds(assembly), "s")
+    yield from outlay.demands
+    if device.outlay is None and experiment.writing.mode != "outright":
+        yield Demand("largest programming pulse", limits.write_volts, "V", limits.write_volts)
+
+
+def _pulses(assembly: Assembly) -> Iterator[Demand]:
+    """Pulses of a cell, beside its budget."""
+    experiment, device = assembly.experiment, assembly.substrate
+    if experiment.rule.writes_moving:
+        # How often it writes is not known; no device with a budget moves step by step.
+        yield Demand("pulses of a cell, each write", _burst(assembly), "")
+        return
+    programming, training = _programming_pulses(assembly), _training_pulses(assembly)
+    if experiment.writing.mode == "outright":
+        yield Demand("writes of each cell", programming + training, "")
     else:
-        rounds = writing.rounds if writing.mode == "verify" else 1
-        demands += [
-            Demand("largest programming pulse", limits.write_volts, "V", limits.write_volts),
-            Demand("pulses of a cell, first programming", writing.program_rounds * writing.largest_burst, ""),
-            Demand("pulses of a cell, training", steps * rounds * writing.largest_burst, ""),
-        ]
-    return DryRun(experiment.experiment, str(experiment.substrate["backend"]), tuple(demands))
+        yield Demand("pulses of a cell, first programming", programming, "")
+        yield Demand("pulses of a cell, training", training, "")
+    outlay = device.outlay
+    if outlay is not None and np.isfinite(outlay.pulses_per_cell):
+        given = outlay.most_given()
+        yield Demand(f"pulses of a cell so far{'' if outlay.kept else ' (no pulse_ledger)'}", given, "")
+        total = given + programming + training
+        yield Demand("pulses of a cell, all of these", total, "", outlay.pulses_per_cell)
+
+
+def _steps(assembly: Assembly) -> int:
+    training = assembly.experiment.training
+    return training.epochs * (len(assembly.dataset.train_labels) // training.batch_size)
+
+
+def _burst(assembly: Assembly) -> int:
+    """Most pulses of one device in a write: those of a pair share them, unless they only go up."""
+    burst = assembly.experiment.writing.largest_burst
+    shared = assembly.substrate.capabilities.step_siemens[1] > 0
+    single = any(coupling.polarities == 1 for coupling in assembly.substrate.network.arrays)
+    return (burst + 1) // 2 if shared and not single else burst
+
+
+def _programming_pulses(assembly: Assembly) -> int:
+    plan = assembly.experiment.writing.plan()
+    return 1 if plan.mode == "outright" else plan.program_rounds * _burst(assembly)
+
+
+def _training_pulses(assembly: Assembly) -> int:
+    plan, steps, burst = assembly.experiment.writing.plan(), _steps(assembly), _burst(assembly)
+    if plan.mode == "outright":
+        return steps
+    pulses = steps * burst * (plan.rounds if plan.mode == "verify" else 1)
+    capabilities = assembly.substrate.capabilities
+    if capabilities.resets and not capabilities.step_siemens[1]:
+        # Each refresh is a reset, and programming anew.
+        pulses += steps // plan.refresh_every * (1 + plan.refresh_rounds * burst)
+    if plan.mode == "tiki_taka":
+        before, while_read = symmetry_cycles(capabilities, plan.largest_burst)
+        pulses += sum(abs(count) for count in (*before, *while_read)) + 1
+    return pulses
+
+
+def _tone_seconds(assembly: Assembly) -> float:
+    """Of a batch under the tones of a step."""
+    nudge = assembly.experiment.nudge
+    tones = octaves(nudge.plan(), nudge.richardson)
+    return assembly.experiment.training.batch_size * sum(one.periods / one.frequency_hz for one in tones)
+
+
+def _record_seconds(assembly: Assembly, pace: Pace) -> float:
+    """Records of one sample at all frequencies."""
+    nudge = assembly.experiment.nudge
+    seconds = 0.0
+    for tone in octaves(nudge.plan(), nudge.richardson):
+        filtered = tone.highest_harmonic * tone.periods * pace.filter_periods
+        stepped = tone.sample_count * pace.point_seconds
+        seconds += pace.record_seconds + (stepped or (tone.periods + filtered) / tone.frequency_hz)
+    return seconds
+
+
+def _reading_seconds(assembly: Assembly, pace: Pace) -> float:
+    """Steps, evaluations, and the cells that a run file keeps."""
+    experiment, network = assembly.experiment, assembly.substrate.network
+    training, section = experiment.training, experiment.homeostasis
+    record = _record_seconds(assembly, pace)
+    nodes = network.node_count
+    patterns = nodes if network.resistive else len(sign_patterns(nodes))
+    pushed = patterns * (pace.state_seconds + record)
+    step = training.batch_size * pace.state_seconds
+    if experiment.rule.name == "multiplexed":
+        step += training.batch_size * pushed
+    elif experiment.rule.periodic:
+        step += training.batch_size * record
+    else:
+        step += training.batch_size * HELD_STATES * pace.state_seconds
+    cells = _cells(assembly) * pace.cell_seconds
+    if section.strength > 0:
+        products = sum(
+            2 * (section.probes or lines)
+            for coupling in network.backward
+            for lines in (coupling.source.size, coupling.target.size)
+        )
+        step += section.samples * pushed if section.by_tones else products * pace.product_seconds
+    evaluation = len(assembly.dataset.test_labels) * pace.state_seconds
+    # Cells are read for the log, and for the symmetry of mirrored arrays.
+    return _steps(assembly) * step + training.epochs * (evaluation + 2.0 * cells) + cells
+
+
+def _writing_seconds(assembly: Assembly, outlay: Outlay) -> float:
+    pace, plan, cells = outlay.pace, assembly.experiment.writing.plan(), _cells(assembly)
+    if plan.mode == "outright":
+        return (_steps(assembly) + 1) * cells * (pace.cell_seconds + pace.write_seconds)
+    each = pace.write_seconds + _burst(assembly) * pace.pulse_seconds
+    verified = pace.cell_seconds + each
+    training = plan.rounds * verified if plan.mode == "verify" else each
+    return cells * (plan.program_rounds * verified + _steps(assembly) * training)
+
+
+def _cells(assembly: Assembly) -> int:
+    return sum(int(np.prod(coupling.cell_shape)) for coupling in assembly.substrate.network.arrays)
+
+
+def _outputs(assembly: Assembly) -> tuple[float, float]:
+    """Lowest and highest output of a neuron, within what lines bear."""
+    device = assembly.substrate
+    network = device.network
+    rail = device.capabilities.limits.read_volts / device.scale.volts_per_unit
+    if network.linear_outputs or network.resistive or network.activation == "linear":
+        return -rail, rail
+    low, high = ACTIVATIONS[network.activation].value(np.array([-FAR, FAR]))
+    return max(float(low), -rail), min(float(high), rail)
 
 
 def _nudge_amperes(assembly: Assembly) -> float:
-    """Amplitude times the largest error; an automatic amplitude goes up to the limit, and no further."""
+    """Amplitude times the largest error; an automatic amplitude goes up to the limit, and no further; 0: no nudge."""
     experiment, device = assembly.experiment, assembly.substrate
-    limit = device.capabilities.limits.current_amperes
-    if experiment.nudge.amplitude == "auto":
-        return limit
-    rail = device.capabilities.limits.read_volts / device.scale.volts_per_unit
-    network = device.network
-    linear = network.linear_outputs or network.resistive or network.activation == "linear"
-    # A softmax of any logits is within 0 .. 1, and so is its error.
-    if experiment.cost.name != "squared_error":
+    nudge, section = experiment.nudge, experiment.homeostasis
+    units = section.amplitude if section.strength > 0 and section.by_tones else 0.0
+    if "nudge.amplitude" not in experiment.rule.idle(nudge):
+        if nudge.amplitude == "auto":
+            return device.capabilities.limits.current_amperes
+        # Neurons are pushed as they are; a softmax of any logits is within 0 .. 1, and so is its error.
         error = 1.0
-    else:
-        value = rail if linear else float(ACTIVATIONS[network.activation].value(np.array([FAR]))[0])
-        low, high = experiment.cost.targets
-        least = -rail if linear else float(ACTIVATIONS[network.activation].value(np.array([-FAR]))[0])
-        error = max(abs(min(value, rail) - low), abs(high - max(least, -rail)))
-    return float(experiment.nudge.amplitude) * error * device.scale.unit_amperes
+        if experiment.rule.name != "multiplexed" and experiment.cost.name == "squared_error":
+            (least, most), (low, high) = _outputs(assembly), experiment.cost.targets
+            error = max(abs(most - low), abs(high - least))
+        units = max(units, float(nudge.amplitude) * error)
+    return units * device.scale.unit_amperes

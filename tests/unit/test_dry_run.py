@@ -1,7 +1,11 @@
 """What an experiment would ask of its device, against what it then asks."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
+import yaml
 
 from emulators.substrate import EmulatedSubstrate
 from substrate import load_experiment, run
@@ -25,6 +29,7 @@ def demands(*overrides):
 def test_a_run_stays_within_what_was_said(monkeypatch, tmp_path):
     asked = demands()
     seen = {"volts": 0.0, "amperes": 0.0, "pulses": 0}
+    devices = []
     hold, nudge, write = EmulatedSubstrate._hold, EmulatedSubstrate._nudge, EmulatedSubstrate._write_cells
 
     def held(self, volts):
@@ -36,6 +41,7 @@ def test_a_run_stays_within_what_was_said(monkeypatch, tmp_path):
         return nudge(self, request, plan)
 
     def written(self, request):
+        devices[:] = [self]
         seen["pulses"] += int(np.abs(request.pulses).max())
         return write(self, request)
 
@@ -48,6 +54,28 @@ def test_a_run_stays_within_what_was_said(monkeypatch, tmp_path):
     most = asked["pulses of a cell, first programming"].value + asked["pulses of a cell, training"].value
     arrays = 3
     assert 0 < seen["pulses"] <= arrays * most
+    sent = max(devices[0].pulses_sent(coupling.name).max() for coupling in devices[0].network.arrays)
+    assert 0.1 * most < sent <= most
+    # On the device's own clock, whose writing seldom takes what it may.
+    reading, bound = asked["time reading, an estimate"].value, asked["time in all"].value
+    assert 0.9 * reading < devices[0].ledger.device_seconds < bound
+
+
+@pytest.mark.parametrize("mode", ["blind", "verify", "tiki_taka"])
+def test_no_cell_gets_more_pulses_than_was_said(mode, monkeypatch, tmp_path):
+    overrides = [f"writing={{mode: {mode}, largest_burst: 7}}", "training.epochs=2"]
+    asked, devices = demands(*overrides), []
+    write = EmulatedSubstrate._write_cells
+
+    def written(self, request):
+        devices[:] = [self]
+        return write(self, request)
+
+    monkeypatch.setattr(EmulatedSubstrate, "_write_cells", written)
+    run(load_experiment("xor", [*PULSED, *overrides]), tmp_path / "run.h5")
+    sent = max(devices[0].pulses_sent(coupling.name).max() for coupling in devices[0].network.arrays)
+    most = asked["pulses of a cell, first programming"].value + asked["pulses of a cell, training"].value
+    assert 0.05 * most < sent <= most
 
 
 def test_what_is_beyond_the_limits_is_said(capsys):
@@ -68,3 +96,118 @@ def test_a_dry_run_opens_nothing(tmp_path, monkeypatch, capsys):
     assert main(["run", "xor", "--dry-run"]) == 0
     assert not list(tmp_path.iterdir())
     assert "largest input" in capsys.readouterr().out
+
+
+ROOT = Path(__file__).resolve().parents[2]
+STEPS = "step_siemens: [4.95e-7, 4.95e-7]"
+REAL = {
+    "bench": "{backend: bench, wiring: WIRING, addresses: no-such-bench.json}",
+    "board": f"{{backend: board, port: no-such-port, pulse_volts: 1.8, pulses_per_cell: 5000, {STEPS}}}",
+    "arc-two": f"{{backend: arc-two, shape: [10, 8], library: no_such_library, pulses_per_cell: 5000, {STEPS}}}",
+}
+"""Sections of devices that are not there."""
+
+PULSE_VOLTS = {"bench": 1.5, "board": 1.8, "arc-two": 1.5}
+
+
+def dry(section, *overrides):
+    """Exit code of a dry run of the bench's experiment on another device."""
+    words = [word for one in (f"substrate={section}", *overrides) for word in ("--set", one)]
+    return main(["run", str(ROOT / "experiments" / "bench" / "xor.yaml"), "--dry-run", *words])
+
+
+def wired(folder, **pulses):
+    """A section whose wiring file has other pulses."""
+    text = yaml.safe_load((ROOT / "experiments" / "bench" / "wiring.yaml").read_text())
+    text["cells"]["pulses"].update(pulses)
+    (folder / "wiring.yaml").write_text(yaml.safe_dump(text))
+    return f"{{backend: bench, wiring: {folder / 'wiring.yaml'}}}"
+
+
+def listed(text):
+    """Value and limit, as they are printed, by what they are of."""
+    lines = [line for line in text.splitlines() if "  " in line]
+    return {line[:44].strip(): line[44:].split() for line in lines}
+
+
+@pytest.mark.parametrize("backend", REAL)
+def test_devices_that_are_not_there_are_described_all_the_same(backend, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    section = REAL[backend].replace("WIRING", str(ROOT / "experiments" / "bench" / "wiring.yaml"))
+    assert dry(section) == 0
+    found = listed(out := capsys.readouterr().out)
+    assert found["largest programming pulse"][:2] == [f"{PULSE_VOLTS[backend]:g}", "V"]
+    assert found["largest programming pulse"][3:] == ["2", "V"]
+    assert found["pulses of a cell so far (no pulse_ledger)"] == ["0"]
+    count, word, budget = found["pulses of a cell, all of these"]
+    assert 0 < int(count) < int(budget) == {"bench": 100000}.get(backend, 5000)
+    assert word == "limit"
+    reading, writing, total = (
+        float(found[what][0])
+        for what in ("time reading, an estimate", "time writing, every cell at every write", "time in all")
+    )
+    assert 0 < reading < total
+    assert reading + writing == pytest.approx(total, rel=1e-3)
+    assert ("no-such-bench.json" in out) == (backend == "bench")
+    assert not list(tmp_path.iterdir())
+
+
+def test_instruments_say_their_compliances_and_what_their_sources_put_out(tmp_path, capsys):
+    assert dry(wired(tmp_path, up_volts=1.2, down_volts=1.7, pulse_amperes=5e-4)) == 0
+    found = listed(capsys.readouterr().out)
+    assert found["largest programming pulse"] == ["1.7", "V", "limit", "2", "V"]
+    assert found["compliance of a pulse"] == ["0.0005", "A", "limit", "0.001", "A"]
+    assert found["compliance of a reading"] == ["0.0001", "A", "limit", "0.001", "A"]
+    # 6.3 uA through the wiring's 2 uS.
+    assert found["largest nudge, at its source"] == ["3.15", "V", "limit", "10", "V"]
+
+
+@pytest.mark.parametrize(
+    ("pulses", "overrides", "message"),
+    [
+        ({"up_volts": 2.1}, [], "up_volts"),
+        ({"pulse_amperes": 2e-3}, [], "pulse_amperes"),
+        ({"read_volts": 0.3}, [], "read_volts"),
+        ({"pulses_per_cell": 2000}, [], "pulses of a cell, all of these"),
+        ({"step_siemens": [0.0, 0.0]}, [], "pulses"),
+        ({}, ["nudge.frequency_hz=2e6"], "nudge frequency"),
+        ({}, ["substrate.limits.current_amperes=5e-6"], "largest nudge"),
+    ],
+)
+def test_what_a_run_would_be_refused_for_ends_with_exit_code_2(pulses, overrides, message, tmp_path, capsys):
+    assert dry(wired(tmp_path, **pulses), *overrides) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("given", [900, 3000])
+@pytest.mark.parametrize("backend", ["board", "arc-two"])
+def test_pulses_that_a_device_has_had_are_listed_and_count(backend, given, tmp_path, capsys):
+    names = {"arc-two": {"arc": (10, 8)}, "board": {"input-hidden1": (2, 3, 4)}}[backend]
+    pulses = {name: np.zeros(shape, dtype=int) for name, shape in names.items()}
+    pulses[next(iter(names))].ravel()[-1] = given
+    ledger = tmp_path / "chip.json"
+    kept = {"format": 1, "device": "", "pulses": {name: counts.tolist() for name, counts in pulses.items()}}
+    ledger.write_text(json.dumps(kept))
+    code = dry(REAL[backend], f"substrate.pulse_ledger={ledger}")
+    out, err = capsys.readouterr()
+    assert listed(out)["pulses of a cell so far"] == [str(given)]
+    assert code == (2 if given + 2340 > 5000 else 0)
+    assert ("pulses of a cell, all of these" in err) == bool(code)
+    ledger.write_text("{")
+    assert dry(REAL[backend], f"substrate.pulse_ledger={ledger}") == 2
+    assert "pulse_ledger" in capsys.readouterr().err
+
+
+def test_a_board_whose_pulses_are_beyond_the_limit_is_refused(capsys):
+    assert dry(REAL["board"], "substrate.limits.write_volts=1.5") == 2
+    assert "largest programming pulse" in capsys.readouterr().err
+
+
+def test_a_bench_that_is_not_there_is_not_run(tmp_path, monkeypatch, capsys):
+    """Not on the addresses of the wiring file either, which are those of a laboratory."""
+    monkeypatch.chdir(tmp_path)
+    section = REAL["bench"].replace("WIRING", str(ROOT / "experiments" / "bench" / "wiring.yaml"))
+    experiment = str(ROOT / "experiments" / "bench" / "xor.yaml")
+    assert main(["run", experiment, "--set", f"substrate={section}", "--output", str(tmp_path / "run.h5")]) == 2
+    assert "no-such-bench.json" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
