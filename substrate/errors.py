@@ -25,5 +25,9 @@ class RunWriteError(SubstrateError, RuntimeError):
     """A run file that could not be written on, say for want of disk space (exit code 1)."""
 
 
+class WorkerKilled(SubstrateError, RuntimeError):
+    """A process of a sweep that ended before its run; what it had written stays (exit code 1)."""
+
+
 class RunInterrupted(SubstrateError):
     """The run was stopped on request at a checkpoint (exit code 130)."""

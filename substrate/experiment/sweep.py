@@ -9,10 +9,13 @@ A sweep file names an experiment, what all runs change in it, and the axes whose
         ecram: {substrate.update: {preset: ecram}}
         ideal: {substrate.update: {law: constant_step, step: 0.0002}}
       seed: [0, 1, 2]                  # or the values of one key
+    where:                             # keys of some combinations, after those of the axes: a label, or a list of them
+      - {device: ecram, seed: [0, 1], set: {training.learning_rate: 0.02}}
     output: runs/devices               # folder of the run files and of table.csv
 
 Each run is a process of its own with one thread of linear algebra. Runs that are there and finished are not repeated,
-interrupted ones go on from their last checkpoint, and a run that fails is a row of the table with its message.
+interrupted ones go on from their last checkpoint, and a run that fails is a row of the table with its message. Where a
+process is killed, the sweep ends once the others have stopped, and goes on when it is asked for again.
 """
 
 import csv
@@ -20,7 +23,7 @@ import itertools
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -30,7 +33,7 @@ from typing import Annotated, Any, final
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from substrate.errors import InputError, SubstrateError
+from substrate.errors import InputError, SubstrateError, WorkerKilled
 from substrate.experiment.config import load_experiment
 from substrate.experiment.runfile import open_run
 from substrate.experiment.runner import resume, run
@@ -51,6 +54,7 @@ class SweepFile(BaseModel):
     experiment: str
     set: dict[str, Any] = {}
     axes: Annotated[dict[str, list[Any] | dict[str, dict[str, Any]]], Field(min_length=1)]
+    where: list[dict[str, Any]] = []
     output: str
 
 
@@ -94,19 +98,24 @@ def load_sweep(source: str | Path) -> tuple[SweepPoint, ...]:
     beside = path.parent / sweep.experiment
     experiment = str(beside) if beside.is_file() else sweep.experiment
     folder = Path(sweep.output)
+    axes = {name: _points_of(path, name, axis) for name, axis in sweep.axes.items()}
+    exceptions = _exceptions(path, sweep.where, {name: [label for label, _ in axis] for name, axis in axes.items()})
     points = []
-    for combination in itertools.product(*(_points_of(path, name, axis) for name, axis in sweep.axes.items())):
+    for combination in itertools.product(*axes.values()):
         labels = tuple((name, label) for name, (label, _) in zip(sweep.axes, combination, strict=True))
         keys = dict(sweep.set)
         for _, own in combination:
             keys |= own
+        for labelled, own in exceptions:
+            if all(label in labelled.get(name, (label,)) for name, label in labels):
+                keys |= own
         overrides = tuple(f"{key}={_flow(value)}" for key, value in keys.items())
         name = "_".join(re.sub(r"[^\w.+-]+", "-", label) for _, label in labels)
         point = SweepPoint(labels, experiment, overrides, folder / f"{name}.h5")
         try:
             load_experiment(experiment, overrides)
         except InputError as error:
-            raise InputError(f"{path}: {', '.join(f'{n} {label}' for n, label in labels)}: {error}") from error
+            raise InputError(f"{path}: {_named(point)}: {error}") from error
         points.append(point)
     names = [point.path.name for point in points]
     if len(set(names)) < len(names):
@@ -133,21 +142,32 @@ def run_sweep(
 
     Raises:
         InputError: a sweep file that is not one; no Dask where a scheduler is given.
+        WorkerKilled: a process was killed; the runs that are finished are kept, and in the table.
     """
     points = load_sweep(source)
     folder = points[0].path.parent
     folder.mkdir(parents=True, exist_ok=True)
     told = told or (lambda line: None)
     rows: dict[SweepPoint, Row] = {}
-    for row in _finished(points, scheduler, workers):
-        rows[row.point] = row
-        named = ", ".join(f"{name} {label}" for name, label in row.point.labels)
-        accuracy = row.summary.get("test_accuracy")
-        came = row.message or (f"test accuracy {accuracy:.4f}" if accuracy is not None else str(row.summary["status"]))
-        told(f"{len(rows)} of {len(points)}: {named}: {came}")
-        # Written anew after each run: a table of what there is outlives an interruption.
-        _write_table(folder / "table.csv", [rows[point] for point in points if point in rows])
-    return folder / "table.csv"
+    table = folder / "table.csv"
+    try:
+        for row in _finished(points, scheduler, workers):
+            rows[row.point] = row
+            accuracy = row.summary.get("test_accuracy")
+            told(
+                f"{len(rows)} of {len(points)}: {_named(row.point)}: "
+                + (row.message or (f"test accuracy {accuracy:.4f}" if accuracy is not None else row.summary["status"]))
+            )
+            # Written anew after each run: a table of what there is outlives an interruption.
+            _write_table(table, [rows[point] for point in points if point in rows])
+    except BrokenExecutor as error:
+        done = [point for point in points if point in rows and rows[point].summary.get("status") == "finished"]
+        raise WorkerKilled(
+            f"{source}: a process was killed before its run ended, for want of memory perhaps (fewer --workers take "
+            f"less); {len(done)} of {len(points)} runs are finished{f' and in {table}' if done else ''}; the same "
+            "command goes on with the others from their last checkpoints"
+        ) from error
+    return table
 
 
 def carry_out(point: SweepPoint) -> Row:
@@ -183,12 +203,43 @@ def _status(path: Path, experiment_yaml: str) -> str:
         return ""
 
 
+def _named(point: SweepPoint) -> str:
+    return ", ".join(f"{name} {label}" for name, label in point.labels)
+
+
 def _points_of(path: Path, name: str, axis: Any) -> list[tuple[str, dict[str, Any]]]:
     if not axis:
         raise InputError(f"{path}: axes.{name}: expected at least one value")
     if isinstance(axis, dict):
         return list(axis.items())
     return [(_flow(value), {name: value}) for value in axis]
+
+
+def _exceptions(
+    path: Path, where: list[dict[str, Any]], labels: Mapping[str, list[str]]
+) -> list[tuple[dict[str, tuple[str, ...]], dict[str, Any]]]:
+    """Of each entry of ``where`` the labels by axis, and the keys that it sets."""
+    found = []
+    for number, entry in enumerate(where):
+        keys = entry.get("set")
+        if not isinstance(keys, dict):
+            raise InputError(f"{path}: where.{number}.set: expected keys with their values, got {keys!r}")
+        chosen = {}
+        for name, value in entry.items():
+            if name == "set":
+                continue
+            if name not in labels:
+                raise InputError(f"{path}: where.{number}: no axis {name!r}; there are {', '.join(labels)}")
+            chosen[name] = tuple(_label(one) for one in (value if isinstance(value, list) else [value]))
+            unknown = [label for label in chosen[name] if label not in labels[name]]
+            if unknown:
+                raise InputError(f"{path}: where.{number}.{name}: expected of {labels[name]}, got {unknown[0]!r}")
+        found.append((chosen, keys))
+    return found
+
+
+def _label(value: Any) -> str:
+    return value if isinstance(value, str) else _flow(value)
 
 
 def _flow(value: Any) -> str:
@@ -211,13 +262,21 @@ def _finished(points: Iterable[SweepPoint], scheduler: str | None, workers: int 
         return
     with _one_thread(), ProcessPoolExecutor(workers or os.cpu_count(), mp_context=get_context("spawn")) as pool:
         pending: list[Future[Row]] = [pool.submit(carry_out, point) for point in points]
+        broken: BrokenExecutor | None = None
         try:
             for future in as_completed(pending):
-                yield future.result()
+                failure = future.exception()
+                if isinstance(failure, BrokenExecutor):
+                    # Of those that ended before, some may not have been heard of yet.
+                    broken = failure
+                else:
+                    yield future.result()
         except BaseException:
             for future in pending:
                 future.cancel()
             raise
+        if broken is not None:
+            raise broken
 
 
 @contextmanager

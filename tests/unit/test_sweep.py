@@ -2,12 +2,16 @@
 
 import csv
 import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from substrate.cli import main
-from substrate.errors import InputError
+from substrate.errors import InputError, SubstrateError
 from substrate.experiment.runfile import open_run
 from substrate.experiment.sweep import load_sweep, run_sweep
 
@@ -66,6 +70,62 @@ def test_a_run_that_fails_is_a_row_with_its_message(tmp_path: Path) -> None:
     assert all("network.initial" in row["message"] for row in rows if row["status"] != "finished")
 
 
+def test_a_killed_process_leaves_what_is_finished_and_the_rest_to_go_on_with(tmp_path: Path) -> None:
+    # The second run is long enough to be killed; the first is over by then.
+    text = """
+experiment: xor
+set: {training.batch_size: 4, logging.quality_every: 0}
+axes: {training.epochs: [1, 150]}
+output: %s
+"""
+    path = _write(tmp_path, text)
+    sweep = subprocess.Popen(
+        [sys.executable, "-m", "substrate.cli", "sweep", str(path), "--workers", "1"],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert sweep.stderr is not None
+        assert sweep.stderr.readline().startswith("1 of 2: training.epochs 1: test accuracy")
+        long = tmp_path / "runs" / "150.h5"
+        until = time.monotonic() + 60
+        while not (long.exists() and _epochs(long)) and time.monotonic() < until:
+            time.sleep(0.01)
+        os.kill(_worker_of(sweep.pid), signal.SIGKILL)
+        said = sweep.stderr.read()
+        assert sweep.wait(30) == 1
+    finally:
+        sweep.kill()
+        sweep.wait()
+        sweep.stderr.close()
+    assert said.startswith(f"substrate: {path}: a process was killed before its run ended")
+    assert f"1 of 2 runs are finished and in {tmp_path / 'runs' / 'table.csv'}; the same command goes on" in said
+    assert "Traceback" not in said
+    first = tmp_path / "runs" / "1.h5"
+    before = os.stat(first).st_mtime_ns
+    rows = _table(run_sweep(path, workers=1))
+    assert [(row["status"], row["epochs"]) for row in rows] == [("finished", "1"), ("finished", "150")]
+    assert os.stat(first).st_mtime_ns == before
+    with open_run(long) as run:
+        assert run.summary()["resumes"] == 1
+
+
+def _epochs(path: Path) -> int:
+    try:
+        with open_run(path) as run:
+            return run.lengths.get("epochs", 0)
+    except SubstrateError:
+        return 0
+
+
+def _worker_of(pid: int) -> int:
+    """The process that carries out the runs of a sweep of one worker."""
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes():
+            return int(child)
+    raise AssertionError("no worker")
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -104,3 +164,29 @@ def test_a_dask_scheduler_gives_the_same_table(tmp_path: Path) -> None:
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     assert main(["sweep", str(tmp_path / "none.yaml")]) == 2
+
+
+def test_keys_of_some_combinations_come_after_those_of_the_axes(tmp_path: Path) -> None:
+    where = """where:
+  - {rate: high, seed: [1], set: {training.epochs: 4}}
+  - {seed: 0, set: {training.batch_size: 2}}
+"""
+    points = load_sweep(_write(tmp_path, SWEEP + where))
+    found = [dict(override.split("=") for override in point.overrides) for point in points]
+    assert [one["training.epochs"] for one in found] == ["2", "2", "3", "4"]
+    assert [one["training.batch_size"] for one in found] == ["2", "4", "2", "4"]
+
+
+@pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        ("{rates: high, set: {training.epochs: 4}}", "where.0: no axis 'rates'"),
+        ("{rate: middle, set: {training.epochs: 4}}", "where.0.rate: expected of"),
+        ("{rate: high}", "where.0.set"),
+        ("{rate: high, set: {training.epoch: 4}}", "training.epoch"),
+    ],
+)
+def test_what_names_no_combination_is_refused(tmp_path: Path, entry: str, expected: str) -> None:
+    with pytest.raises(InputError) as raised:
+        load_sweep(_write(tmp_path, SWEEP + f"where:\n  - {entry}\n"))
+    assert expected in str(raised.value)
