@@ -153,9 +153,11 @@ class BoardSession:
                     raise InstrumentError(f"{fault}{self._left_behind(kind)}") from None
                 except BenchError:
                     raise
-                except BaseException:
+                except BaseException as stop:
                     # Interrupted: the board may or may not have heard the request, and its answer may still come.
                     self._broken = ConnectionLost(f"{self._link.address}: interrupted in {kind.name}")
+                    if isinstance(stop, KeyboardInterrupt):
+                        raise KeyboardInterrupt(str(_with_fate(self._broken, kind, False))) from stop
                     raise
                 if sent and kind in WRITES and not clean:
                     lost = session, self._seq, boot

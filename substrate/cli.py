@@ -45,8 +45,9 @@ def main(arguments: Sequence[str] | None = None, on_write_error: Callable[[int],
         return _complain(error, BAD_INPUT)
     except RunInterrupted as error:
         return _complain(error, INTERRUPTED)
-    except KeyboardInterrupt:
-        return _complain(RunInterrupted("interrupted"), INTERRUPTED)
+    except KeyboardInterrupt as error:
+        # A device may say what was left half done.
+        return _complain(RunInterrupted(str(error) or "interrupted"), INTERRUPTED)
     except BrokenPipeError:
         # The reader of our output went away; there is nobody left to tell.
         sys.stderr.close()

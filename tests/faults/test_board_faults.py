@@ -21,8 +21,9 @@ from drivers.board import BoardSubstrate
 from drivers.board_protocol import NAK, Frame, FrameStream, Kind, Refused, decode, encode
 from drivers.board_section import BoardConfig
 from drivers.errors import ConnectionLost, InstrumentError, ProtocolError
+from drivers.pulse_budget import PulseBudget
 from drivers.transport import SerialLink
-from emulators.bench.board_chip import BoardConverters
+from emulators.bench.board_chip import PULSE, BoardConverters
 from substrate import load_experiment, open_run, run
 from substrate.capabilities import Nudge, WriteRequest
 from substrate.errors import CapabilityError, InputError
@@ -715,3 +716,60 @@ def test_a_run_whose_cable_is_pulled_for_good_fails_with_its_log(tmp_path):
     with open_run(tmp_path / "run.h5") as found:
         assert found.status == "failed"
         assert found.lengths["train"] == 5
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_two_interrupts_in_a_write_leave_cells_known_and_outputs_at_zero(when, tmp_path):
+    """Ctrl-C while the chip is being pulsed, and again: the run ends at once, the write whole or not at all."""
+    with training(tmp_path, pulse_ledger=str(tmp_path / "chip.json"), attempts=2) as (board, _):
+        pulse, host, cells = board.chip._work[PULSE], [], []
+        arrays = [coupling.name for coupling in board.device.network.arrays]
+
+        def twice():
+            for _ in range(2):
+                host[0].send_signal(signal.SIGINT)
+                time.sleep(0.2)
+
+        def interrupted(payload):
+            cells.append({name: board.device.read_cells(name) for name in arrays})
+            # Cells are programmed in some writes at first; this one is in the middle of training.
+            if len(cells) != 40:
+                return pulse(payload)
+            if when == "before":
+                twice()
+            answer = pulse(payload)
+            if when == "after":
+                # The host waits for this answer still.
+                twice()
+            return answer
+
+        board.chip._work[PULSE] = interrupted
+        command = [sys.executable, "-c", "import sys; from substrate.cli import main; sys.exit(main())"]
+        run_file = str(tmp_path / "run.h5")
+        host.append(
+            subprocess.Popen(
+                [*command, "run", str(tmp_path / "experiment.yaml"), "--output", run_file, "--quiet"],
+                stderr=subprocess.PIPE,
+            )
+        )
+        _, said = host[0].communicate(timeout=60)
+        assert host[0].returncode == 130, said
+        assert b"interrupted in PULSE" in said
+        assert b"read the cells" in said
+        assert not board.chip.outputs_on
+        board.chip._work[PULSE] = pulse
+        # No write was carried out in part or twice: the last one is whole, or it is not there.
+        counted = {name: PulseBudget(name, one.shape, 10**6, tmp_path / "chip.json") for name, one in cells[0].items()}
+        begun = cells[0]
+        for name, one in counted.items():
+            steps = (board.device.read_cells(name) - begun[name]) / board.device.capabilities.step_siemens[0]
+            np.testing.assert_allclose(steps, np.rint(steps), atol=1e-6)
+            assert np.all(one.given >= np.abs(steps) - 0.5)
+        # It goes on from there, on cells that are read.
+        with open_run(run_file) as found:
+            assert found.status == "interrupted"
+        assert subprocess.run([*command, "resume", run_file, "--quiet"], timeout=60, check=False).returncode == 0
+        with board.driver() as driver:
+            for name in arrays:
+                np.testing.assert_allclose(driver.read_cells(name), board.device.read_cells(name), rtol=1e-6)
+        assert not board.chip.outputs_on
