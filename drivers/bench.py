@@ -11,6 +11,7 @@ nudge is then stepped through the phases of its period, each held while the node
 response itself.
 """
 
+import logging
 import time
 from collections.abc import Mapping
 from typing import Any, Final, Literal, final
@@ -20,6 +21,7 @@ from pydantic import Field, ValidationError
 
 from drivers.bench_outlay import bench_outlay
 from drivers.data_logger import DataLogger
+from drivers.errors import InstrumentError
 from drivers.generator import VoltageOutput, WaveformOutput
 from drivers.keysight_infiniivision import KeysightInfiniiVision
 from drivers.lock_in import LockIn
@@ -38,6 +40,8 @@ from substrate.registry import Backend
 from substrate.sections import Positive, Section
 from substrate.tones import SamplingPlan
 from substrate.validation import describe
+
+log = logging.getLogger(__name__)
 
 LEAST_POINTS: Final = 1000
 """Of a record before its rate is brought down to the plan's."""
@@ -266,6 +270,7 @@ class BenchSubstrate(Substrate):
         self._rack.open()
         self._rack.safe_state()
         self._forget()
+        self._check_clocks()
         for plane in self._planes.values():
             plane.__enter__()
         for reader in (*self._tones, *self._loggers):
@@ -273,6 +278,22 @@ class BenchSubstrate(Substrate):
         for output in (*self._inputs, *(output for output, _ in self._nudges.values())):
             output.dc(0.0)
             output.enable()
+
+    def _check_clocks(self) -> None:
+        """That generators that shall share a clock do, as far as they tell: all but one take it from outside. Where
+        their phases begin no instrument tells, so that of several this remains the wiring's word.
+
+        Raises:
+            InstrumentError: several run on clocks of their own.
+        """
+        if len(self._generators) < 2:
+            return
+        own = [name for name, one in self._generators.items() if one.has_external_clock() is False]
+        if len(own) > 1:
+            raise InstrumentError(
+                f"reference.phase_locked: {', '.join(own)} run on clocks of their own; expected all but one to be "
+                "locked to an external reference"
+            )
 
     def _safe_state(self) -> None:
         self._forget()
@@ -291,6 +312,7 @@ class BenchSubstrate(Substrate):
         self._has_settled = False
         self._standing: dict[int, float] = {}
         self._reference_hz = 0.0
+        self._said_least = False
 
     # Driving. Whatever stands on a channel already is not sent again.
 
@@ -315,15 +337,25 @@ class BenchSubstrate(Substrate):
                 self._standing[key] = value
 
     def _put_sines(self, amperes: FloatArray, frequency_hz: float) -> None:
-        """Sinusoidal currents (node,), in phase with the cosine whose sine the reference is."""
+        """Sinusoidal currents (node,), in phase with the cosine whose sine the reference is.
+
+        A generator has no sine between nothing and its least one. Below that nothing is put out, never more than was
+        asked for; the first time it is said in the log.
+        """
         for node, output in self._sines.items():
             volts, least = float(amperes[node] / self._nudges[node][1]), output.least_amplitude_volts
             self._standing.pop(len(self._inputs) + node, None)
-            # What rounds to nothing is nothing.
-            if abs(volts) < 0.5 * least:
-                output.dc(0.0)
-            else:
-                output.sine(frequency_hz, max(abs(volts), least), 0.0, 90.0 if volts > 0 else -90.0)
+            if abs(volts) >= least:
+                output.sine(frequency_hz, abs(volts), 0.0, 90.0 if volts > 0 else -90.0)
+                continue
+            output.dc(0.0)
+            if volts and not self._said_least:
+                self._said_least = True
+                log.warning(
+                    "%s: a nudge of %.3g V is below the least sine of its generator, %.3g V: none is put out, here and "
+                    "wherever this is so; a smaller siemens in the wiring takes more volts for the same current",
+                    self._names[node], abs(volts), least,
+                )  # fmt: skip
         if len(self._generators) == 1:
             next(iter(self._generators.values())).synchronise()
 

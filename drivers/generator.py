@@ -87,6 +87,14 @@ class WaveformGenerator(ScpiInstrument):
         """By number, from 1."""
 
     @abstractmethod
+    def has_external_clock(self) -> bool | None:
+        """Whether its clock is locked to one from outside now; None where it does not tell.
+
+        Raises:
+            BenchError: the instrument cannot be reached.
+        """
+
+    @abstractmethod
     def synchronise(self) -> None:
         """Let the phases of all outputs refer to now.
 

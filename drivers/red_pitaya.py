@@ -152,6 +152,9 @@ class RedPitaya(WaveformGenerator):
         """The outputs."""
         return self.outputs
 
+    def has_external_clock(self) -> None:
+        """It does not tell: boards whose clock comes from outside are made that way."""
+
     def synchronise(self) -> None:
         """Let both outputs begin their periods now.
 

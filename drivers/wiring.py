@@ -124,7 +124,10 @@ class InstrumentConfig(_Section):
 
 @final
 class NudgeConfig(_Section):
-    """A generator channel, and the current into the node for a volt of its open output."""
+    """A generator channel, and the current into the node for a volt of its open output.
+
+    A sine below the generator's least one (1 mV of a 33500B, 0.12 mV of a Red Pitaya) is not put out.
+    """
 
     port: Port
     siemens: Positive
@@ -139,7 +142,8 @@ class ReferenceConfig(_Section):
         volts: its amplitude.
         seen: by reader, the input that sees it; ``ref`` of a lock-in, whose reference input it is wired to.
         phase_locked: the generators of nudges and reference share one clock and one origin of phases; needed where
-            they are several.
+            they are several. Whether all but one take their clock from outside is asked of those that tell (33500B).
+            Where their phases begin none tells: that is for the laboratory to see to, by a common trigger.
     """
 
     port: Port

@@ -94,7 +94,11 @@ def bench_file(seed=0, **sections):
         "writing": PULSE,
         "instruments": {
             "inputs": {"model": "keysight-33512b", "channels": {1: "input0", 2: "input1"}},
-            "nudges": {"model": "keysight-33512b", "channels": {1: nudge("output.0"), 2: nudge("output.1")}},
+            "nudges": {
+                "model": "keysight-33512b",
+                "channels": {1: nudge("output.0"), 2: nudge("output.1")},
+                "options": {"external_reference": True},
+            },
             "clock": {"model": "keysight-33512b"},
             "left": scope(names[:3]),
             "right": scope(names[3:]),
