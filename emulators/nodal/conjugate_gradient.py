@@ -6,6 +6,13 @@ bit line) see a spectrum inside [1 - a^2, 1], a < 1 (Concus, Golub & O'Leary 197
 is carried by recurrence and the inner product r.M^-1.r is summed from the eliminated currents, so L_b is never formed
 and wires of zero resistance need no case of their own. Each iteration is two sweeps over the array: down it (update,
 eliminate) and up it (substitute, new direction, word lines), which is all the memory traffic there is.
+
+Eliminating the residual r for r.M^-1.r prepares the correction M^-1 r of the bit lines. With it, all nodes together are
+within sqrt(a^2 / (1 - a^2) r.M^-1.r) of the solution in the energy norm: with N = D (L_w + D)^-1 D = M - S, the error
+left in the bit lines, M^-1 N S^-1 r, has at most a^4 / (1 - a^2) of r.M^-1.r, the error of the word lines behind it at
+most a^2. And a^2, the spectral radius of M^-1 N, is at most (1 - t_w)(1 - t_b), where t is the least share of a port's
+voltage that the far end of its line has with all cells grounded: these are the largest row sums of (L_w + D)^-1 D and
+(L_b + D)^-1 D, which have no negative entries. In short lines the first check therefore often ends the solve.
 """
 
 import math
@@ -17,6 +24,8 @@ from emulators.nodal.recycling import coarsen, coarsen_rows, correct_start
 
 ROUNDING = 1e-14
 """Share of the node voltages below which the drop across the cells is not resolved (all ports at one voltage)."""
+MOST_RELIEF = 1e6
+"""At most so many times the tolerance's power may r.M^-1.r be (lines without resistance would allow any residual)."""
 CARRY_LIMIT = 1 << 17
 """Cells up to which word lines are carried along: beyond, the caches are too small for it to pay (measured)."""
 
@@ -61,19 +70,37 @@ def _bit_pass(f, rb, cb, kb, hb, volts, x):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _first_residual(  # type: ignore[no-untyped-def]
-    g, rw, rb, cw, kw, hw, cb, kb, hb, volts, f, zero, norton, z, u, w, x, r
-):
-    """Finish an exact pass: x from f, r = D t with t what that changes in the word lines, w += t.
+def _bit_elimination(g, w, source, cb, f):  # type: ignore[no-untyped-def]
+    """Fill f with the eliminated currents of the bit lines, given word-line voltages w."""
+    m, n = g.shape
+    curved = source.shape[0] > 0
+    for i in range(m):
+        if i == 0:
+            for j in range(n):
+                f[0, j] = g[0, j] * w[0, j]
+        else:
+            for j in range(n):
+                f[i, j] = g[i, j] * w[i, j] + cb[i - 1, j] * f[i - 1, j]
+        if curved:
+            for j in range(n):
+                f[i, j] += source[i, j]
 
-    Returns the power in the cells, and the power that the voltages themselves would
-    have there (a scale for rounding).
+
+@compiled
+def _first_residual(  # type: ignore[no-untyped-def]
+    g, source, rw, rb, cw, kw, hw, cb, kb, hb, row_volts, column_volts, f, norton, z, u, w, x, r
+):
+    """Solve the bit lines (x, from f), then the word lines (w, given x); r = D (what that changes in w).
+
+    f and x may be one array. Returns the power in the cells, and the power that the voltages themselves would have
+    there (a scale for rounding).
     """
     m, n = g.shape
     power = 0.0
     floor = 0.0
+    curved = source.shape[0] > 0
     for j in range(n):
-        z[j] = kb[j] * volts[j] + hb[j] * f[m - 1, j]
+        z[j] = kb[j] * column_volts[j] + hb[j] * f[m - 1, j]
     top = m
     while top > 0:
         count = 4 if top >= 4 else top
@@ -83,22 +110,25 @@ def _first_residual(  # type: ignore[no-untyped-def]
                 for j in range(n):
                     z[j] = cb[i, j] * (z[j] + rb * f[i, j])
             k = i - start
+            for j in range(n):
+                x[i, j] = z[j]
+                u[k, j] = g[i, j] * z[j]
+            if curved:
+                for j in range(n):
+                    u[k, j] -= source[i, j]
+        solve_word_lines(u, start, count, rw, cw, kw, hw, row_volts, norton)
+        for i in range(start, top):
+            k = i - start
             part = 0.0
             part_floor = 0.0
             for j in range(n):
-                drop = w[i, j] - z[j]
+                drop = u[k, j] - x[i, j]
                 part += g[i, j] * drop * drop
-                part_floor += g[i, j] * (w[i, j] * w[i, j] + z[j] * z[j])
-                u[k, j] = g[i, j] * (z[j] - x[i, j])
-                x[i, j] = z[j]
+                part_floor += g[i, j] * (u[k, j] * u[k, j] + x[i, j] * x[i, j])
+                r[i, j] = g[i, j] * (u[k, j] - w[i, j])
+                w[i, j] = u[k, j]
             power += part
             floor += part_floor
-        solve_word_lines(u, start, count, rw, cw, kw, hw, zero, norton)
-        for i in range(start, top):
-            k = i - start
-            for j in range(n):
-                r[i, j] = g[i, j] * u[k, j]
-                w[i, j] += u[k, j]
         top = start
     return power, floor
 
@@ -231,8 +261,8 @@ def solve_batch(  # type: ignore[no-untyped-def]
 
     ``conductances`` (1 or batch, rows, cols); ``sources`` (0 or batch, rows, cols), a current from word line to bit
     line in parallel with each cell; ``row_volts`` (batch, rows), ``column_volts`` (batch, cols). ``b_all`` and
-    ``w_all`` (1 or batch, rows, cols) receive the node voltages if ``keep``, else they are scratch. ``start_bit`` (0 or
-    batch, rows, cols) holds the first guess. ``old_word``, ``old_bit`` and ``old_energies`` are
+    ``w_all`` (1 or batch, rows, cols) receive the node voltages if ``keep``, else they are scratch. ``start_word`` and
+    ``start_bit`` (0 or batch, rows, cols) hold the first guess. ``old_word``, ``old_bit`` and ``old_energies`` are
     directions, if any, that improve it for cells that have changed by ``change`` since ``start_word`` and
     ``start_bit``; the first directions of the first input go to ``new_word``, ``new_bit`` and ``new_energies``, as many
     as these have room for (see ``emulators.nodal.recycling.Directions``). Port currents *into* the ports go to
@@ -268,23 +298,29 @@ def solve_batch(  # type: ignore[no-untyped-def]
         vr = row_volts[item]
         vc = column_volts[item]
         if item == 0 or conductances.shape[0] > 1:
-            factor_word_lines(g, rw, row_port, cw, kw, hw, ew)
-            factor_bit_lines(g, rb, column_port, cb, kb, hb, eb)
-        if not warm:
-            for i in range(m):
-                for j in range(n):
-                    x[i, j] = vc[j]
-        elif old_energies.shape[0] > 0:
-            correct_start(change, start_word[item], start_bit[item], old_word, old_bit, old_energies, x)
+            far_word = factor_word_lines(g, rw, row_port, cw, kw, hw, ew)
+            far_bit = factor_bit_lines(g, rb, column_port, cb, kb, hb, eb)
+            coupling = (1.0 - far_word) * (1.0 - far_bit)
+            relief = min(max(1.0, (1.0 - coupling) / coupling), MOST_RELIEF) if keep and warm else 1.0
+        # One exact pass over both line families, the bit lines first: what it changes in w is the residual that it
+        # leaves. x carries the eliminated currents: touched in order, it is there when it is filled from the end.
+        recycles = warm and old_energies.shape[0] > 0
+        if recycles or (warm and relief == 1.0):  # a pass over the word lines before costs less than an iteration
+            if recycles:
+                correct_start(change, start_word[item], start_bit[item], old_word, old_bit, old_energies, x)
+            else:
+                x[:, :] = start_bit[item]
+            _word_pass(g, x, source, rw, cw, kw, hw, vr, cb, norton, w, x)
         else:
-            x[:, :] = start_bit[item]
-
-        # One exact pass over both line families; the residual that it leaves is D (L_w + D)^-1 D (its change of b).
-        _word_pass(g, x, source, rw, cw, kw, hw, vr, cb, norton, w, f)
-        last[:] = f[m - 1]
-        power, floor = _first_residual(g, rw, rb, cw, kw, hw, cb, kb, hb, vc, f, zero, more, z, u, w, x, r)
-        norton += more
-        target = max(tolerance * tolerance * power, ROUNDING * ROUNDING * floor)
+            if warm:
+                w[:, :] = start_word[item]
+            else:
+                for i in range(m):
+                    w[i, :] = vr[i]
+            _bit_elimination(g, w, source, cb, x)
+        last[:] = x[m - 1]
+        power, floor = _first_residual(g, source, rw, rb, cw, kw, hw, cb, kb, hb, vr, vc, x, norton, z, u, w, x, r)
+        target = max(relief * tolerance * tolerance * power, ROUNDING * ROUNDING * floor)
         rho = _descend(True, 0.0, cb, rb, hb, s, p, r, x, f, drop, followed)
         beta = 0.0
         steps = 0
@@ -312,8 +348,8 @@ def solve_batch(  # type: ignore[no-untyped-def]
 
         for j in range(n):  # what eliminating r has just given is the rest of the port currents
             last[j] += f[m - 1, j]
-        if keep and steps > 0:  # the voltages gain as much by solving the bit lines once more, w following x
-            if not carry:
+        if keep:  # the voltages gain as much by solving the bit lines once more
+            if not carry and steps > 0:  # w has not followed x
                 _word_pass(g, x, source, rw, cw, kw, hw, vr, cb, more, w, x)
                 _bit_pass(x, rb, cb, kb, hb, vc, x)
             else:

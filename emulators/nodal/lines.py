@@ -34,11 +34,16 @@ def head(resistance, admittance):  # type: ignore[no-untyped-def]
 
 @compiled
 def factor_word_lines(g, rw, port, cw, kw, hw, ew):  # type: ignore[no-untyped-def]
-    """Fill the factors of the word lines (port at column 0): cw (rows, cols); kw, hw, ew (rows,)."""
+    """Fill the factors of the word lines (port at column 0): cw (rows, cols); kw, hw, ew (rows,).
+
+    Return the least share of its port's voltage that a far end has, all cells being grounded.
+    """
     m, n = g.shape
+    least = np.inf
     i = 0
     while i + 4 <= m:  # four lines at a time hide the latency of the division
         e0, e1, e2, e3 = g[i, n - 1], g[i + 1, n - 1], g[i + 2, n - 1], g[i + 3, n - 1]
+        t0, t1, t2, t3 = 1.0, 1.0, 1.0, 1.0
         for j in range(n - 1, 0, -1):
             c0 = 1.0 / (1.0 + rw * e0)
             c1 = 1.0 / (1.0 + rw * e1)
@@ -52,35 +57,55 @@ def factor_word_lines(g, rw, port, cw, kw, hw, ew):  # type: ignore[no-untyped-d
             e1 = g[i + 1, j - 1] + e1 * c1
             e2 = g[i + 2, j - 1] + e2 * c2
             e3 = g[i + 3, j - 1] + e3 * c3
+            t0 *= c0
+            t1 *= c1
+            t2 *= c2
+            t3 *= c3
         ew[i], ew[i + 1], ew[i + 2], ew[i + 3] = e0, e1, e2, e3
+        kw[i], kw[i + 1], kw[i + 2], kw[i + 3] = t0, t1, t2, t3
         i += 4
     while i < m:
         e = g[i, n - 1]
+        t = 1.0
         for j in range(n - 1, 0, -1):
             c = 1.0 / (1.0 + rw * e)
             cw[i, j] = c
             e = g[i, j - 1] + e * c
+            t *= c
         ew[i] = e
+        kw[i] = t
         i += 1
     for i in range(m):
         cw[i, 0] = 0.0
+        t = kw[i]
         kw[i], hw[i] = head(port[i], ew[i])
+        least = min(least, t * kw[i])
+    return least
 
 
 @compiled
 def factor_bit_lines(g, rb, port, cb, kb, hb, eb):  # type: ignore[no-untyped-def]
-    """Fill the factors of the bit lines (port at the last row): cb (rows, cols); kb, hb, eb (cols,)."""
+    """Fill the factors of the bit lines (port at the last row): cb (rows, cols); kb, hb, eb (cols,).
+
+    Return what ``factor_word_lines`` returns.
+    """
     m, n = g.shape
+    least = np.inf
     for j in range(n):
         eb[j] = g[0, j]
+        kb[j] = 1.0
     for i in range(m - 1):
         for j in range(n):
             cb[i, j] = 1.0 / (1.0 + rb * eb[j])
         for j in range(n):
             eb[j] = g[i + 1, j] + eb[j] * cb[i, j]
+            kb[j] *= cb[i, j]
     for j in range(n):
         cb[m - 1, j] = 0.0
+        t = kb[j]
         kb[j], hb[j] = head(port[j], eb[j])
+        least = min(least, t * kb[j])
+    return least
 
 
 @compiled

@@ -149,6 +149,7 @@ def correct_start(change, old_word, old_bit, word, bit, energies, x):  # type: i
             for j in range(n):
                 short[j] = change[i, j] * (old_word[i, j] - old_bit[i, j])
                 columns[j] += short[j]
+                x[i, j] = old_bit[i, j]
             coarsen(short, n, means)
             means *= COARSE
             if n % COARSE > 0:
@@ -172,4 +173,4 @@ def correct_start(change, old_word, old_bit, word, bit, energies, x):  # type: i
                 columns[j] += share[k] * bit[k, block, j]
         for i in range(COARSE * block, min(COARSE * (block + 1), m)):
             for j in range(n):
-                x[i, j] = old_bit[i, j] + columns[j]
+                x[i, j] += columns[j]

@@ -70,3 +70,28 @@ def test_curved_cells_start_anywhere_too() -> None:
     warm = crossbar.solve(volts, start=first)
     cold = Crossbar(moved, wordline_resistance=1.0, bitline_resistance=1.0, cell=SinhCell(alpha=3.0)).solve(volts)
     assert worst(warm.bitline_currents, cold.bitline_currents) < 1e-8
+
+
+@pytest.mark.parametrize("tolerance", [1e-3, 1e-6, 1e-9])
+@pytest.mark.parametrize(("rows", "cols", "ohms"), [(40, 40, 1.0), (100, 60, 1.0), (17, 90, 5.0), (5, 6, 0.01)])
+def test_no_state_is_further_from_the_solution_than_its_residual_says(
+    rows: int, cols: int, ohms: float, tolerance: float
+) -> None:
+    """In the energy norm of all nodes, relative to the power in the cells."""
+    rng = np.random.default_rng(4)
+    cells = np.exp(rng.uniform(np.log(1e-6), np.log(1e-4), (rows, cols)))
+    moved = cells * (1 + 0.01 * rng.uniform(-1, 1, cells.shape))
+    volts = rng.uniform(0, 0.2, (3, rows))
+    start = Crossbar(cells, ohms, ohms, tolerance=tolerance).solve(volts)
+    found = Crossbar(moved, ohms, ohms, tolerance=tolerance).solve(volts, start=start)
+    exact = Crossbar(moved, ohms, ohms, tolerance=1e-13).solve(volts)
+
+    def power(word: np.ndarray, bit: np.ndarray) -> np.ndarray:
+        wires = np.diff(word, axis=2, prepend=0.0) ** 2 / ohms, np.diff(bit, axis=1, append=0.0) ** 2 / ohms
+        return sum((part.sum(axis=(1, 2)) for part in wires), (moved * (word - bit) ** 2).sum(axis=(1, 2)))
+
+    error = power(found.wordline_voltages - exact.wordline_voltages, found.bitline_voltages - exact.bitline_voltages)
+    drop = exact.wordline_voltages - exact.bitline_voltages
+    relative = np.sqrt(error / (moved * drop**2).sum(axis=(1, 2)))
+    assert np.all(relative <= found.residual + 1e-11)
+    assert np.all(found.residual <= tolerance)
