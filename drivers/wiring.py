@@ -82,6 +82,9 @@ READING: Final[Mapping[str, Any]] = {
 }
 """Models that drive nothing themselves."""
 
+NOTHING: Final = DriveLimits(0.0, 0.0)
+"""Of an instrument without a role."""
+
 Reader = KeysightInfiniiVision | RigolDS1000Z | RedPitaya | LockIn | DataLogger
 """What reads nodes."""
 
@@ -298,10 +301,7 @@ class Rack(Instruments):
 
     Args:
         wiring: which there are.
-        limits: of those that drive something, by name.
-
-    Raises:
-        InputError: an instrument that can drive has no role, and so no limits.
+        limits: of those that drive something, by name; others may drive nothing.
     """
 
     def __init__(self, wiring: WiringConfig, limits: Mapping[str, DriveLimits]) -> None:
@@ -313,10 +313,8 @@ class Rack(Instruments):
                 options["channel"] = section.channel
             if section.model in READING:
                 self._all[name] = READING[section.model](section.address, **options)
-            elif name in limits:
-                self._all[name] = DRIVING[section.model](section.address, limits[name], **options)
             else:
-                raise InputError(f"instruments.{name}: drives nothing in this wiring; leave it out")
+                self._all[name] = DRIVING[section.model](section.address, limits.get(name, NOTHING), **options)
 
     def snapshot(self) -> dict[str, Any]:
         """Identity and every setting, by name of the instrument."""

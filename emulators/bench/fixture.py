@@ -18,7 +18,7 @@ import numpy as np
 from emulators.bench.clock import SimulatedClock
 from emulators.bench.plant import Plant
 from emulators.bench.sources import CurrentSource, Source, VoltageSource
-from substrate.arrays import FloatArray, IntArray
+from substrate.arrays import BoolArray, FloatArray, IntArray
 from substrate.errors import ConvergenceError, InputError
 
 LEAK_SIEMENS = 1.0e-15
@@ -59,6 +59,8 @@ class _Topology:
     outputs: IntArray
     nudges: IntArray
     lines: tuple[IntArray, ...]
+    part: IntArray
+    """(net,) of the circuit: what happens in one part makes no difference to another."""
 
 
 @final
@@ -284,9 +286,9 @@ class Fixture:
         if len(set(outputs.tolist())) < len(outputs):
             raise InputError("wiring: outputs of two nodes are joined")
         lines = tuple(nets(array.terminals) for array in plant.arrays)
-        return _Topology(
-            net_of, count, matrix, sources, nets(sources), nets(plant.inputs), outputs, nets(plant.nudges), lines
-        )
+        inputs, nudges, senders = nets(plant.inputs), nets(plant.nudges), nets(tuple(self._transfers))
+        part = _parts(matrix, [*lines, np.concatenate([inputs, nudges, outputs, senders])])
+        return _Topology(net_of, count, matrix, sources, nets(sources), inputs, outputs, nudges, lines, part)
 
     def _solve(self, times: FloatArray, wanted: Sequence[int]) -> State:
         """The state at some times; outputs of nodes are only solved for where ``wanted`` nets depend on them."""
@@ -301,8 +303,10 @@ class Fixture:
             return _repeated(self._still[1], len(times))
         at = times[:1] if still else times
         drive = np.empty((len(at), len(sources)))
+        reaching = _reaching(topology, wanted)
         for column, source in enumerate(sources):
-            drive[:, column] = source.waveform.at(at)
+            # What makes no difference to the wanted nets stands still, so that equal rows can be merged.
+            drive[:, column] = source.waveform.at(at if reaching[column] else at[:1])
         distinct, which = _distinct(drive)
         state = self._solve_distinct(topology, sources, distinct, list(range(topology.count)) if still else wanted)
         if still:
@@ -510,8 +514,10 @@ class Fixture:
         if not self.plant.arrays or not self._sources:
             return
         topology = self._built()
+        wanted = sorted({net for lines in topology.lines for net in lines.tolist()})
         waveforms = [self._sources[node].waveform for node in topology.sources]
-        moving = [waveform for waveform in waveforms if not waveform.constant]
+        reaching = _reaching(topology, wanted)
+        moving = [one for one, reaches in zip(waveforms, reaching, strict=True) if reaches and not one.constant]
         if moving:
             corners = np.concatenate([[start, end], *(waveform.corners(start, end) for waveform in moving)])
             edges = np.unique(np.clip(corners, start, end))
@@ -519,9 +525,30 @@ class Fixture:
                 edges = np.linspace(start, end, MOST_INTERVALS + 1)
         else:
             edges = np.array([start, end])
-        wanted = sorted({net for lines in topology.lines for net in lines.tolist()})
         state = self._solve(0.5 * (edges[1:] + edges[:-1]), wanted)
         self.plant.stress([state.volts[:, lines] for lines in topology.lines], np.diff(edges))
+
+
+def _parts(conductance: FloatArray, joined: Sequence[IntArray]) -> IntArray:
+    """Labels (net,) of the connected parts, by conductances between nets and nets that are joined otherwise."""
+    count = len(conductance)
+    links = conductance != 0.0
+    for nets in joined:
+        if len(nets):
+            links[nets[0], nets] = links[nets, nets[0]] = True
+    label = np.arange(count)
+    while True:
+        # Each net takes the least label among its own and its neighbours'.
+        lower = np.minimum(label, np.where(links, label, count).min(axis=1, initial=count))
+        lower = lower[lower]
+        if np.array_equal(lower, label):
+            return label
+        label = lower
+
+
+def _reaching(topology: _Topology, wanted: Sequence[int]) -> BoolArray:
+    """(source,) whether it makes a difference to any of these nets."""
+    return np.isin(topology.part[topology.source_net], topology.part[np.asarray(wanted, dtype=np.int64)])
 
 
 def _distinct(rows: FloatArray) -> tuple[FloatArray, IntArray]:

@@ -206,3 +206,27 @@ def test_time_is_what_actions_take() -> None:
     for wrong in (-1.0, float("nan"), float("inf")):
         with pytest.raises(InputError, match="seconds"):
             clock.advance(wrong)
+
+
+@pytest.mark.parametrize("joined", [False, True])
+def test_a_sine_acts_on_cells_only_where_it_reaches_them(joined: bool) -> None:
+    fixture = bench_of(cells())
+    for name in ("sine", "meter"):
+        fixture.add(name)
+    fixture.attach("sine", VoltageSource(GeneratorWave("sine", 1.0e3, 2.0, 0.0), series_ohms=50.0))
+    fixture.attach("a.row0", VoltageSource(Constant(0.3)))
+    # By way of a resistor and another net.
+    fixture.wire("meter", "a.row1", 1.0e4)
+    if joined:
+        fixture.wire("sine", "meter", 1.0e4)
+    acted: list[FloatArray] = []
+    stress = fixture.plant.stress
+    fixture.plant.stress = lambda volts, seconds: acted.append(seconds) or stress(volts, seconds)  # type: ignore
+    fixture.clock.advance(5.0e-3)
+    assert (len(acted[0]) > 1) == joined
+    assert acted[0].sum() == pytest.approx(5.0e-3)
+    times = np.linspace(0.0, 2.0e-3, 41)
+    alone = fixture.volts(["a.row1"], times)
+    # Together with the sine's own net, all of the circuit is solved at every time.
+    np.testing.assert_allclose(alone, fixture.volts(["a.row1", "sine"], times)[:, :1], rtol=1e-12)
+    assert (np.ptp(alone) > 0.0) == joined
