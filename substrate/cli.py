@@ -173,7 +173,7 @@ def _run(options: argparse.Namespace) -> None:
             print(f"not to be opened as things stand: {found.unreachable}")
         refused = [demand.what for demand in found.demands if demand.refused]
         if refused:
-            raise InputError(f"{found.experiment}: beyond what the device allows: {', '.join(refused)}")
+            raise InputError(f"{found.experiment}: at worst beyond what the device allows: {', '.join(refused)}")
         return
     path = run(experiment, options.output, progress(options.quiet), overwrite=options.overwrite)
     print(path)
