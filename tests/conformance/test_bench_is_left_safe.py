@@ -91,7 +91,7 @@ def test_an_answer_lost_among_pulses_ends_at_zero(bench, device):
             device.write_cells(WriteRequest("input-hidden1", pulses=counts))
 
     with bench.lock:
-        rule = bench.faults.add(Rule("no_answer", instrument="drive", pattern="READ", after=1, count=None))
+        rule = bench.faults.add(Rule("no_answer", instrument="drive", pattern="FETC", after=1, count=None))
     with pytest.raises(BenchError):
         use()
     with bench.lock:
