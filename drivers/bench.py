@@ -29,6 +29,7 @@ from drivers.node_readers import LockInReader, LoggerReader, ToneReader
 from drivers.record_readers import InfiniiVisionReader, RedPitayaReader, RigolReader
 from drivers.red_pitaya import RedPitaya
 from drivers.rigol_ds1000z import RigolDS1000Z
+from drivers.wire_log import HeardLog
 from drivers.wiring import Rack, WiringConfig, arrays_of, drive_limits, load_wiring, ready_addresses, split
 from substrate.arrays import BoolArray, FloatArray
 from substrate.capabilities import Capabilities, HeldNudge, Limits, Nudge, WriteRequest
@@ -70,6 +71,7 @@ class BenchConfig(Section):
         unit_siemens: conductance of a weight of one.
         limits: see ``BenchLimitsConfig``.
         loop: of a wiring without nodes, whose neurons are closed in software.
+        transcript: keep all that is said to the instruments, and by them, in the run file (/instruments/transcript).
     """
 
     backend: Literal["bench"]
@@ -79,6 +81,7 @@ class BenchConfig(Section):
     unit_siemens: Positive = 2.5e-5
     limits: BenchLimitsConfig = BenchLimitsConfig()
     loop: LoopConfig | None = None
+    transcript: bool = False
 
 
 @final
@@ -100,7 +103,7 @@ class BenchSubstrate(Substrate):
         drives = drive_limits(
             wiring, limits.read_volts, limits.write_volts, limits.current_amperes, limits.write_amperes
         )
-        self._rack = self.instruments = Rack(wiring, drives)
+        self._rack = self.instruments = Rack(wiring, drives, HeardLog() if config.transcript else None)
         self._planes = arrays_of(wiring, self._rack, own=False)
         self._names = [f"{layer.name}.{index}" for layer in network.layers[1:] for index in range(layer.size)]
         self._check()
@@ -532,7 +535,7 @@ class BenchBackend(Backend):
             return BenchSubstrate(network, config, wiring)
         limits = config.limits
         drives = drive_limits(wiring, limits.read_volts, limits.write_volts, 0.0, limits.write_amperes)
-        rack = Rack(wiring, drives)
+        rack = Rack(wiring, drives, HeardLog() if config.transcript else None)
         return LoopedSubstrate(network, arrays_of(wiring, rack, own=True), config.loop or LoopConfig(), rack)
 
     def _parse(self, section: Mapping[str, Any]) -> BenchConfig:

@@ -57,6 +57,8 @@ from drivers.source_meter import SourceMeter
 from drivers.srs_sr830 import Sr830
 from drivers.srs_sr860 import Sr860
 from drivers.switch_matrix import SwitchMatrix
+from drivers.transport import Transcript
+from drivers.wire_log import HeardLog
 from substrate.contract import Instruments
 from substrate.errors import InputError
 from substrate.validation import describe
@@ -302,15 +304,21 @@ class Rack(Instruments):
     Args:
         wiring: which there are.
         limits: of those that drive something, by name; others may drive nothing.
+        wire_log: hears all that is sent and received.
     """
 
-    def __init__(self, wiring: WiringConfig, limits: Mapping[str, DriveLimits]) -> None:
+    def __init__(
+        self, wiring: WiringConfig, limits: Mapping[str, DriveLimits], wire_log: HeardLog | None = None
+    ) -> None:
+        self.wire_log = wire_log
         self._all: dict[str, Instrument] = {}
         self._models = {name: section.model for name, section in wiring.instruments.items()}
         for name, section in wiring.instruments.items():
             options: dict[str, Any] = {"timeout_seconds": section.timeout_seconds}
             if section.channel is not None:
                 options["channel"] = section.channel
+            if wire_log is not None:
+                options["transcript"] = _hearer(wire_log, name)
             if section.model in READING:
                 self._all[name] = READING[section.model](section.address, **options)
             else:
@@ -444,6 +452,10 @@ class Rack(Instruments):
 
     def _refused(self, key: str, name: str, lacking: str, wanted: str) -> InputError:
         return InputError(f"{key}: {name} is a {self._models[name]}, which {lacking}; expected {wanted}")
+
+
+def _hearer(log: HeardLog, name: str) -> Transcript:
+    return lambda seconds, address, direction, data: log.hear(name, direction, data)
 
 
 def drive_limits(

@@ -175,8 +175,23 @@ class StateStore(ABC):
         """Put a state back, so that what follows is bit for bit what would have followed it."""
 
 
+class WireLog(ABC):
+    """What was said on the wires to instruments, until it is taken."""
+
+    @abstractmethod
+    def take(self) -> list[dict[str, Any]]:
+        """What came since the last call, oldest first: rows with ``seconds`` since 1970, ``instrument``, ``direction``
+        (> to it, < from it), ``bytes`` of the whole, and ``text``, its printable beginning."""
+
+
 class Instruments(ABC):
-    """What only a device made of instruments has: which they are, and how they are set."""
+    """What only a device made of instruments has: which they are, and how they are set.
+
+    Attributes:
+        wire_log: what is said to them; None where nobody asked for it.
+    """
+
+    wire_log: WireLog | None = None
 
     @abstractmethod
     def snapshot(self) -> dict[str, Any]:

@@ -26,6 +26,18 @@ _COUNTS = frozenset(
     }
 )
 
+_WIRE_SERIES = Series(
+    (
+        Column("seconds", units="s", description="since 1970, when it was sent or had come in"),
+        Column("instrument", "S48"),
+        Column("direction", "S1", description="> to the instrument, < from it"),
+        Column("bytes", "i8", units="byte", description="length of the whole"),
+        Column("text", "S240", description="the beginning; what is not printable ASCII is escaped"),
+    ),
+    index="line",
+    group="instruments/transcript",
+)
+
 
 def series_of(assembly: Assembly) -> dict[str, Series]:
     """Every series that the runner appends to, by name."""
@@ -82,6 +94,9 @@ def series_of(assembly: Assembly) -> dict[str, Series]:
             ),
             index="epoch",
         )
+    instruments = assembly.substrate.instruments
+    if instruments is not None and instruments.wire_log is not None:
+        series["transcript"] = _WIRE_SERIES
     if assembly.substrate.ledger is not None:
         series["ledger"] = _ledger_series(assembly.substrate.ledger)
     return series

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -21,9 +21,10 @@ import h5py
 import numpy as np
 
 from substrate.arrays import FloatArray, IntArray
+from substrate.contract import Substrate
 from substrate.controller import Controller, Evaluation, Step
 from substrate.demodulation import harmonics
-from substrate.errors import InputError, RunFileError, RunInterrupted
+from substrate.errors import InputError, RunFileError, RunInterrupted, SubstrateError
 from substrate.experiment.assembly import Assembly, assemble
 from substrate.experiment.checkpoint import pack_state, unpack_state
 from substrate.experiment.config import Experiment, load_experiment
@@ -77,7 +78,7 @@ def run(
             overwrite=overwrite,
         )
         told = progress or Silent()
-        with recorder:
+        with recorder, _transcript(assembly.substrate, recorder):
             told.note("programming the cells (the first run on a machine also compiles its kernels: about a minute)")
             training.begin(recorder, weights)
             training.go_on(recorder, told, stopping)
@@ -117,7 +118,7 @@ def resume(path: str | Path, epochs: int | None = None, progress: Progress | Non
         # Hardware does not go back with the file: what it was told since the checkpoint stays in the log.
         lengths = None if assembly.substrate.states is not None else _all_rows(path)
         recorder = Recorder.resume(path, tuple(sys.argv), lengths=lengths, experiment_yaml=experiment.to_yaml())
-        with recorder:
+        with recorder, _transcript(assembly.substrate, recorder):
             training.go_on(recorder, progress or Silent(), stopping)
     return Path(path)
 
@@ -228,6 +229,7 @@ class _Training:
             self._rows.append(self._row(step, rate))
             if len(self._rows) >= logging.steps_at_once:
                 self._log_steps(recorder)
+            _log_wires(self._assembly.substrate, recorder)
             if logging.records and not self._batch:
                 volts = step.estimate.signals.waveform * self._assembly.substrate.scale.volts_per_unit
                 recorder.append("records", {"nodes": volts})
@@ -351,6 +353,26 @@ class _Training:
             "nudge_amperes": peak,
             "harmonics": plan.harmonics,
         }
+
+
+def _log_wires(substrate: Substrate, recorder: Recorder) -> None:
+    """Write what was said to instruments by now, where that was asked for."""
+    log = None if substrate.instruments is None else substrate.instruments.wire_log
+    if log is not None:
+        recorder.extend("transcript", log.take())
+
+
+@contextmanager
+def _transcript(substrate: Substrate, recorder: Recorder) -> Iterator[None]:
+    """However the block ends, have what was said in the file, the way to the safe state included."""
+    try:
+        yield
+    finally:
+        if substrate.instruments is not None and substrate.instruments.wire_log is not None:
+            # Leaving the device comes to its safe state again, and tells of what went wrong.
+            with suppress(SubstrateError):
+                substrate.safe_state()
+            _log_wires(substrate, recorder)
 
 
 def _zero_sums() -> dict[str, float]:
