@@ -1,6 +1,7 @@
 """Every driver against its virtual instrument, over the wire: what it sets arrives, what it reads is the circuit's."""
 
 import contextlib
+import itertools
 
 import numpy as np
 import pytest
@@ -437,6 +438,47 @@ def test_source_meters_keep_within_limits(start, name):
     for drive in (lambda: meter.source_volts(0.1, 0.0), lambda: meter.pulse_volts(0.1, 1, 1e-6, 1e-3)):
         with pytest.raises(InputError):
             drive()
+
+
+@pytest.mark.parametrize("name", SOURCE_METERS)
+def test_level_and_limit_go_through_nothing_beyond_both_states(start, name):
+    bench = start(name)
+    meter, virtual = bench[name], bench.virtual.instruments[name]
+    node = virtual.node("a" if name == "k2600" else "hi")
+    seen = []
+    execute = virtual.execute
+
+    def listen(message):
+        answer = execute(message)
+        source = bench.virtual.fixture.source(node)
+        seen.append((abs(source.waveform.value), source.limit_amperes))
+        return answer
+
+    virtual.execute = listen
+    states = [(0.5, 1e-5), (0.1, 1e-3), (0.6, 1e-3), (0.6, 1e-5), (0.2, 1e-6), (0.0, 1e-3), (-0.7, 2e-4), (0.3, 3e-4)]
+    meter.source_volts(*states[0])
+    meter.enable()
+    for old, new in itertools.pairwise(states):
+        seen.clear()
+        meter.source_volts(*new)
+        assert seen
+        for state in seen:
+            within = [state[0] <= abs(volts) * 1.001 and state[1] <= limit * 1.001 for volts, limit in (old, new)]
+            assert any(within), (old, new, state)
+        assert seen[-1] == pytest.approx((abs(new[0]), new[1]), rel=1e-3)
+
+
+@pytest.mark.parametrize("name", SOURCE_METERS)
+def test_pulses_that_are_refused_are_refused_before_anything_is_sent(start, name):
+    bench = start(name)
+    meter = bench[name]
+    heard = []
+    meter.link._transcript = lambda *entry: heard.append(entry)
+    for request in ((0.1, 0, 0.02, 1e-3), (0.1, 1, 1e-6, 1e-3), (0.1, 10**6, 0.02, 1e-3), (0.1, 1, 0.02, 0.0),
+                    (1.1, 1, 0.02, 1e-3), (0.1, 1, 0.02, 1.1e-3)):  # fmt: skip
+        with pytest.raises(InputError):  # CapabilityError is one
+            meter.pulse_volts(*request)
+    assert heard == []
 
 
 @pytest.mark.parametrize("name", SOURCE_METERS)
