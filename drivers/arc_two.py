@@ -12,19 +12,20 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, final
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from drivers.errors import ConnectionLost, InstrumentError
 from drivers.limits import DriveLimits
-from drivers.pulse_budget import PulseBudget
-from substrate.arrays import BoolArray, FloatArray, IntArray
-from substrate.capabilities import Capabilities, Limits
-from substrate.contract import CrossbarArray, Direction, Instruments
-from substrate.errors import CapabilityError, InputError
+from drivers.pulsed_array import PulsedArray, PulsedSection
+from substrate.arrays import FloatArray
+from substrate.capabilities import Limits
+from substrate.contract import Direction, Instruments
+from substrate.errors import InputError
 from substrate.loop import LoopConfig, LoopedSubstrate
 from substrate.network import Network
-from substrate.outlay import Demand, Outlay, Pace
+from substrate.outlay import Demand, Pace
 from substrate.registry import Backend
+from substrate.sections import Positive, Section
 from substrate.validation import describe
 
 ROWS: Final = (*range(16), *range(32, 48))
@@ -39,17 +40,11 @@ EXCHANGE_SECONDS: Final = 1.0e-3
 LARGEST_VOLTS: Final = 10.0
 """Of a channel in its standard range."""
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Side = Annotated[int, Field(ge=1, le=SIDE)]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
 @final
-class ArcLimitsConfig(_Section):
+class ArcLimitsConfig(Section):
     """What no request may exceed: of lines that are read, and of pulses."""
 
     read_volts: Annotated[float, Field(gt=0, le=LARGEST_VOLTS)] = 0.3
@@ -57,7 +52,7 @@ class ArcLimitsConfig(_Section):
 
 
 @final
-class ArcTwoConfig(_Section):
+class ArcTwoConfig(PulsedSection):
     """The ``substrate`` section of an ArC TWO.
 
     Attributes:
@@ -66,14 +61,8 @@ class ArcTwoConfig(_Section):
         library: module that the board is reached through, ``pyarc2`` or one of its form.
         shape: rows and columns that carry cells.
         cell_read_volts: across a cell that is read alone.
-        up_volts, down_volts: magnitudes of the pulses, row against column.
         pulse_seconds: their width, whole nanoseconds from 40 on.
-        pulses_per_cell: budget of a cell; a write that would exceed it is refused.
-        pulse_ledger: file that keeps the pulses of each cell over all runs (``pulse_budget``), of one chip. None: they
-            are counted from 0 whenever the board is described anew.
         unselected: lines that take no part in a pulse.
-        window_siemens: lowest and highest conductance of a cell.
-        step_siemens: mean change of one pulse (up, down); zeros: no pulses are given.
         limits: see ``ArcLimitsConfig``.
         loop: how neurons are closed around the array, see ``substrate.loop``.
     """
@@ -84,27 +73,18 @@ class ArcTwoConfig(_Section):
     library: str = "pyarc2"
     shape: tuple[Side, Side] = (SIDE, SIDE)
     cell_read_volts: Positive = 0.1
-    up_volts: Positive = 1.5
-    down_volts: Positive = 1.5
     pulse_seconds: Annotated[float, Field(ge=40e-9, le=1.0)] = 1.0e-4
-    pulses_per_cell: Annotated[int, Field(ge=0)] = 1_000_000
-    pulse_ledger: str | None = None
     unselected: Literal["half", "floating"] = "half"
-    window_siemens: tuple[NonNegative, Positive] = (1.0e-6, 1.0e-4)
-    step_siemens: tuple[NonNegative, NonNegative] = (0.0, 0.0)
     limits: ArcLimitsConfig = ArcLimitsConfig()
     loop: LoopConfig = LoopConfig()
 
 
 @final
-class ArcTwoArray(CrossbarArray, Instruments):
+class ArcTwoArray(PulsedArray, Instruments):
     """The crossbar on an ArC TWO.
 
     Args:
         config: the section.
-
-    Attributes:
-        budget: pulses that cells have had.
 
     Raises:
         CapabilityError: voltages of the section beyond its limits.
@@ -116,50 +96,22 @@ class ArcTwoArray(CrossbarArray, Instruments):
         writing = DriveLimits(config.limits.write_volts)
         writing.check_volts("up_volts", config.up_volts)
         writing.check_volts("down_volts", config.down_volts)
-        self.budget = PulseBudget(ARRAY, config.shape, config.pulses_per_cell, config.pulse_ledger)
-        limits = config.limits
-        self.outlay = Outlay(
-            demands=(
-                Demand("reading of a cell", config.cell_read_volts, "V", limits.read_volts),
-                Demand("largest programming pulse", max(config.up_volts, config.down_volts), "V", limits.write_volts),
-            ),
+        super().__init__(
+            ARRAY,
+            config.shape,
+            config,
+            Limits(config.limits.read_volts, config.limits.write_volts, config.loop.current_amperes),
+            readings=(Demand("reading of a cell", config.cell_read_volts, "V", config.limits.read_volts),),
             pace=Pace(
                 product_seconds=2.0 * EXCHANGE_SECONDS,
                 cell_seconds=EXCHANGE_SECONDS / config.shape[1],
                 write_seconds=EXCHANGE_SECONDS,
                 pulse_seconds=config.pulse_seconds,
             ),
-            pulses_per_cell=config.pulses_per_cell,
-            most_given=lambda: int(self.budget.given.max()),
-            kept=self.budget.kept,
+            at_once=True,
         )
         self._rows, self._columns = list(ROWS[: config.shape[0]]), list(COLUMNS[: config.shape[1]])
         self._arc: Any = None
-        self._capabilities = Capabilities(
-            limits=Limits(config.limits.read_volts, config.limits.write_volts, config.loop.current_amperes),
-            conductance_window_siemens=config.window_siemens,
-            step_siemens=config.step_siemens,
-            highest_frequency_hz=float("inf"),
-            pulses=any(config.step_siemens),
-            continuous_writing=False,
-            simultaneous_sampling=True,
-            complex_nudges=False,
-            node_nudges=False,
-            forward_products=True,
-            exact_adjoint=False,
-            state_snapshots=False,
-            transposed_products=True,
-        )
-
-    @property
-    def capabilities(self) -> Capabilities:
-        """What the section declares."""
-        return self._capabilities
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(word lines, bit lines)."""
-        return self._config.shape
 
     def snapshot(self) -> dict[str, Any]:
         """What is known of the board; it has no settings that can be read."""
@@ -245,21 +197,13 @@ class ArcTwoArray(CrossbarArray, Instruments):
             raise InstrumentError("ArC TWO: a channel that was read gave no number")
         return values
 
-    def _pulse(self, counts: IntArray) -> BoolArray:
-        self.budget.spend(np.abs(counts))
-        config = self._config
-        nanos = round(config.pulse_seconds * 1e9)
-        lines = [*self._rows, *self._columns]
-        for row, column in np.argwhere(counts):
-            count = int(counts[row, column])
-            volts = config.up_volts if count > 0 else -config.down_volts
-            low, high = self._columns[column], self._rows[row]
-            others = [line for line in lines if line not in (low, high)]
-            given = low, high, volts, nanos, abs(count), others
-            self._told(lambda arc, given=given: self._give(arc, *given))
-        return np.zeros(self.shape, dtype=np.bool_)
+    def _give(self, row: int, column: int, volts: float, count: int) -> None:
+        low, high = self._columns[column], self._rows[row]
+        others = [line for line in (*self._rows, *self._columns) if line not in (low, high)]
+        nanos = round(self._config.pulse_seconds * 1e9)
+        self._told(lambda arc: self._send(arc, low, high, volts, nanos, count, others))
 
-    def _give(self, arc: Any, low: int, high: int, volts: float, nanos: int, count: int, others: list[int]) -> None:
+    def _send(self, arc: Any, low: int, high: int, volts: float, nanos: int, count: int, others: list[int]) -> None:
         """Pulses of one cell; all lines are at 0 V after."""
         if self._config.unselected == "half":
             arc.config_channels([*((line, 0.5 * volts) for line in others), (low, 0.0), (high, 0.0)], None)
@@ -268,9 +212,6 @@ class ArcTwoArray(CrossbarArray, Instruments):
         for _ in range(count):
             arc.pulse_one(low, high, volts, nanos)
         arc.ground_all().execute()
-
-    def _set(self, target_siemens: FloatArray) -> BoolArray:
-        raise CapabilityError("write: this array is written by pulses")
 
 
 @final

@@ -15,19 +15,19 @@ instruments, whose drivers check once more, and flows through a compliance.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Final, Literal, final
+from typing import Final, Literal, final
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
 
-from drivers.pulse_budget import PulseBudget
+from drivers.pulsed_array import PulsedArray, PulsedSection
 from drivers.source_meter import SourceMeter, SourceReading
 from drivers.switch_matrix import SwitchMatrix
-from substrate.arrays import BoolArray, FloatArray, IntArray
-from substrate.capabilities import Capabilities, Limits
-from substrate.contract import CrossbarArray, Direction
+from substrate.arrays import BoolArray, FloatArray
+from substrate.capabilities import Limits
+from substrate.contract import Direction
 from substrate.errors import CapabilityError, InputError
-from substrate.outlay import Demand, Outlay, Pace
+from substrate.outlay import Demand, Pace
+from substrate.sections import Positive
 
 Scheme = Literal["floating", "grounded", "half", "third"]
 BIASES: Final = {"floating": 0, "grounded": 0, "half": 1, "third": 2}
@@ -42,45 +42,26 @@ opened and others closed; one reading by each of two source meters, at a power-l
 MOST_PULSES: Final = 1000
 """Put out in one go."""
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
 
 @final
-class PulseConfig(_Section):
+class PulseConfig(PulsedSection):
     """Reading and writing of cells.
 
     Attributes:
         read_volts: across a cell that is read alone.
         read_amperes: compliance while reading.
-        up_volts, down_volts: magnitudes of the pulses, row against column, that raise and lower a cell.
         pulse_seconds: their width; a Keithley 2400 has none below 10 ms.
         pulse_amperes: compliance of a pulse.
-        pulses_per_cell: budget of a cell; a write that would exceed it is refused.
-        pulse_ledger: file that keeps the pulses of each cell over all runs (``pulse_budget``), of one device; in a
-            wiring file, beside it. None: they are counted from 0 whenever the device is described anew.
         read_scheme: of unselected lines while reading; floating ones let sneak currents through.
         write_scheme: while writing.
-        window_siemens: lowest and highest conductance of a cell.
-        step_siemens: mean change of one pulse (up, down); zeros: no pulses are given.
     """
 
     read_volts: Positive = 0.1
     read_amperes: Positive = 1.0e-4
-    up_volts: Positive = 1.5
-    down_volts: Positive = 1.5
     pulse_seconds: Positive = 1.0e-2
     pulse_amperes: Positive = 1.0e-3
-    pulses_per_cell: Annotated[int, Field(ge=0)] = 1_000_000
-    pulse_ledger: str | None = None
     read_scheme: Literal["floating", "grounded"] = "grounded"
     write_scheme: Scheme = "half"
-    window_siemens: tuple[NonNegative, Positive] = (1.0e-6, 1.0e-4)
-    step_siemens: tuple[NonNegative, NonNegative] = (0.0, 0.0)
 
 
 @final
@@ -260,7 +241,7 @@ class Station:
 
 
 @final
-class SmuMatrixArray(CrossbarArray):
+class SmuMatrixArray(PulsedArray):
     """Cells at the crossings of lines that a station reaches.
 
     A reading of whole lines superposes readings with one voltage at a time, on all lines that shall have it, while the
@@ -274,7 +255,6 @@ class SmuMatrixArray(CrossbarArray):
         owns: whether the station is opened, made safe and closed with the array, or by whoever shares it.
 
     Attributes:
-        budget: pulses that cells have had.
         tripped: (rows, columns), whether a pulse of the cell has reached its compliance.
 
     Raises:
@@ -304,53 +284,29 @@ class SmuMatrixArray(CrossbarArray):
             limits.check_volts(key, getattr(config, key))
         for key in ("read_amperes", "pulse_amperes"):
             limits.check_amperes(key, getattr(config, key))
-        self.budget = PulseBudget(name, self.shape, config.pulses_per_cell, config.pulse_ledger)
-        self.tripped: BoolArray = np.zeros(self.shape, dtype=np.bool_)
         reading = RELAY_SECONDS + READING_SECONDS + 2.0 * EXCHANGE_SECONDS
-        self.outlay: Outlay = Outlay(
-            demands=(
+        shape = len(rows), len(columns)
+        super().__init__(
+            name,
+            shape,
+            config,
+            Limits(min(config.read_volts, limits.volts), limits.volts, config.read_amperes),
+            readings=(
                 Demand("reading of a cell", config.read_volts, "V"),
                 Demand("compliance of a reading", config.read_amperes, "A", limits.amperes),
-                Demand("largest programming pulse", max(config.up_volts, config.down_volts), "V", limits.volts),
                 Demand("compliance of a pulse", config.pulse_amperes, "A", limits.amperes),
             ),
             pace=Pace(
                 # Every level by itself, on one sensed line after another.
-                product_seconds=self.shape[0] * self.shape[1] * reading,
+                product_seconds=shape[0] * shape[1] * reading,
                 cell_seconds=reading,
                 write_seconds=RELAY_SECONDS + 4.0 * EXCHANGE_SECONDS,
                 # The pauses are as long as the pulses.
                 pulse_seconds=2.0 * config.pulse_seconds,
             ),
-            pulses_per_cell=config.pulses_per_cell,
-            most_given=lambda: int(self.budget.given.max()),
-            kept=self.budget.kept,
+            at_once=False,
         )
-        self._capabilities = Capabilities(
-            limits=Limits(min(config.read_volts, limits.volts), limits.volts, config.read_amperes),
-            conductance_window_siemens=config.window_siemens,
-            step_siemens=config.step_siemens,
-            highest_frequency_hz=float("inf"),
-            pulses=any(config.step_siemens),
-            continuous_writing=False,
-            simultaneous_sampling=False,
-            complex_nudges=False,
-            node_nudges=False,
-            forward_products=True,
-            exact_adjoint=False,
-            state_snapshots=False,
-            transposed_products=True,
-        )
-
-    @property
-    def capabilities(self) -> Capabilities:
-        """What the section declares."""
-        return self._capabilities
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(word lines, bit lines)."""
-        return len(self._rows), len(self._columns)
+        self.tripped: BoolArray = np.zeros(shape, dtype=np.bool_)
 
     def form(self, cells: BoolArray, plan: FormingPlan) -> BoolArray:
         """Form cells, one after another; which of them conduct then, (rows, columns).
@@ -378,7 +334,7 @@ class SmuMatrixArray(CrossbarArray):
                 one = np.zeros(self.shape, dtype=np.int64)
                 one[row, column] = 1
                 self.budget.spend(one)
-                self._give(row, column, float(volts), 1, plan.pulse_seconds, plan.limit_amperes)
+                self._put(row, column, float(volts), 1, plan.pulse_seconds, plan.limit_amperes)
             else:
                 formed[row, column] = self.read_cell(row, column) >= plan.formed_siemens
         return formed
@@ -454,17 +410,10 @@ class SmuMatrixArray(CrossbarArray):
         columns = [line for index, line in enumerate(self._columns) if index != column]
         self._station.connect([self._rows[row]], [self._columns[column]], (rows, columns), scheme)
 
-    def _pulse(self, counts: IntArray) -> BoolArray:
-        self.budget.spend(np.abs(counts))
-        config = self._config
-        for row, column in np.argwhere(counts):
-            count = int(counts[row, column])
-            volts = config.up_volts if count > 0 else -config.down_volts
-            self._give(row, column, volts, abs(count), config.pulse_seconds, config.pulse_amperes)
-        # A pulse at its compliance may have moved a cell all the same: nothing is known not to have moved.
-        return np.zeros(self.shape, dtype=np.bool_)
+    def _give(self, row: int, column: int, volts: float, count: int) -> None:
+        self._put(row, column, volts, count, self._config.pulse_seconds, self._config.pulse_amperes)
 
-    def _give(self, row: int, column: int, volts: float, count: int, seconds: float, limit_amperes: float) -> None:
+    def _put(self, row: int, column: int, volts: float, count: int, seconds: float, limit_amperes: float) -> None:
         """Pulses of one cell, the others biased."""
         scheme = self._config.write_scheme
         self._select(int(row), int(column), scheme)
@@ -473,6 +422,3 @@ class SmuMatrixArray(CrossbarArray):
             burst = min(MOST_PULSES, count - first)
             readings = self._station.pulse(volts, shares, burst, seconds, limit_amperes)
             self.tripped[row, column] |= any(reading.limited for reading in readings)
-
-    def _set(self, target_siemens: FloatArray) -> BoolArray:
-        raise CapabilityError("write: this array is written by pulses")
