@@ -107,10 +107,13 @@ class Writer:
         held, saturated = self._within_window(coupling, finite("weights", weights, coupling.shape))
         if self._plan.mode == "outright":
             return self._set(coupling, held, saturated)
-        written = self._verify(coupling, held, self._plan.program_rounds)
+        written = self._verify(coupling, held, self._plan.program_rounds, slowly=True)
+        if self._refreshes(coupling):
+            # Pairs that noise has filled up on both sides.
+            written = self._refresh(coupling, written, held, self._plan.program_rounds)
         if self._plan.mode == "verify":
             self._targets[coupling.name] = held
-        return Written(written.pulses, written.failed, saturated)
+        return Written(written.pulses, written.failed, saturated, written.refreshed)
 
     def change(self, coupling: Coupling, change: FloatArray) -> Written:
         """Move the weights of an array by ``change`` (rows, columns).
@@ -120,12 +123,18 @@ class Writer:
         """
         # A NaN would become the largest pulse count there is.
         written = self._change(coupling, finite_reals("change", change, coupling.shape))
-        capabilities = self._substrate.capabilities
-        if not (capabilities.resets and capabilities.step_siemens[1] == 0 and coupling.polarities == 2):
+        if not self._refreshes(coupling):
             return written
         name = coupling.name
         self._changes[name] = (self._changes.get(name, 0) + 1) % self._plan.refresh_every
-        return written if self._changes[name] else self._refresh(coupling, written)
+        if self._changes[name]:
+            return written
+        return self._refresh(coupling, written, self._targets.get(name), self._plan.refresh_rounds)
+
+    def _refreshes(self, coupling: Coupling) -> bool:
+        """Whether an array's pairs only go up and can be reset."""
+        capabilities = self._substrate.capabilities
+        return capabilities.resets and capabilities.step_siemens[1] == 0 and coupling.polarities == 2
 
     def _change(self, coupling: Coupling, change: Reals) -> Written:
         name, mode = coupling.name, self._plan.mode
@@ -195,8 +204,10 @@ class Writer:
         report = self._substrate.write_cells(WriteRequest(coupling.name, target_siemens=target))
         return Written(report.pulses, int(np.count_nonzero(report.failed)), int(saturated))
 
-    def _refresh(self, coupling: Coupling, written: Written) -> Written:
+    def _refresh(self, coupling: Coupling, written: Written, target: FloatArray | None, rounds: int) -> Written:
         """Reset pairs of which a device nears its upper end, where that sets it free, and program their weights anew.
+
+        To ``target``, or to what they hold.
 
         The refresh of multi-device synapses of phase-change cells (Nandakumar et al. 2020,
         doi:10.3389/fnins.2020.00406), on cells that are read.
@@ -207,12 +218,12 @@ class Writer:
         worn = (cells.max(axis=0) > REFRESH_ABOVE) & (cells.min(axis=0) > REFRESH_GAIN) & ~stuck
         if not worn.any():
             return written
-        held = coupling.signed(cells) * ((high - low) / self._substrate.scale.unit_siemens)
-        target = self._targets.get(coupling.name, held)
+        if target is None:
+            target = coupling.signed(cells) * ((high - low) / self._substrate.scale.unit_siemens)
         mask = np.broadcast_to(worn, coupling.cell_shape).copy()
         report = self._substrate.write_cells(WriteRequest(coupling.name, reset=mask))
         self._unresettable[coupling.name] = stuck | report.failed.any(axis=0)
-        anew = self._verify(coupling, target, self._plan.refresh_rounds, worn)
+        anew = self._verify(coupling, target, rounds, worn, slowly=True)
         return Written(
             written.pulses + report.pulses + anew.pulses,
             written.failed + int(report.failed.sum()),
@@ -220,8 +231,23 @@ class Writer:
             int(worn.sum()),
         )
 
-    def _verify(self, coupling: Coupling, target: FloatArray, rounds: int, only: BoolArray | None = None) -> Written:
+    def _verify(
+        self,
+        coupling: Coupling,
+        target: FloatArray,
+        rounds: int,
+        only: BoolArray | None = None,
+        slowly: bool = False,
+    ) -> Written:
+        """Read and correct; ``slowly`` begins with single pulses where the devices only go up.
+
+        What such a device has overshot costs its partner, and from its lower end a pulse may move it by many mean
+        steps: it gets twice the pulses of the round before as long as they fell short, and a single one after that.
+        """
         pulses = failed = 0
+        careful = slowly and not self._substrate.capabilities.step_siemens[1]
+        most = np.ones(coupling.shape)
+        before = np.zeros(coupling.shape)
         for _ in range(rounds):
             missing = (target - self.weights(coupling)) / self._pulses.step
             if only is not None:
@@ -229,6 +255,9 @@ class Writer:
             counts = np.where(np.abs(missing) > self._plan.tolerance_steps, np.rint(missing), 0.0)
             if not counts.any():
                 break
+            if careful:
+                most = np.where(counts * before > 0, 2.0 * most, 1.0)
+                counts = before = np.clip(counts, -most, most)
             written = self._pulses.give(coupling, self._pulses.burst(counts))
             pulses += written.pulses
             failed = written.failed

@@ -168,11 +168,16 @@ class TransferConfig(Section):
 
 @final
 class WritingConfig(Section):
-    """How changes of weights reach the cells; ``transfer`` belongs to ``tiki_taka``."""
+    """How changes of weights reach the cells.
+
+    A cell that is read back is right within ``tolerance_steps`` pulse steps; give devices of noisy pulses or states
+    what their noise comes to, or they are pulsed for nothing. ``transfer`` belongs to ``tiki_taka``.
+    """
 
     mode: Literal["outright", "blind", "accumulate", "verify", "tiki_taka"] = "accumulate"
     largest_burst: Count = 31
     rounds: Count = 3
+    tolerance_steps: Positive = 0.75
     transfer: TransferConfig | None = None
 
     @model_validator(mode="after")
@@ -184,7 +189,13 @@ class WritingConfig(Section):
     def plan(self) -> WritingPlan:
         """The same for the writer."""
         transfer = self.transfer or TransferConfig()
-        return WritingPlan(self.mode, self.largest_burst, self.rounds, transfer=transfer.plan())
+        return WritingPlan(
+            self.mode,
+            self.largest_burst,
+            self.rounds,
+            tolerance_steps=self.tolerance_steps,
+            transfer=transfer.plan(),
+        )
 
 
 @final

@@ -85,7 +85,8 @@ def _of_homeostasis(experiment: "Experiment") -> Iterator[tuple[str, str]]:
 def _of_writing(experiment: "Experiment") -> Iterator[tuple[str, str]]:
     mode = experiment.writing.mode
     if mode == "outright":
-        yield "writing.largest_burst", "mode outright sets cells without pulses"
+        for key in ("largest_burst", "tolerance_steps"):
+            yield f"writing.{key}", "mode outright sets cells without pulses"
     if mode != "verify":
         yield "writing.rounds", f"belongs to mode verify, not to {mode}"
 

@@ -94,6 +94,20 @@ def test_weights_that_swing_for_ever_stay_trainable(mode: str) -> None:
     assert cells.max() < substrate.capabilities.conductance_window_siemens[1]
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_phase_change_cells_are_programmed_whose_first_pulses_are_the_largest(seed: int) -> None:
+    """From reset one pulse is nine mean steps: bursts of what is missing fill both devices of most pairs."""
+    substrate, coupling = device({"preset": "pcm"}, seed, unit_siemens=25e-6)
+    wanted = np.random.default_rng(3).normal(0.0, 0.1, coupling.shape)
+    with substrate:
+        one = writer(substrate)
+        one.program(coupling, wanted)
+        wrong = one.weights(coupling) - wanted
+        cells = substrate.read_cells(coupling.name)
+    assert np.sqrt(np.mean(wrong**2)) < 0.05
+    assert cells.mean() < 0.5 * substrate.capabilities.conductance_window_siemens[1]
+
+
 def test_without_a_refresh_they_are_stuck() -> None:
     substrate, coupling = device(ONE_SIDED)
     swing = np.full(coupling.shape, 20 * pulse_weight(substrate))

@@ -93,6 +93,7 @@ VALUES: dict[str, str] = {
     "writing.mode": "blind",
     "writing.largest_burst": "1",
     "writing.rounds": "1",
+    "writing.tolerance_steps": "4.0",
     "writing.transfer.every": "2",
     "writing.transfer.lines": "2",
     "writing.transfer.rate": "1.0",
