@@ -4,6 +4,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import final
 
+from drivers.errors import InstrumentError
 from drivers.instrument import Part, ScpiInstrument
 from substrate.errors import InputError
 
@@ -66,6 +67,28 @@ class SwitchMatrix(ScpiInstrument):
             BenchError: the instrument cannot be reached.
         """
         self.configure(*self._open_all())
+
+    @final
+    def connect(self, crosspoints: Iterable[tuple[int, int]]) -> None:
+        """Close these relays and no others, and ask the instrument whether it is so: a rule that was left on from
+        earlier opens some of them again. What it tells is how relays are driven; no instrument sees their contacts.
+
+        Raises:
+            InputError: as ``close_crosspoints``.
+            InstrumentError: other relays are closed; all were opened then.
+            BenchError: it was not accepted, or the instrument cannot be reached.
+        """
+        wanted = set(crosspoints)
+        with self.link.lock:
+            self.open_all()
+            self.close_crosspoints(sorted(wanted))
+            found = self.closed()
+            if found != wanted:
+                self.open_all()
+                raise InstrumentError(
+                    f"{self.link.address}: relays (row, column) that did not close: {sorted(wanted - found)}; that are "
+                    f"closed beside: {sorted(found - wanted)}; all were opened"
+                )
 
     @final
     def closed(self) -> set[tuple[int, int]]:

@@ -514,6 +514,25 @@ def test_matrices(start, name, far):
     assert matrix.closed() == set()
 
 
+@pytest.mark.parametrize("name", ["b2200", "k2750"])
+def test_connections_are_read_back(start, name):
+    bench = start(name)
+    matrix = bench[name]
+    matrix.close_crosspoints([(3, 3)])
+    matrix.connect({(1, 1), (2, 5)})
+    assert matrix.closed() == {(1, 1), (2, 5)}
+    virtual = bench.virtual.instruments[name]
+    execute = virtual.execute
+    if name == "b2200":
+        # Left on by somebody: one relay an input, one an output.
+        matrix.rule = "single"
+    else:
+        virtual.execute = lambda message: execute(message.replace(b"(@101,102)", b"(@102)"))
+    with pytest.raises(InstrumentError, match=r"did not close: \[\(1, 1\)\]; that are closed beside: \[\]"):
+        matrix.connect({(1, 1), (1, 2)})
+    assert matrix.closed() == set()
+
+
 def test_red_pitaya(start):
     bench = start("pitaya")
     pitaya = bench["pitaya"]
