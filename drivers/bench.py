@@ -36,6 +36,7 @@ from substrate.capabilities import Capabilities, HeldNudge, Limits, Nudge, Write
 from substrate.contract import Direction, HeldStates, Record, Scale, Substrate, WriteReport
 from substrate.errors import InputError
 from substrate.loop import LoopConfig, LoopedSubstrate
+from substrate.measured import MeasuredSubstrate
 from substrate.network import Network
 from substrate.registry import Backend
 from substrate.sections import Positive, Section
@@ -85,7 +86,7 @@ class BenchConfig(Section):
 
 
 @final
-class BenchSubstrate(Substrate):
+class BenchSubstrate(MeasuredSubstrate):
     """A network between instruments.
 
     Args:
@@ -98,6 +99,7 @@ class BenchSubstrate(Substrate):
     """
 
     def __init__(self, network: Network, config: BenchConfig, wiring: WiringConfig) -> None:
+        # The checks below look at the network.
         self._network, self._config, self._wiring = network, config, wiring
         limits, pulses = config.limits, wiring.cells.pulses
         drives = drive_limits(
@@ -124,13 +126,12 @@ class BenchSubstrate(Substrate):
         self._generators = {
             name: self._rack.generator("reference.port", name) for name in (self._sine_sources() if self._tones else ())
         }
-        self._scale = Scale(config.volts_per_unit, config.unit_siemens)
         outputs = range(network.output.start, network.node_count)
         lacking = [self._names[node] for node in outputs if node not in self._nudges]
         if lacking:
             raise InputError(f"nudges: nothing is wired to the output {lacking[0]}")
         grounded = wiring.cells.ground_row is not None
-        self._capabilities = Capabilities(
+        capabilities = Capabilities(
             limits=Limits(limits.read_volts, limits.write_volts, limits.current_amperes),
             conductance_window_siemens=pulses.window_siemens,
             step_siemens=pulses.step_siemens,
@@ -146,33 +147,9 @@ class BenchSubstrate(Substrate):
             state_snapshots=False,
             transposed_products=grounded,
         )
+        super().__init__(network, Scale(config.volts_per_unit, config.unit_siemens), capabilities)
         self.outlay = bench_outlay(wiring, list(self._planes.values()), [*self._tones, *self._loggers])
         self._forget()
-
-    @property
-    def capabilities(self) -> Capabilities:
-        """What follows from the wiring and the section."""
-        return self._capabilities
-
-    @property
-    def network(self) -> Network:
-        """The topology."""
-        return self._network
-
-    @property
-    def scale(self) -> Scale:
-        """Volts and siemens of a unit."""
-        return self._scale
-
-    @property
-    def oracle(self) -> None:
-        """None: a device is measured."""
-        return None
-
-    @property
-    def states(self) -> None:
-        """None: hardware does not go back."""
-        return None
 
     def _check(self) -> None:
         wiring, network = self._wiring, self._network

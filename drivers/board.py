@@ -21,9 +21,10 @@ from drivers.errors import ProtocolError
 from drivers.pulse_budget import PulseBudget
 from drivers.transport import SerialLink
 from substrate.arrays import BoolArray, FloatArray, IntArray
-from substrate.capabilities import Capabilities, HeldNudge, Nudge, WriteRequest
-from substrate.contract import Direction, HeldStates, Record, Scale, Substrate, WriteReport
+from substrate.capabilities import HeldNudge, Nudge, WriteRequest
+from substrate.contract import Direction, HeldStates, Record, Scale, WriteReport
 from substrate.errors import CapabilityError, InputError
+from substrate.measured import MeasuredSubstrate
 from substrate.network import Network
 from substrate.outlay import Demand, Outlay, Pace
 from substrate.registry import Backend
@@ -36,7 +37,7 @@ SATURATED, UNSETTLED = 1, 2
 
 
 @final
-class BoardSubstrate(Substrate):
+class BoardSubstrate(MeasuredSubstrate):
     """A network on the chip of a reference board.
 
     Args:
@@ -49,9 +50,8 @@ class BoardSubstrate(Substrate):
     """
 
     def __init__(self, network: Network, config: BoardConfig) -> None:
-        self._network = network
+        super().__init__(network, Scale(config.volts_per_unit, config.unit_siemens), config.capabilities)
         self._config = config
-        self._scale = Scale(config.volts_per_unit, config.unit_siemens)
         patience = Patience(
             config.answer_seconds, config.attempts, config.reconnect_seconds, config.watchdog_seconds, config.baud
         )
@@ -60,7 +60,6 @@ class BoardSubstrate(Substrate):
             one.name: PulseBudget(one.name, one.cell_shape, config.pulses_per_cell, config.pulse_ledger)
             for one in network.arrays
         }
-        self._capabilities = config.capabilities
         # Ten bits a byte, two bytes a code.
         line = 20.0 / config.baud
         self.outlay = Outlay(
@@ -87,31 +86,6 @@ class BoardSubstrate(Substrate):
         )
         self._held = np.zeros((0, network.input_size))
         self._has_settled = False
-
-    @property
-    def capabilities(self) -> Capabilities:
-        """What the section declares, and the board has agreed to."""
-        return self._capabilities
-
-    @property
-    def network(self) -> Network:
-        """The topology."""
-        return self._network
-
-    @property
-    def scale(self) -> Scale:
-        """Volts and siemens of a unit."""
-        return self._scale
-
-    @property
-    def oracle(self) -> None:
-        """None: a board is measured."""
-        return None
-
-    @property
-    def states(self) -> None:
-        """None: hardware does not go back."""
-        return None
 
     def _open(self) -> None:
         config = self._config

@@ -15,16 +15,18 @@ from dataclasses import dataclass
 from typing import Annotated, Final, final
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from substrate.activations import ACTIVATIONS
 from substrate.arrays import BoolArray, FloatArray, IntArray
 from substrate.capabilities import Capabilities, HeldNudge, Limits, Nudge, WriteRequest
-from substrate.contract import CrossbarArray, Direction, HeldStates, Instruments, Record, Scale, Substrate, WriteReport
+from substrate.contract import CrossbarArray, Direction, HeldStates, Instruments, Record, Scale, WriteReport
 from substrate.errors import InputError
+from substrate.measured import MeasuredSubstrate
 from substrate.network import Coupling, Network
 from substrate.outlay import Outlay, Pace
 from substrate.placement import Corner, Placement, Region, place
+from substrate.sections import Positive, Section
 from substrate.tones import SamplingPlan
 
 CLOSE: Final = 3e-2
@@ -42,15 +44,9 @@ RIDGE: Final = 1e-9
 MOST_STATES: Final = 4096
 """Read at a time."""
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
 
 @final
-class SettleConfig(_Section):
+class SettleConfig(Section):
     """When software neurons count as settled.
 
     Attributes:
@@ -69,7 +65,7 @@ class SettleConfig(_Section):
 
 
 @final
-class CornerConfig(_Section):
+class CornerConfig(Section):
     """First cell of one plane of a coupling."""
 
     array: str
@@ -78,7 +74,7 @@ class CornerConfig(_Section):
 
 
 @final
-class LoopConfig(_Section):
+class LoopConfig(Section):
     """How a network lies on arrays, and how its neurons are closed around them.
 
     Attributes:
@@ -115,7 +111,7 @@ class _States:
 
 
 @final
-class LoopedSubstrate(Substrate):
+class LoopedSubstrate(MeasuredSubstrate):
     """Software neurons around crossbar arrays.
 
     Args:
@@ -140,24 +136,23 @@ class LoopedSubstrate(Substrate):
             raise InputError("network.family: neurons are closed around current_mode and feedforward networks only")
         if not arrays:
             raise InputError("arrays: expected at least one")
-        self._network = network
+        all_of = [array.capabilities for array in arrays.values()]
+        capabilities = _joined(all_of, config.current_amperes, feeds_back=not network.feedforward)
+        unit = config.unit_siemens or 0.25 * capabilities.conductance_window_siemens[1]
+        super().__init__(network, Scale(config.volts_per_unit, unit), capabilities)
         self._arrays = dict(arrays)
         self._config = config
         self.instruments = instruments
         self._placement: Placement = place(
             network, {name: array.shape for name, array in arrays.items()}, config.corners()
         )
-        all_of = [array.capabilities for array in arrays.values()]
-        self._capabilities = _joined(all_of, config.current_amperes, feeds_back=not network.feedforward)
-        limit = self._capabilities.limits.read_volts
+        limit = capabilities.limits.read_volts
         biased = any(coupling.bias for coupling in network.arrays)
         if biased and config.volts_per_unit > limit:
             raise InputError(
                 f"substrate.volts_per_unit: bias lines stand at one unit, {config.volts_per_unit:g} V, beyond the "
                 f"safe {limit:g} V"
             )
-        unit = config.unit_siemens or 0.25 * self._capabilities.conductance_window_siemens[1]
-        self._scale = Scale(config.volts_per_unit, unit)
         self._rail = limit / config.volts_per_unit
         self._into = {
             layer.name: [one for one in network.settling if one.target.name == layer.name and one.source.start >= 0]
@@ -177,34 +172,9 @@ class LoopedSubstrate(Substrate):
         self._targets: dict[str, FloatArray] = {}
 
     @property
-    def capabilities(self) -> Capabilities:
-        """What follows from the arrays'; nudges are computed, and reach every node."""
-        return self._capabilities
-
-    @property
-    def network(self) -> Network:
-        """The topology."""
-        return self._network
-
-    @property
-    def scale(self) -> Scale:
-        """Volts and siemens of a unit."""
-        return self._scale
-
-    @property
     def placement(self) -> Placement:
         """Which part of which array holds which coupling."""
         return self._placement
-
-    @property
-    def oracle(self) -> None:
-        """None: the arrays are measured."""
-        return None
-
-    @property
-    def states(self) -> None:
-        """None: hardware does not go back."""
-        return None
 
     def _joined_outlay(self) -> Outlay | None:
         """What the arrays put out and take; a state takes all its passes, and a record all its states."""
