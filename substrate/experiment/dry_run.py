@@ -142,7 +142,11 @@ def _burst(assembly: Assembly) -> int:
 
 def _programming_pulses(assembly: Assembly) -> int:
     plan = assembly.experiment.writing.plan()
-    return 1 if plan.mode == "outright" else plan.program_rounds * _burst(assembly)
+    if plan.mode == "outright":
+        return 1
+    pulses = plan.program_rounds * _burst(assembly)
+    # Pairs that have filled up are reset, and programmed anew.
+    return 2 * pulses + 1 if _refreshes(assembly) else pulses
 
 
 def _training_pulses(assembly: Assembly) -> int:
@@ -150,14 +154,17 @@ def _training_pulses(assembly: Assembly) -> int:
     if plan.mode == "outright":
         return steps
     pulses = steps * burst * (plan.rounds if plan.mode == "verify" else 1)
-    capabilities = assembly.substrate.capabilities
-    if capabilities.resets and not capabilities.step_siemens[1]:
-        # Each refresh is a reset, and programming anew.
+    if _refreshes(assembly):
         pulses += steps // plan.refresh_every * (1 + plan.refresh_rounds * burst)
     if plan.mode == "tiki_taka":
-        before, while_read = symmetry_cycles(capabilities, plan.largest_burst)
+        before, while_read = symmetry_cycles(assembly.substrate.capabilities, plan.largest_burst)
         pulses += sum(abs(count) for count in (*before, *while_read)) + 1
     return pulses
+
+
+def _refreshes(assembly: Assembly) -> bool:
+    capabilities = assembly.substrate.capabilities
+    return capabilities.resets and not capabilities.step_siemens[1]
 
 
 def _tone_seconds(assembly: Assembly) -> float:
@@ -207,13 +214,19 @@ def _reading_seconds(assembly: Assembly, pace: Pace) -> float:
 
 
 def _writing_seconds(assembly: Assembly, outlay: Outlay) -> float:
-    pace, plan, cells = outlay.pace, assembly.experiment.writing.plan(), _cells(assembly)
+    pace, plan, steps = outlay.pace, assembly.experiment.writing.plan(), _steps(assembly)
     if plan.mode == "outright":
-        return (_steps(assembly) + 1) * cells * (pace.cell_seconds + pace.write_seconds)
-    each = pace.write_seconds + _burst(assembly) * pace.pulse_seconds
-    verified = pace.cell_seconds + each
-    training = plan.rounds * verified if plan.mode == "verify" else each
-    return cells * (plan.program_rounds * verified + _steps(assembly) * training)
+        return (steps + 1) * _cells(assembly) * (pace.cell_seconds + pace.write_seconds)
+    # Writes, and those of them before which the cells are read.
+    verified = plan.program_rounds + (steps * plan.rounds if plan.mode == "verify" else 0)
+    if _refreshes(assembly):
+        verified += plan.program_rounds + steps // plan.refresh_every * (1 + plan.refresh_rounds)
+    writes = verified + (0 if plan.mode == "verify" else steps)
+    if plan.mode == "tiki_taka":
+        writes += sum(map(len, symmetry_cycles(assembly.substrate.capabilities, plan.largest_burst)))
+    pulses = _programming_pulses(assembly) + _training_pulses(assembly)
+    each = verified * pace.cell_seconds + writes * pace.write_seconds + pulses * pace.pulse_seconds
+    return _cells(assembly) * each
 
 
 def _cells(assembly: Assembly) -> int:

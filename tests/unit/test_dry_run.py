@@ -61,9 +61,12 @@ def test_a_run_stays_within_what_was_said(monkeypatch, tmp_path):
     assert 0.9 * reading < devices[0].ledger.device_seconds < bound
 
 
-@pytest.mark.parametrize("mode", ["blind", "verify", "tiki_taka"])
-def test_no_cell_gets_more_pulses_than_was_said(mode, monkeypatch, tmp_path):
+@pytest.mark.parametrize(
+    ("mode", "law"), [("blind", "constant"), ("verify", "constant"), ("tiki_taka", "constant"), ("verify", "one_sided")]
+)
+def test_no_cell_gets_more_pulses_than_was_said(mode, law, monkeypatch, tmp_path):
     overrides = [f"writing={{mode: {mode}, largest_burst: 7}}", "training.epochs=2"]
+    overrides += [f"substrate.update={{law: {law}, step: 0.004}}"]
     asked, devices = demands(*overrides), []
     write = EmulatedSubstrate._write_cells
 
