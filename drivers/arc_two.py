@@ -8,7 +8,8 @@ a pulse is the cell and what stands in series with it.
 """
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Annotated, Any, Final, Literal, final
 
 import numpy as np
@@ -21,6 +22,7 @@ from substrate.arrays import FloatArray
 from substrate.capabilities import Limits
 from substrate.contract import Direction, Instruments
 from substrate.errors import InputError
+from substrate.interrupts import interrupts_held_back
 from substrate.loop import LoopConfig, LoopedSubstrate
 from substrate.network import Network
 from substrate.outlay import Demand, Pace
@@ -142,8 +144,10 @@ class ArcTwoArray(PulsedArray, Instruments):
     def _safe_state(self) -> None:
         if self._arc is not None:
             # 0 V first: what is opened while it is driven keeps its charge.
-            self._told(lambda arc: arc.ground_all().execute())
-            self._told(lambda arc: arc.float_all().execute())
+            try:
+                self._told(lambda arc: arc.ground_all().execute())
+            finally:
+                self._told(lambda arc: arc.float_all().execute())
 
     def _close(self) -> None:
         self._arc = None
@@ -161,6 +165,20 @@ class ArcTwoArray(PulsedArray, Instruments):
             raise InstrumentError(f"ArC TWO: {type(error).__name__}: {error}") from error
         return found
 
+    @contextmanager
+    def _back_at_zero(self) -> Iterator[None]:
+        """All lines are at 0 V after the block, or open where it breaks off."""
+        try:
+            yield
+            self._told(lambda arc: arc.ground_all().execute())
+        except BaseException as error:
+            with interrupts_held_back():
+                try:
+                    self._safe_state()
+                except InstrumentError as failure:
+                    error.add_note(f"the lines were not brought to 0 V: {failure}")
+            raise
+
     def _read(self, volts: FloatArray, direction: Direction) -> FloatArray:
         forward = direction == "forward"
         driven, sensed = (self._rows, self._columns) if forward else (self._columns, self._rows)
@@ -168,13 +186,13 @@ class ArcTwoArray(PulsedArray, Instruments):
         # Lines that both samples leave alone need not be told again.
         standing = dict.fromkeys(sensed, 0.0)
         self._told(lambda arc: arc.ground_all().execute())
-        for sample, levels in enumerate(volts):
-            wanted = dict(zip(driven, (-levels).tolist(), strict=True))
-            change = [(line, level) for line, level in wanted.items() if standing.get(line) != level]
-            found = self._told(lambda arc, change=change: self._open_read(arc, change, sensed))
-            out[sample] = np.asarray(found, dtype=np.float64)[sensed]
-            standing |= wanted
-        self._told(lambda arc: arc.ground_all().execute())
+        with self._back_at_zero():
+            for sample, levels in enumerate(volts):
+                wanted = dict(zip(driven, (-levels).tolist(), strict=True))
+                change = [(line, level) for line, level in wanted.items() if standing.get(line) != level]
+                found = self._told(lambda arc, change=change: self._open_read(arc, change, sensed))
+                out[sample] = np.asarray(found, dtype=np.float64)[sensed]
+                standing |= wanted
         return self._finite(out)
 
     def _open_read(self, arc: Any, change: list[tuple[int, float]], sensed: list[int]) -> Any:
@@ -185,10 +203,11 @@ class ArcTwoArray(PulsedArray, Instruments):
     def _read_cells(self) -> FloatArray:
         level = self._config.cell_read_volts
         self._told(lambda arc: arc.ground_all().execute())
-        slices = [
-            np.asarray(self._told(lambda arc, row=row: arc.read_slice_masked(row, self._columns, level)))
-            for row in self._rows
-        ]
+        with self._back_at_zero():
+            slices = [
+                np.asarray(self._told(lambda arc, row=row: arc.read_slice_masked(row, self._columns, level)))
+                for row in self._rows
+            ]
         cells = np.array(slices, dtype=np.float64)[:, : self.shape[1]] / level
         return self._finite(cells)
 
@@ -201,17 +220,19 @@ class ArcTwoArray(PulsedArray, Instruments):
         low, high = self._columns[column], self._rows[row]
         others = [line for line in (*self._rows, *self._columns) if line not in (low, high)]
         nanos = round(self._config.pulse_seconds * 1e9)
-        self._told(lambda arc: self._send(arc, low, high, volts, nanos, count, others))
+        with self._back_at_zero():
+            self._told(lambda arc: self._send(arc, low, high, volts, nanos, count, others))
 
     def _send(self, arc: Any, low: int, high: int, volts: float, nanos: int, count: int, others: list[int]) -> None:
-        """Pulses of one cell; all lines are at 0 V after."""
-        if self._config.unselected == "half":
-            arc.config_channels([*((line, 0.5 * volts) for line in others), (low, 0.0), (high, 0.0)], None)
-        else:
-            arc.ground_all().open_channels(others)
-        for _ in range(count):
-            arc.pulse_one(low, high, volts, nanos)
-        arc.ground_all().execute()
+        """Pulses of one cell, and all lines at 0 V: one queue, which is carried out whole or was not begun."""
+        with interrupts_held_back():
+            if self._config.unselected == "half":
+                arc.config_channels([*((line, 0.5 * volts) for line in others), (low, 0.0), (high, 0.0)], None)
+            else:
+                arc.ground_all().open_channels(others)
+            for _ in range(count):
+                arc.pulse_one(low, high, volts, nanos)
+            arc.ground_all().execute()
 
 
 @final

@@ -9,8 +9,13 @@ the pulse while cells are written:
     half        V/2               V/2                  1
     third       V/3               2V/3                 2
 
-Relays are only moved while all sources are at 0 V. Everything that is driven has been checked against the limits of the
-instruments, whose drivers check once more, and flows through a compliance.
+Relays are only moved while all sources are at 0 V, and are asked for after. Everything that is driven has been checked
+against the limits of the instruments, whose drivers check once more, and flows through a compliance.
+
+A bias stands from before the first pulse of a burst until after the last one, pauses included: instruments that are
+told what to do one after another cannot begin and end a bias with each pulse. Cells of the selected row and column see
+their share of the voltage for twice as long as the pulses last, and for the exchanges around them (tens of
+milliseconds). Where that disturbs them, let bursts be short.
 """
 
 from collections.abc import Sequence
@@ -19,6 +24,7 @@ from typing import Final, Literal, final
 
 import numpy as np
 
+from drivers.errors import BenchError
 from drivers.pulsed_array import PulsedArray, PulsedSection
 from drivers.source_meter import SourceMeter, SourceReading
 from drivers.switch_matrix import SwitchMatrix
@@ -26,12 +32,16 @@ from substrate.arrays import BoolArray, FloatArray
 from substrate.capabilities import Limits
 from substrate.contract import Direction
 from substrate.errors import CapabilityError, InputError
+from substrate.interrupts import interrupts_held_back
 from substrate.outlay import Demand, Pace
 from substrate.sections import Positive
 
 Scheme = Literal["floating", "grounded", "half", "third"]
 BIASES: Final = {"floating": 0, "grounded": 0, "half": 1, "third": 2}
 """Sources of bias that each scheme takes."""
+
+SHARES: Final[dict[str, tuple[float, ...]]] = {"half": (0.5,), "third": (1.0 / 3.0, 2.0 / 3.0)}
+"""Of a pulse's voltage, for each of them."""
 
 EXCHANGE_SECONDS: Final = 0.01
 RELAY_SECONDS: Final = 0.02
@@ -178,6 +188,7 @@ class Station:
         Every source is brought to 0 V first.
 
         Raises:
+            InstrumentError: other relays are closed than were asked for; all were opened then.
             BenchError: an instrument cannot be reached.
         """
         if not self._still:
@@ -191,8 +202,7 @@ class Station:
             wanted |= {(self.bias[0][1], line) for line in (*rows, *columns)}
         elif scheme == "third":
             wanted |= {(self.bias[0][1], line) for line in rows} | {(self.bias[1][1], line) for line in columns}
-        self.matrix.open_all()
-        self.matrix.close_crosspoints(sorted(wanted))
+        self.matrix.connect(wanted)
 
     def quiet(self) -> None:
         """All sources at 0 V."""
@@ -229,13 +239,22 @@ class Station:
             BenchError: an instrument cannot be reached: how many pulses were put out is not known.
         """
         self._still = False
+        used = [meter for meter, _ in self.bias[: len(shares)]]
         try:
-            for share, (meter, _) in zip(shares, self.bias, strict=False):
+            for share, meter in zip(shares, used, strict=True):
                 meter.source_volts(share * volts, limit_amperes)
             readings = self.drive.pulse_volts(volts, count, seconds, limit_amperes)
-        finally:
-            for meter, _ in self.bias[: len(shares)]:
+            for meter in used:
                 meter.source_volts(0.0, limit_amperes)
+        except BaseException as error:
+            # The drive is off by then; no bias may stand alone, whatever becomes of the others.
+            with interrupts_held_back():
+                for meter in used:
+                    try:
+                        meter.safe_state()
+                    except BenchError as failure:
+                        error.add_note(f"bias: {failure}")
+            raise
         self._still = True
         return readings
 
@@ -284,6 +303,14 @@ class SmuMatrixArray(PulsedArray):
             limits.check_volts(key, getattr(config, key))
         for key in ("read_amperes", "pulse_amperes"):
             limits.check_amperes(key, getattr(config, key))
+        try:
+            station.drive.check_pulses(config.up_volts, MOST_PULSES, config.pulse_seconds, config.pulse_amperes)
+        except InputError as error:
+            raise InputError(f"pulse_seconds: {error}") from error
+        largest = max(config.up_volts, config.down_volts)
+        for share, (meter, _) in zip(SHARES.get(config.write_scheme, ()), station.bias, strict=False):
+            meter.limits.check_volts(f"write_scheme {config.write_scheme}: bias", share * largest)
+            meter.limits.check_amperes("pulse_amperes", config.pulse_amperes)
         reading = RELAY_SECONDS + READING_SECONDS + 2.0 * EXCHANGE_SECONDS
         shape = len(rows), len(columns)
         super().__init__(
@@ -324,6 +351,7 @@ class SmuMatrixArray(PulsedArray):
         levels = plan.volts()
         limits.check_volts("forming.last_volts", float(levels[-1]))
         limits.check_amperes("forming.limit_amperes", plan.limit_amperes)
+        self._station.drive.check_pulses(float(levels[-1]), 1, plan.pulse_seconds, plan.limit_amperes)
         self.budget.check(chosen * len(levels))
         formed = np.zeros(self.shape, dtype=np.bool_)
         for row, column in np.argwhere(chosen):
@@ -417,7 +445,7 @@ class SmuMatrixArray(PulsedArray):
         """Pulses of one cell, the others biased."""
         scheme = self._config.write_scheme
         self._select(int(row), int(column), scheme)
-        shares = {"half": (0.5,), "third": (1.0 / 3.0, 2.0 / 3.0)}.get(scheme, ())
+        shares = SHARES.get(scheme, ())
         for first in range(0, count, MOST_PULSES):
             burst = min(MOST_PULSES, count - first)
             readings = self._station.pulse(volts, shares, burst, seconds, limit_amperes)

@@ -8,9 +8,12 @@ import yaml
 from xor_bench import ARC_LIBRARY, PULSE, STEP, UPDATE, arc_section, arc_two
 
 from drivers.arc_two import ArcTwoArray, ArcTwoConfig
+from drivers.errors import InstrumentError
+from drivers.limits import DriveLimits
 from drivers.smu_matrix import FormingPlan, SmuMatrixArray
 from drivers.wiring import Rack, WiringConfig, arrays_of, drive_limits, load_wiring
 from emulators.bench.bench import VirtualBench
+from emulators.bench.faults import Rule
 from substrate.capabilities import WriteRequest
 from substrate.errors import CapabilityError, InputError
 from substrate.network import Network
@@ -193,6 +196,79 @@ def test_a_scheme_that_is_not_wired_is_refused(bench):
         name: one for name, one in wiring["instruments"].items() if name not in ("low", "high")}})  # fmt: skip
     with pytest.raises(InputError, match="bias"):
         arrays_of(parsed, Rack(parsed, drive_limits(parsed, 0.25, 2.0, 0.0, 1e-3)), own=True)
+
+
+def test_pulses_that_an_instrument_does_not_have_are_refused_before_it_is_opened(bench):
+    with pytest.raises(InputError, match=r"pulse_seconds: .*expected 0.01 or more, got 0.001"):
+        array_of(bench, pulse_seconds=1e-3)
+    wiring = WiringConfig.model_validate(wiring_of(bench))
+    limits = drive_limits(wiring, 0.25, 2.0, 0.0, 1e-3) | {"low": DriveLimits(0.7, 1e-3)}
+    with pytest.raises(CapabilityError, match=r"write_scheme half: bias: 0.75 V is beyond the safe limit of 0.7 V"):
+        arrays_of(wiring, Rack(wiring, limits), own=True)
+
+
+def test_a_matrix_that_joins_other_lines_is_not_driven(bench):
+    with array_of(bench) as array:
+        # Left on by somebody: one relay an input, one an output.
+        array._station.matrix.rule = "single"
+        before = bench.plant.conductances("array").copy()
+        counts = np.zeros((ROWS, COLUMNS), dtype=int)
+        counts[0, 1] = 4
+        with pytest.raises(InstrumentError, match="did not close"):
+            array.write_cells(WriteRequest("array", pulses=counts))
+        with bench.lock:
+            assert not bench.instruments["matrix"]._closed
+        np.testing.assert_array_equal(bench.plant.conductances("array"), before)
+        array._station.matrix.rule = "free"
+
+
+def test_no_bias_stands_after_a_train_that_broke_off(bench):
+    array = array_of(bench)
+    for meter in array._station.meters:
+        meter.session.seconds = 0.3
+    with array:
+        with bench.lock:
+            rule = bench.faults.add(Rule("error", instrument="drive", pattern="INIT", text="refused"))
+        counts = np.zeros((ROWS, COLUMNS), dtype=int)
+        counts[0, 1] = 4
+        with pytest.raises(InstrumentError, match="refused"):
+            array.write_cells(WriteRequest("array", pulses=counts))
+        with bench.lock:
+            bench.faults.remove(rule)
+            now = np.array([bench.clock.seconds])
+            assert not bench.instruments["drive"].value("output")
+            assert not bench.instruments["low"].value("output")
+            assert not bench.fixture.volts([f"{name}.hi" for name in SMUS], now).any()
+        # And what follows is set up anew.
+        assert array.read_cell(0, 0) == pytest.approx(bench.plant.conductances("array")[0, 0], rel=2e-3)
+
+
+@pytest.mark.parametrize("name", ["read_slice_open", "read_slice_masked", "pulse_one"])
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_lines_of_an_arc_two_are_left_at_zero_where_something_breaks_off(name, error):
+    with arc_two() as board, ArcTwoArray(ArcTwoConfig.model_validate(arc_section())) as array:
+        act, calls = getattr(board, name), []
+
+        def fail(*given):
+            found = act(*given)
+            calls.append(given)
+            if len(calls) == 2:
+                raise error("the cable")
+            return found
+
+        setattr(board, name, fail)
+        counts = np.zeros(array.shape, dtype=int)
+        counts[1, 2] = 3
+        use = {
+            "read_slice_open": lambda: array.read(np.array([[0.1] * array.shape[0], [0.2] * array.shape[0]])),
+            "read_slice_masked": array.read_cells,
+            "pulse_one": lambda: array.write_cells(WriteRequest("arc", pulses=counts)),
+        }[name]
+        with pytest.raises((InstrumentError, KeyboardInterrupt)):
+            use()
+        assert len(calls) == 2
+        assert not board._volts.any()
+        assert board._open[[*array._rows, *array._columns]].all()
 
 
 def test_neurons_close_around_a_switched_array(bench, tmp_path):
