@@ -17,9 +17,10 @@ from collections.abc import Mapping
 from typing import Any, Final, Literal, final
 
 import numpy as np
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
 from drivers.bench_outlay import bench_outlay
+from drivers.bench_section import BenchConfig, wiring_of
 from drivers.data_logger import DataLogger
 from drivers.errors import InstrumentError
 from drivers.generator import VoltageOutput, WaveformOutput
@@ -30,7 +31,7 @@ from drivers.record_readers import InfiniiVisionReader, RedPitayaReader, RigolRe
 from drivers.red_pitaya import RedPitaya
 from drivers.rigol_ds1000z import RigolDS1000Z
 from drivers.wire_log import HeardLog
-from drivers.wiring import Rack, WiringConfig, arrays_of, drive_limits, load_wiring, ready_addresses, split
+from drivers.wiring import Rack, WiringConfig, arrays_of, drive_limits, split
 from substrate.arrays import BoolArray, FloatArray
 from substrate.capabilities import Capabilities, HeldNudge, Limits, Nudge, WriteRequest
 from substrate.contract import Direction, HeldStates, Record, Scale, Substrate, WriteReport
@@ -39,7 +40,6 @@ from substrate.loop import LoopConfig, LoopedSubstrate
 from substrate.measured import MeasuredSubstrate
 from substrate.network import Network
 from substrate.registry import Backend
-from substrate.sections import Positive, Section
 from substrate.tones import SamplingPlan
 from substrate.validation import describe
 
@@ -49,40 +49,6 @@ LEAST_POINTS: Final = 1000
 """Of a record before its rate is brought down to the plan's."""
 
 HIGHEST_HZ: Final = 1.0e6
-
-
-@final
-class BenchLimitsConfig(Section):
-    """What no request may exceed: of inputs and readings, of pulses, of nudges, and the largest compliance."""
-
-    read_volts: Positive = 0.25
-    write_volts: Positive = 2.0
-    current_amperes: Positive = 2.0e-5
-    write_amperes: Positive = 1.0e-3
-
-
-@final
-class BenchConfig(Section):
-    """The ``substrate`` section of a bench.
-
-    Attributes:
-        wiring: path of the wiring file.
-        addresses: that replace the file's, by instrument; or the ready file of a virtual bench.
-        volts_per_unit: volts of an activity of one.
-        unit_siemens: conductance of a weight of one.
-        limits: see ``BenchLimitsConfig``.
-        loop: of a wiring without nodes, whose neurons are closed in software.
-        transcript: keep all that is said to the instruments, and by them, in the run file (/instruments/transcript).
-    """
-
-    backend: Literal["bench"]
-    wiring: str
-    addresses: dict[str, str] | str = Field(default_factory=dict)
-    volts_per_unit: Positive = 0.2
-    unit_siemens: Positive = 2.5e-5
-    limits: BenchLimitsConfig = BenchLimitsConfig()
-    loop: LoopConfig | None = None
-    transcript: bool = False
 
 
 @final
@@ -467,19 +433,6 @@ def _planes(coupling: str, polarities: int) -> list[str]:
     return [f"{coupling}+", f"{coupling}-"] if polarities == 2 else [coupling]
 
 
-def _wiring(config: BenchConfig) -> tuple[WiringConfig, InputError | None]:
-    """The wiring, and what keeps its instruments out of reach."""
-    if not isinstance(config.addresses, str):
-        return load_wiring(config.wiring, config.addresses), None
-    try:
-        addresses, missing = ready_addresses(config.addresses), None
-    except InputError as error:
-        # Described all the same, for a dry run; whoever opens it is told.
-        addresses, missing = None, error
-    # A virtual bench has cells of its own.
-    return load_wiring(config.wiring, addresses).counted_in(None), missing
-
-
 @final
 class BenchBackend(Backend):
     """Builds benches from the ``substrate`` section of an experiment file."""
@@ -500,7 +453,7 @@ class BenchBackend(Backend):
             InputError: as ``BenchSubstrate``.
         """
         config = self._parse(section)
-        wiring, missing = _wiring(config)
+        wiring, missing = wiring_of(config)
         device = self._described(network, config, wiring)
         device.unreachable = missing
         return device
