@@ -2,10 +2,32 @@
 
 import difflib
 import re
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable, Sequence
+from datetime import date
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+_BOUNDS = {
+    "greater_than": ("more than", "gt"),
+    "greater_than_equal": ("at least", "ge"),
+    "less_than": ("less than", "lt"),
+    "less_than_equal": ("at most", "le"),
+}
+_KINDS = {
+    "finite_number": "a finite number",
+    "float": "a number",
+    "int": "a whole number",
+    "bool": "true or false",
+    "string_type": "text",
+    "list": "a list",
+    "tuple": "a list",
+    "dict": "a section of keys",
+    "model": "a section of keys",
+    "mapping": "a section of keys",
+}
+"""What the problems whose kind begins so say."""
 
 # What pydantic adds to the place of a problem in a union: the alternative that was tried, which is no key of the file.
 _ALTERNATIVE = re.compile(r"(constrained-)?(float|int|str|list|dict|tuple|model)(\[.*\])?$|literal\[.*\]$")
@@ -33,31 +55,79 @@ def problems(
         model: what was validated; unknown keys are then compared with those it knows.
     """
     lines: list[str] = []
-    alternatives: dict[str, list[str]] = {}
+    # Of a union, what each alternative found: where inside it, what it expected, and what was given.
+    unions: dict[str, list[tuple[str, str, Any]]] = {}
     for problem in error.errors(include_url=False):
-        parts = [str(part) for part in problem["loc"]]
-        if len(parts) > 2 and parts[1] in tags:
-            del parts[1]
-        in_union = len(parts) > 1 and isinstance(problem["loc"][-1], str) and _ALTERNATIVE.match(parts[-1]) is not None
-        where = ".".join([*([path] if path else []), *(parts[:-1] if in_union else parts)])
+        place = list(problem["loc"])
+        if len(place) > 2 and str(place[1]) in tags:
+            del place[1]
+        tried = [index for index, part in enumerate(place) if index and _is_alternative(part)]
+        where = _joined(path, (part for index, part in enumerate(place) if index not in tried))
         if problem["type"] == "extra_forbidden":
             nearest = _nearest_key(model, problem["loc"]) if model is not None else None
             lines.append(f"{where}: unknown key" + (f"; did you mean {nearest}?" if nearest else ""))
         elif problem["type"] == "missing":
             lines.append(f"{where}: missing")
-        else:
+        elif problem["type"] == "value_error":
             message = problem["msg"].removeprefix("Value error, ")
-            message = message[0].lower() + message[1:]
-            given = problem["input"]
-            shown = "" if problem["type"] == "value_error" or isinstance(given, dict) else f", got {given!r}"
-            if not in_union:
-                lines.append(f"{where}: {message}{shown}")
-            elif where in alternatives:
-                alternatives[where].insert(-1, message)
-            else:
-                alternatives[where] = [message, shown]
-    lines += [f"{where}: {' or '.join(said[:-1])}{said[-1]}" for where, said in alternatives.items()]
+            lines.append(f"{where}: {message[0].lower()}{message[1:]}")
+        elif problem["type"] == "union_tag_invalid":
+            key, names = problem["ctx"]["discriminator"].strip("'"), _names(problem["ctx"]["expected_tags"])
+            lines.append(f"{where}.{key}: expected one of {', '.join(sorted(names))}, got {problem['ctx']['tag']!r}")
+        elif not tried:
+            lines.append(f"{where}: expected {_expected(problem)}{_shown(problem['input'])}")
+        else:
+            outer = _joined(path, place[: tried[0]])
+            unions.setdefault(outer, []).append((where, _expected(problem), problem["input"]))
+    for outer, found in unions.items():
+        # An alternative that failed further inside is the one that was meant.
+        inside = [f"{where}: expected {said}{_shown(given)}" for where, said, given in found if where != outer]
+        # A word that is allowed beside numbers comes last.
+        either = sorted(dict.fromkeys(said for _, said, _ in found), key=lambda one: one.startswith("'"))
+        lines += inside or [f"{outer}: expected {' or '.join(either)}{_shown(found[0][2])}"]
     return lines
+
+
+def _joined(path: str, place: Iterable[int | str]) -> str:
+    return ".".join([*([path] if path else []), *(str(part) for part in place)])
+
+
+def _is_alternative(part: int | str) -> bool:
+    return isinstance(part, str) and _ALTERNATIVE.match(part) is not None
+
+
+def _shown(given: Any) -> str:
+    if isinstance(given, dict):
+        return ""
+    # YAML also has dates.
+    return f", got {given if isinstance(given, date) else repr(given)}"
+
+
+def _names(listed: str) -> list[str]:
+    """Names out of the text 'a', 'b' or 'c'."""
+    return re.findall(r"'([^']*)'", listed)
+
+
+def _expected(problem: ErrorDetails) -> str:
+    """What pydantic wanted, in the words of all other messages."""
+    kind, context = problem["type"], problem.get("ctx", {})
+    if kind == "literal_error":
+        names = _names(context["expected"])
+        return f"one of {', '.join(names)}" if len(names) > 1 else repr(names[0])
+    if kind in _BOUNDS:
+        words, name = _BOUNDS[kind]
+        bound = context[name]
+        return f"{words} {bound:g}" if isinstance(bound, float) else f"{words} {bound}"
+    for start, words in _KINDS.items():
+        if kind.startswith(start):
+            return words
+    if kind == "string_pattern_mismatch":
+        return f"text of the form {context['pattern']}"
+    if kind in ("too_short", "too_long"):
+        most = kind == "too_long"
+        return f"{'at most' if most else 'at least'} {context['max_length' if most else 'min_length']} values"
+    message = problem["msg"].removeprefix("Input should be ").removeprefix("Input should ")
+    return message[0].lower() + message[1:]
 
 
 def blamed(lines: Sequence[str], source: str, overrides: Sequence[tuple[str, str]]) -> str:

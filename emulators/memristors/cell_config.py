@@ -117,7 +117,7 @@ def _memristor(alpha: float | None, forward: float | None, reverse: float | None
 
 def with_defaults(section: Any, defaults: Mapping[str, Mapping[str, Any]]) -> Any:
     """The section with the defaults of its law; ValueError for another law's parameters."""
-    if not isinstance(section, Mapping) or section.get("law", "ohmic") not in defaults:
+    if not isinstance(section, Mapping) or section.get("law", "ohmic") not in tuple(defaults):
         return section
     law = section.get("law", "ohmic")
     foreign = {key for parameters in defaults.values() for key in parameters} - set(defaults[law])

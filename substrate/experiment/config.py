@@ -1,5 +1,6 @@
 """Experiment files: YAML to a frozen, typed experiment. Unknown keys are errors; every message names the key path."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from importlib.resources import files
@@ -8,7 +9,7 @@ from typing import Annotated, Any, Literal, final
 
 import numpy as np
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from substrate.convolution import unrolled_layers
 from substrate.errors import InputError
@@ -245,7 +246,7 @@ class Experiment(Section):
     """A whole experiment file."""
 
     # The name of a run file by default, so no folder.
-    experiment: Annotated[str, Field(pattern=r"^[^/\\\x00-\x1f]{1,100}$")]
+    experiment: str
     # A run file keeps the seed in 64 bits.
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     data: DataConfig
@@ -258,6 +259,13 @@ class Experiment(Section):
     writing: WritingConfig = WritingConfig()
     training: TrainingConfig = TrainingConfig()
     logging: LoggingConfig = LoggingConfig()
+
+    @field_validator("experiment")
+    @classmethod
+    def _file_name(cls, given: str) -> str:
+        if not re.match(r"^[^/\\\x00-\x1f]{1,100}$", given):
+            raise ValueError(f"expected a name of 1 to 100 characters, none of them / or \\, got {given!r}")
+        return given
 
     @model_validator(mode="before")
     @classmethod

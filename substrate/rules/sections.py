@@ -76,8 +76,8 @@ class NudgeConfig(Section):
         """
         if self.amplitude == "auto":
             raise InputError(
-                f"nudge.amplitude: rule {rule} is given its amplitude; expected a number of activity units, such as "
-                "0.5, got 'auto', which oscillating_ep alone can find"
+                f"nudge.amplitude: rule {rule} is given its amplitude; expected a number of activity units "
+                "(--set nudge.amplitude=0.5), got 'auto', which oscillating_ep alone can find"
             )
         return float(self.amplitude)
 

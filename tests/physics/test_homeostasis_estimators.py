@@ -316,7 +316,10 @@ def test_nothing_is_pulled_where_no_sample_could_be_probed() -> None:
 @pytest.mark.parametrize(
     ("overrides", "named"),
     [
-        (["homeostasis.estimator=exact"], r"homeostasis\.estimator: input should be 'forward', 'published'"),
+        (
+            ["homeostasis.estimator=exact"],
+            r"homeostasis\.estimator: expected one of forward, published, measured, local, got 'exact'",
+        ),
         (
             ["homeostasis.estimator=local", "nudge.amplitude=0.1", "nudge.periods=auto"],
             r"nudge\.periods: .*homeostasis",
