@@ -99,9 +99,14 @@ class Keithley2600(SourceMeter):
             raise InputError(f"count: expected {MOST_PULSES} pulses at most, got {count}")
 
     def _as_before(self) -> Sequence[str]:
-        smu = self._smu
+        smu, buffer = self._smu, f"{self._smu}.nvbuffer1"
+        automatic, appends = (
+            self.session.ask(f"print({name})", number) for name in (f"{smu}.measure.autozero", f"{buffer}.appendmode")
+        )
         return (
             f"{smu}.measure.nplc={self.nplc:.9G}",
+            f"{smu}.measure.autozero={automatic:.0f}",
+            f"{buffer}.appendmode={appends:.0f}",
             f"{smu}.source.autorangev=1",
             f"{smu}.measure.autorangei=1",
             f"{smu}.source.levelv=0",
@@ -111,11 +116,13 @@ class Keithley2600(SourceMeter):
         smu, buffer, tag = self._smu, f"{self._smu}.nvbuffer1", self._tag
         width = f"{width_seconds:.9G}"
         self.configure(
-            # The reading has to fit into the pulse, and its range must not change within.
+            # The reading has to fit into the pulse, without readings of zero, and its range must not change within.
             f"{smu}.measure.nplc=0.01",
+            f"{smu}.measure.autozero=1",
             f"{smu}.source.rangev={abs(volts):.9G}",
             f"{smu}.measure.rangei={limit_amperes:.9G}",
             f"{buffer}.clear()",
+            f"{buffer}.appendmode=1",
             f"{buffer}.collectsourcevalues=1",
             self._output(True),
         )

@@ -109,6 +109,8 @@ INITIATE = "print(InitiatePulseTest(1))"
 TSP = {
     "print(errorqueue.next())": b"0.00000e+00\tQueue Is Empty\t0.00000e+00\t1.00000e+00\n",
     "print(smua.measure.nplc)": b"1.00000e+00\n",
+    "print(smua.measure.autozero)": b"2.00000e+00\n",
+    "print(smua.nvbuffer1.appendmode)": b"0.00000e+00\n",
     CONFIGURE: b"true\tConfigured\n",
     INITIATE: b"true\tInitiated\n",
     "printbuffer(1,2,smua.nvbuffer1)": b"1.00000e-06, 1.00000e-03\n",
@@ -127,6 +129,12 @@ def test_tsp_pulses_in_exact_bytes():
         assert [one.limited for one in readings] == [False, True]
         assert server.heard.count(CONFIGURE) == 1
         assert server.heard.count(INITIATE) == 1
+        # As the factory script wants it, and as it was before.
+        for name, during, before in (("measure.autozero", 1, 2), ("nvbuffer1.appendmode", 1, 0)):
+            assert [one for one in server.heard if one.startswith(f"smua.{name}=")] == [
+                f"smua.{name}={during}",
+                f"smua.{name}={before}",
+            ]
         # The way out: what breaks in first, then the output off.
         after = server.heard[server.heard.index("printbuffer(1,2,smua.nvbuffer1)") :]
         places = [after.index(line) for line in ("abort", "smua.source.output=0", "smua.source.leveli=0")]
