@@ -42,23 +42,24 @@ class Script(RawServer):
 
 
 def test_rigol_record():
-    codes = bytes([125, 150, 100, 255])
+    # A screen of 1200 points.
+    codes = bytes([125, 150, 100, 255] + [125] * 1196)
     answers = {
         "TRIG:STAT?": [b"RUN\n", b"WAIT\n", b"STOP\n"],
         # format, type, points, count, xincrement, xorigin, xreference, yincrement, yorigin, yreference
-        "WAV:PRE?": b"0,0,4,1,1e-6,-2e-6,0,4e-2,-5,127\n",
-        "WAV:DATA?": b"#9000000004" + codes + b"\n",
+        "WAV:PRE?": b"0,0,1200,1,1e-6,-2e-6,0,4e-2,-5,127\n",
+        "WAV:DATA?": b"#9000001200" + codes + b"\n",
     }
     with Script("RIGOL TECHNOLOGIES,DS1104Z,DS1ZA1,00.04.04", answers) as server:
         with RigolDS1000Z(server.resource, timeout_seconds=SECONDS) as scope:
             record = scope.record([2], 1.0)
-        np.testing.assert_allclose(record.volts, [[0.12, 1.12, -0.88, 5.32]])
-        np.testing.assert_allclose(record.times_seconds, np.array([-2e-6, -1e-6, 0.0, 1e-6]), atol=1e-12)
+        np.testing.assert_allclose(record.volts, [[0.12, 1.12, -0.88, 5.32] + [0.12] * 1196])
+        np.testing.assert_allclose(record.times_seconds, 1e-6 * np.arange(-2, 1198), atol=1e-12)
         assert record.clipped.tolist() == [True]
         told = [line for line in server.heard if line.startswith(("SING", "WAV:"))]
         assert told == [
-            "SING", "WAV:MODE NORM", "WAV:FORM BYTE", "WAV:SOUR CHAN2", "WAV:PRE?", "WAV:STAR 1", "WAV:STOP 4",
-            "WAV:DATA?",
+            "SING", "WAV:MODE NORM", "WAV:FORM BYTE", "WAV:SOUR CHAN2", "WAV:STAR 1", "WAV:STOP 1200", "WAV:PRE?",
+            "WAV:STAR 1", "WAV:STOP 1200", "WAV:DATA?",
         ]  # fmt: skip
 
 
@@ -76,13 +77,18 @@ def test_rigol_without_a_trigger():
 def test_rigol_memory_is_read_in_pieces():
     points = 600_000
     pieces = [b"#9%09d" % count + bytes(count) + b"\n" for count in (250_000, 250_000, 100_000)]
-    answers = {"TRIG:STAT?": b"STOP\n", "WAV:PRE?": b"0,2,%d,1,1e-9,0,0,1,0,0\n" % points, "WAV:DATA?": pieces}
+    answers = {
+        "TRIG:STAT?": b"STOP\n",
+        "ACQ:MDEP?": b"%d\n" % points,
+        "WAV:PRE?": b"0,2,%d,1,1e-9,0,0,1,0,0\n" % points,
+        "WAV:DATA?": pieces,
+    }
     with Script("RIGOL TECHNOLOGIES,DS1054Z,1,1", answers) as server:
         with RigolDS1000Z(server.resource, timeout_seconds=SECONDS) as scope:
             assert scope.record([1], 1.0, memory=True).volts.shape == (1, points)
         assert [line for line in server.heard if line.startswith("WAV:ST")] == [
-            "WAV:STAR 1", "WAV:STOP 250000", "WAV:STAR 250001", "WAV:STOP 500000", "WAV:STAR 500001",
-            "WAV:STOP 600000",
+            "WAV:STAR 1", "WAV:STOP 600000", "WAV:STAR 1", "WAV:STOP 250000", "WAV:STAR 250001",
+            "WAV:STOP 500000", "WAV:STAR 500001", "WAV:STOP 600000",
         ]  # fmt: skip
 
 
