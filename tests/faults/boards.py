@@ -1,6 +1,7 @@
 """A reference board for tests: the real firmware on MicroPython, an emulated chip, and a driver of little patience."""
 
 import os
+import time
 from contextlib import contextmanager
 
 import numpy as np
@@ -65,3 +66,12 @@ def rig(network=NETWORK, update=PULSED, transport="pty", link=None, converters=N
 
 def open_files():
     return len(os.listdir("/proc/self/fd"))
+
+
+def eventually(condition, seconds=5.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.01)
+    return True
