@@ -25,7 +25,9 @@ How to add one
 
 5.  Time is ``self.clock.seconds``, simulated. What takes time calls ``self.spend(seconds)`` (the integration of a
     reading: solve at times within it, average, then spend it). What goes on in the background (a burst, an armed
-    record) calls ``self.occupy(seconds)``; ``*WAI``, ``*OPC?`` and ``self.finish()`` then let the clock run to its end.
+    record) calls ``self.occupy(seconds)``; what does something meanwhile (a train of pulses) is a generator that gives
+    the seconds to its next step, for ``self.begin(steps)``. ``*WAI``, ``*OPC?`` and ``self.finish()`` then let the
+    clock run to its end, ``self.free()`` breaks it off. ``breaks_in`` is what is heard meanwhile, if that is not all.
     Never read the wall clock, never sleep.
 
 6.  ``commands()`` returns the table. Settings are one row each: ``self.number(pattern, key, default, low, high,
