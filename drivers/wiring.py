@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal, final
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from drivers.data_logger import DataLogger
 from drivers.errors import BenchError
@@ -61,6 +61,7 @@ from drivers.transport import Transcript
 from drivers.wire_log import HeardLog
 from substrate.contract import Instruments
 from substrate.errors import InputError
+from substrate.sections import Positive, Section
 from substrate.validation import describe
 
 DRIVING: Final[Mapping[str, Any]] = {
@@ -90,19 +91,14 @@ NOTHING: Final = DriveLimits(0.0, 0.0)
 Reader = KeysightInfiniiVision | RigolDS1000Z | RedPitaya | LockIn | DataLogger
 """What reads nodes."""
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Port = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*\.[0-9]+$")]
 """``instrument.channel``."""
 
 Line = Annotated[int, Field(ge=1)]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
 @final
-class InstrumentConfig(_Section):
+class InstrumentConfig(Section):
     """A model, and where it is.
 
     Attributes:
@@ -128,7 +124,7 @@ class InstrumentConfig(_Section):
 
 
 @final
-class NudgeConfig(_Section):
+class NudgeConfig(Section):
     """A generator channel, and the current into the node for a volt of its open output.
 
     A sine below the generator's least one (1 mV of a 33500B, 0.12 mV of a Red Pitaya) is not put out.
@@ -139,7 +135,7 @@ class NudgeConfig(_Section):
 
 
 @final
-class ReferenceConfig(_Section):
+class ReferenceConfig(Section):
     """A sine at the nudge's frequency that starts records and that lock-ins follow.
 
     Attributes:
@@ -158,7 +154,7 @@ class ReferenceConfig(_Section):
 
 
 @final
-class StandConfig(_Section):
+class StandConfig(Section):
     """A source meter, and the row of the matrix that it is wired to."""
 
     instrument: str
@@ -166,7 +162,7 @@ class StandConfig(_Section):
 
 
 @final
-class LinesConfig(_Section):
+class LinesConfig(Section):
     """Columns of the matrix that the word lines and the bit lines of an array are wired to."""
 
     rows: list[Line]
@@ -174,7 +170,7 @@ class LinesConfig(_Section):
 
 
 @final
-class CellsConfig(_Section):
+class CellsConfig(Section):
     """How cells are reached; ``pulses`` says how they are read and written."""
 
     matrix: str
@@ -187,7 +183,7 @@ class CellsConfig(_Section):
 
 
 @final
-class WiringConfig(_Section):
+class WiringConfig(Section):
     """The whole file; see the module.
 
     ``range_volts``: full scale of the inputs of oscilloscopes, digitizers and lock-ins, peak to peak.

@@ -3,12 +3,11 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from emulators.memristors.cell_config import CellLawConfig
+from substrate.sections import NonNegative, Positive, Section
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
@@ -16,11 +15,7 @@ FORMED_VOLTS = 0.4
 """Conductance after a transition that a current limited, times this voltage, is the current (Ielmini 2011)."""
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class DisturbConfig(_Section):
+class DisturbConfig(Section):
     """What a pulse on one cell does to the others of its array (``memristors.disturb``).
 
     ``scheme``: what unselected lines are held at; ``wire_loss``: voltages, the selected cell's too, are what wires and
@@ -33,7 +28,7 @@ class DisturbConfig(_Section):
     wire_loss: bool = False
 
 
-class FormingConfig(_Section):
+class FormingConfig(Section):
     """Cells leave the factory unformed; the first write to a cell forms it, by one pulse (``memristors.stress``)."""
 
     pristine_siemens: Positive = 1.0e-8
@@ -48,7 +43,7 @@ class FormingConfig(_Section):
         return self.compliance_amperes / FORMED_VOLTS
 
 
-class EnduranceConfig(_Section):
+class EnduranceConfig(Section):
     """Pulses that a cell bears: Weibull, ``characteristic_pulses`` is when 63 % have failed."""
 
     characteristic_pulses: Positive = 1.0e6
@@ -79,7 +74,7 @@ class CellsConfig(CellLawConfig):
         return self
 
 
-class WiresConfig(_Section):
+class WiresConfig(Section):
     """Resistances of lines and terminations, and when the effective matrices are computed anew.
 
     ``refresh``: ``every_write``, a number of writes N, or a tolerance below 1: the relative change of the cells since
@@ -98,7 +93,7 @@ class WiresConfig(_Section):
         return self
 
 
-class TilesConfig(_Section):
+class TilesConfig(Section):
     """Size of the physical arrays that a larger matrix is laid over, and how their partial sums are added.
 
     ``analog``: the tiles' column currents join in the neuron's node. ``digital``: each tile's current (of a
@@ -113,7 +108,7 @@ class TilesConfig(_Section):
     adc_range_amperes: Positive = 1.0e-4
 
 
-class NeuronsConfig(_Section):
+class NeuronsConfig(Section):
     """Amplifier neurons; spreads are standard deviations, offsets in activity units.
 
     In a resistive network, whose nodes have no amplifier of their own, offsets are those of the clamping diodes, and
@@ -151,7 +146,7 @@ class NeuronsConfig(_Section):
         return self
 
 
-class DiodesConfig(_Section):
+class DiodesConfig(Section):
     """Diodes that clamp the hidden nodes of a resistive network: ideal, or of Shockley's law (``emulators.diodes``).
 
     ``knee_volts``: the clamps are at +knee and -knee, beyond a diode's own drop; 0 in the published networks.
@@ -165,7 +160,7 @@ class DiodesConfig(_Section):
     thermal_volts: Positive = 0.025865
 
 
-class ConvertersConfig(_Section):
+class ConvertersConfig(Section):
     """Converters at the inputs and at the nodes; 0 bits is an ideal converter."""
 
     dac_bits: Annotated[int, Field(ge=0, le=24)] = 0
@@ -175,7 +170,7 @@ class ConvertersConfig(_Section):
     adc_noise_volts: NonNegative = 0.0
 
 
-class LimitsConfig(_Section):
+class LimitsConfig(Section):
     """What the device survives."""
 
     read_volts: Positive = 0.3
@@ -183,7 +178,7 @@ class LimitsConfig(_Section):
     current_amperes: Positive = 1.0e-3
 
 
-class FlickerConfig(_Section):
+class FlickerConfig(Section):
     """1/f noise of a reading: S(f) = white^2 corner/f, as a converter's data sheet states it; 0 V/sqrt(Hz) is none.
 
     The white part itself is ``converters.adc_noise_volts``. From ``lowest_hz`` (flat below) to ``highest_hz``.
@@ -201,7 +196,7 @@ class FlickerConfig(_Section):
         return self
 
 
-class CellFlickerConfig(_Section):
+class CellFlickerConfig(Section):
     """1/f noise of each cell: S_g/g^2 = relative_at_one_hertz^2/f (Hooge 1969), seen by the settled state; 0: none."""
 
     relative_at_one_hertz: NonNegative = 0.0
@@ -215,7 +210,7 @@ class CellFlickerConfig(_Section):
         return self
 
 
-class TelegraphConfig(_Section):
+class TelegraphConfig(Section):
     """Random telegraph noise of a ``fraction`` of the cells, which the settled state sees; see ``noise.Telegraph``."""
 
     fraction: Fraction = 0.0
@@ -226,7 +221,7 @@ class TelegraphConfig(_Section):
     rate_decades: NonNegative = 0.0
 
 
-class WhiteConfig(_Section):
+class WhiteConfig(Section):
     """White noise of currents in a stated bandwidth; 0 Hz is none.
 
     ``thermal``: 4 k T G of all conductances at a node or line, the amplifier's own feedback conductance included.
@@ -238,7 +233,7 @@ class WhiteConfig(_Section):
     shot_fano: NonNegative = 1.0
 
 
-class MainsConfig(_Section):
+class MainsConfig(Section):
     """Pick-up of the mains on the readings of nodes; ``spread``: relative standard deviation from node to node."""
 
     volts: NonNegative = 0.0
@@ -246,7 +241,7 @@ class MainsConfig(_Section):
     spread: NonNegative = 0.0
 
 
-class ReadDisturbConfig(_Section):
+class ReadDisturbConfig(Section):
     """What readings do to cells: each moves a cell by ``fraction_per_reading`` of its way to the state ``attractor``.
 
     Its form is that of the drift and saturation measured on HfO2 cells by Shim et al., IRPS 2020,
@@ -258,7 +253,7 @@ class ReadDisturbConfig(_Section):
     attractor: Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)] = 1.0
 
 
-class NoiseConfig(_Section):
+class NoiseConfig(Section):
     """Everything that fluctuates; each item is off by default."""
 
     white: WhiteConfig = WhiteConfig()
@@ -269,7 +264,7 @@ class NoiseConfig(_Section):
     read_disturb: ReadDisturbConfig = ReadDisturbConfig()
 
 
-class TemperatureConfig(_Section):
+class TemperatureConfig(Section):
     """Temperature of the cells: g(T) = g (1 + conductance_per_kelvin (T - T0)); retention speeds up by Arrhenius' law.
 
     Positive coefficients are those of semiconducting (high resistance) states, negative ones metallic filaments
@@ -297,7 +292,7 @@ class TemperatureConfig(_Section):
         return self
 
 
-class OperationConfig(_Section):
+class OperationConfig(Section):
     """How long operations last and at which voltages, for the device's clock and its ledger of energy.
 
     Attributes:
@@ -325,7 +320,7 @@ class OperationConfig(_Section):
     neuron_watts: NonNegative = 0.0
 
 
-class SweepsConfig(_Section):
+class SweepsConfig(Section):
     """Relaxation by so many explicit steps, as published networks are trained.
 
     Of a resistive network a sweep is an exact update of the odd layers, then of the even ones, of ``time_constants`` 1.
@@ -343,7 +338,7 @@ class SweepsConfig(_Section):
     tolerance: Positive = 0.5
 
 
-class SolverConfig(_Section):
+class SolverConfig(Section):
     """How the emulator solves its equations.
 
     Attributes:
@@ -382,7 +377,7 @@ class SolverConfig(_Section):
         return self
 
 
-class EmulatorConfig(_Section):
+class EmulatorConfig(Section):
     """The whole section."""
 
     backend: Literal["emulator"]

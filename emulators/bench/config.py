@@ -4,27 +4,21 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, final
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from emulators.bench.faults import Rule, rule_from
 from emulators.bench.lines import Writing
 from emulators.config import CellsConfig, EmulatorConfig, WiresConfig
 from substrate.errors import InputError
 from substrate.experiment.config import NetworkConfig
+from substrate.sections import Finite, NonNegative, Positive, Section
 from substrate.validation import describe
 
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
 @final
-class ChannelConfig(_Section):
+class ChannelConfig(Section):
     """What a terminal of an instrument is wired to.
 
     A bare name is a plain wire. ``series_ohms``: a resistor in between. ``transconductance_siemens``: a converter in
@@ -48,7 +42,7 @@ class ChannelConfig(_Section):
 
 
 @final
-class InstrumentConfig(_Section):
+class InstrumentConfig(Section):
     """One instrument: how it is reached, and what it is wired to.
 
     ``channels``: by port; one terminal or a list of them. ``link``: of a pseudo-terminal. ``address``: behind the GPIB
@@ -86,7 +80,7 @@ class InstrumentConfig(_Section):
 
 
 @final
-class AdapterConfig(_Section):
+class AdapterConfig(Section):
     """A Prologix-style GPIB adapter on Ethernet."""
 
     host: str = "127.0.0.1"
@@ -94,14 +88,14 @@ class AdapterConfig(_Section):
 
 
 @final
-class ControlConfig(_Section):
+class ControlConfig(Section):
     """A port that takes faults at run time, see ``control.py``; on the loopback address."""
 
     port: Annotated[int, Field(ge=0, le=65535)] = 0
 
 
 @final
-class BoardConvertersConfig(_Section):
+class BoardConvertersConfig(Section):
     """Converters of a board, see ``board_chip.BoardConverters``; what is left out is as there."""
 
     input_range_volts: Positive | None = None
@@ -116,7 +110,7 @@ class BoardConvertersConfig(_Section):
 
 
 @final
-class BoardConfig(_Section):
+class BoardConfig(Section):
     """A reference board that holds the network's chip: its firmware drives and reads it beside the wiring.
 
     ``link``: of a pseudo-terminal; ``port`` of TCP, on the loopback address.
@@ -137,7 +131,7 @@ class BoardConfig(_Section):
 
 
 @final
-class CrossbarConfig(_Section):
+class CrossbarConfig(Section):
     """One crossbar: ``initial_siemens`` is one number, or (rows, columns) of them; default: as the update law says.
 
     ``conductance_per_kelvin``: relative change with temperature, which a fault can step.
@@ -153,7 +147,7 @@ class CrossbarConfig(_Section):
 
 
 @final
-class WritingConfig(_Section):
+class WritingConfig(Section):
     """The nominal pulse, worth one step of the update law; ``volts`` by default the device's ``write_volts``."""
 
     volts: Positive | None = None
@@ -166,7 +160,7 @@ class WritingConfig(_Section):
 
 
 @final
-class BenchConfig(_Section):
+class BenchConfig(Section):
     """The whole file.
 
     Attributes:
