@@ -224,16 +224,17 @@ def _report(options: argparse.Namespace) -> None:
     print(write_report(options.run, options.output))
 
 
-def _source(options: argparse.Namespace) -> tuple[Any, dict[str, Any] | None]:
-    """The experiment of a file, or of a run file with the state of its last checkpoint."""
+def _source(options: argparse.Namespace) -> tuple[Any, Any]:
+    """The experiment of a file, or of a run file and what the run came to."""
     import h5py
 
     from substrate.experiment.config import load_experiment
     from substrate.experiment.runner import trained_state
 
     if Path(options.source).suffix in (".h5", ".hdf5") or h5py.is_hdf5(options.source):
-        text, state = trained_state(options.source)
-        return load_experiment(options.source, options.set, options.seed, text=text, tones=True), state
+        trained = trained_state(options.source)
+        text = trained.experiment.to_yaml()
+        return load_experiment(options.source, options.set, options.seed, text=text, tones=True), trained
     return load_experiment(options.source, options.set, options.seed, tones=True), None
 
 
@@ -241,8 +242,8 @@ def _check_gradient(options: argparse.Namespace) -> None:
     from substrate.experiment.assembly import assemble
     from substrate.experiment.gradient_check import check_gradient
 
-    experiment, state = _source(options)
-    result = check_gradient(assemble(experiment), options.samples, options.reference, state)
+    experiment, trained = _source(options)
+    result = check_gradient(assemble(experiment), options.samples, options.reference, trained)
     if options.json:
         print(json.dumps(result.as_data(), indent=2))
         return
@@ -263,8 +264,8 @@ def _plan(options: argparse.Namespace) -> None:
     from substrate.experiment.assembly import assemble
     from substrate.experiment.plan import plan_nudge
 
-    experiment, state = _source(options)
-    result = plan_nudge(assemble(experiment), state)
+    experiment, trained = _source(options)
+    result = plan_nudge(assemble(experiment), trained)
     if options.json:
         print(json.dumps(result.as_data(), indent=2))
         return
@@ -289,8 +290,8 @@ def _export_spice(options: argparse.Namespace) -> None:
     from substrate.experiment.export import deck_path, export_spice
 
     path = deck_path(options.output)
-    experiment, state = _source(options)
-    path.write_text(export_spice(assemble(experiment), path.stem, options.sample, state), encoding="utf-8")
+    experiment, trained = _source(options)
+    path.write_text(export_spice(assemble(experiment), path.stem, options.sample, trained), encoding="utf-8")
     print(path)
 
 

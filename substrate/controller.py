@@ -312,6 +312,13 @@ class Controller:
         self._optimiser.restore(snapshot["optimiser"])
         self._homeostasis.generator.bit_generator.state = snapshot["homeostasis"]
 
+    def restore_learnt(self, snapshot: dict[str, Any], *, rule: bool, cost: bool) -> None:
+        """Put back of a snapshot what the rule, or the cost, has learnt, for a measurement: nothing is written."""
+        if rule:
+            self._rule.restore(snapshot["rule"])
+        if cost:
+            self._cost.restore(snapshot["cost"])
+
     def _free_phase(self, inputs: FloatArray, labels: IntArray) -> tuple[FreePhase, Record]:
         scale = self._substrate.scale
         self._substrate.hold(inputs * scale.volts_per_unit)

@@ -58,7 +58,7 @@ def problems(
     # Of a union, what each alternative found: where inside it, what it expected, and what was given.
     unions: dict[str, list[tuple[str, str, Any]]] = {}
     for problem in error.errors(include_url=False):
-        place = list(problem["loc"])
+        place = [part for part in problem["loc"] if part != "[key]"]
         if len(place) > 2 and str(place[1]) in tags:
             del place[1]
         tried = [index for index, part in enumerate(place) if index and _is_alternative(part)]

@@ -37,6 +37,15 @@ def generators(seed: int) -> dict[str, np.random.Generator]:
 
 @final
 @dataclass(frozen=True)
+class Trained:
+    """What a run came to: its own experiment, and the state of its last checkpoint."""
+
+    experiment: Experiment
+    state: dict[str, Any]
+
+
+@final
+@dataclass(frozen=True)
 class Assembly:
     """What an experiment is made of. The substrate is described, not opened."""
 
@@ -70,14 +79,39 @@ class Assembly:
             relative_rates={name: rate / training.learning_rate for name, rate in training.learning_rates.items()},
         )
 
-    def bring_to(self, controller: Controller, state: dict[str, Any] | None) -> None:
-        """Bring controller and opened substrate to a checkpoint's state; None: fresh cells with the initial weights."""
-        if state is None:
+    def bring_to(self, controller: Controller, trained: Trained | None) -> None:
+        """Give the opened substrate the cells of a run, to be measured; None: fresh cells with the initial weights.
+
+        The experiment may differ from the run's but in its network. Its rule and its cost go on from what the run's
+        learnt where they are the same, with the same nudge; else they begin anew.
+
+        Raises:
+            InputError: another network, or a device that the run's cells do not fit.
+        """
+        if trained is None:
             controller.program(self.initial_weights())
             return
-        controller.restore(state["controller"])
-        if self.substrate.states is not None and state["substrate"] is not None:
-            self.substrate.states.restore(state["substrate"])
+        was = trained.experiment
+        if self.experiment.topology() != was.topology():
+            raise InputError(f"{_other_network(self.experiment, was)}; expected the run's own, whose cells are taken")
+        controller.restore_learnt(
+            trained.state["controller"],
+            rule=self.same_rule(trained),
+            cost=self.experiment.cost.name == was.cost.name,
+        )
+        if self.substrate.states is not None and trained.state["substrate"] is not None:
+            try:
+                self.substrate.states.restore(trained.state["substrate"])
+            except (KeyError, TypeError, ValueError) as error:
+                raise InputError(
+                    "substrate: what the run kept of its device is not what a device like this one has; expected the "
+                    "run's own section, but for values of keys that it has"
+                ) from error
+
+    def same_rule(self, trained: Trained) -> bool:
+        """Whether the rule and its nudge are those of a run."""
+        ours, theirs = self.experiment, trained.experiment
+        return (ours.rule, ours.nudge) == (theirs.rule, theirs.nudge)
 
     def initial_weights(self) -> dict[str, FloatArray]:
         """Weights to start from, by coupling.
@@ -190,6 +224,14 @@ def initial_weights(
         else:
             weights[coupling.name] = rng.standard_normal(coupling.shape) * _deviation(network, scale, coupling)
     return weights
+
+
+def _other_network(ours: Experiment, theirs: Experiment) -> str:
+    """Which key makes the network of an experiment another, and its value."""
+    for key in type(ours.network).model_fields:
+        if key != "initial" and getattr(ours.network, key) != getattr(theirs.network, key):
+            return f"network.{key}: got {getattr(ours.network, key)!r}"
+    return f"writing.mode: got {ours.writing.mode!r}"
 
 
 def _deviation(network: Network, scale: float, coupling: Coupling) -> float:

@@ -1,13 +1,12 @@
 """The emulated circuit of an experiment or of a run, one sample held and nudged, for a circuit simulator."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from substrate.capabilities import Nudge
 from substrate.errors import CapabilityError, InputError
-from substrate.experiment.assembly import Assembly
+from substrate.experiment.assembly import Assembly, Trained
 
 
 def deck_path(output: str | Path) -> Path:
@@ -26,14 +25,14 @@ def deck_path(output: str | Path) -> Path:
     return path
 
 
-def export_spice(assembly: Assembly, stem: str, sample: int = 0, state: dict[str, Any] | None = None) -> str:
+def export_spice(assembly: Assembly, stem: str, sample: int = 0, trained: Trained | None = None) -> str:
     """A deck of the circuit with its initial, or trained, cells: the free state and the rule's nudge of one sample.
 
     Args:
         assembly: the experiment; its substrate is opened here.
         stem: of the names of the results.
         sample: of the training set.
-        state: a checkpoint's state, whose trained cells are taken; by default fresh cells.
+        trained: a run, whose cells are taken; by default fresh cells.
 
     Raises:
         CapabilityError: a device that has no circuit to show.
@@ -47,14 +46,10 @@ def export_spice(assembly: Assembly, stem: str, sample: int = 0, state: dict[str
         raise CapabilityError(f"substrate.backend: {backend} has no circuit to export; expected emulator")
     with assembly.substrate as substrate:
         controller = assembly.controller()
-        if state is None:
-            controller.program(assembly.initial_weights())
+        assembly.bring_to(controller, trained)
+        if trained is None or not assembly.same_rule(trained):
             first = experiment.training.batch_size
             controller.prepare(dataset.train_inputs[:first].astype(np.float64), dataset.train_labels[:first])
-        else:
-            controller.restore(state["controller"])
-            if substrate.states is not None and state["substrate"] is not None:
-                substrate.states.restore(state["substrate"])
         held = slice(sample, sample + 1)
         phase, estimate = controller.measure(dataset.train_inputs[held].astype(np.float64), dataset.train_labels[held])
         if not phase.usable.all():

@@ -13,7 +13,7 @@ from substrate.arrays import BoolArray, FloatArray
 from substrate.conjugates import exact_directions, sample_directions
 from substrate.contract import Substrate
 from substrate.errors import InputError
-from substrate.experiment.assembly import Assembly
+from substrate.experiment.assembly import Assembly, Trained
 from substrate.rules.base import Estimate, FreePhase
 from substrate.rules.multiplexed import multiplexed_adjoint
 
@@ -69,7 +69,7 @@ class GradientCheck:
 
 
 def check_gradient(
-    assembly: Assembly, samples: int | None = None, reference: str | None = None, state: dict[str, Any] | None = None
+    assembly: Assembly, samples: int | None = None, reference: str | None = None, trained: Trained | None = None
 ) -> GradientCheck:
     """Compare gradients on samples drawn from the training set.
 
@@ -77,10 +77,10 @@ def check_gradient(
         assembly: the experiment; its substrate is opened here.
         samples: how many, at most the training set; by default ``SAMPLES``, or all there are.
         reference: one of ``REFERENCES``; by default ``exact`` where the device can, else ``multiplexed``.
-        state: a checkpoint's state, whose trained cells are checked; by default fresh cells.
+        trained: a run, whose cells are checked; by default fresh cells.
 
     Raises:
-        InputError: an unknown reference, a count out of range.
+        InputError: an unknown reference, a count out of range, a run of another network.
         CapabilityError: a reference that the device cannot give.
     """
     dataset = assembly.dataset
@@ -101,7 +101,7 @@ def check_gradient(
             np.random.default_rng(assembly.experiment.seed).permutation(len(dataset.train_labels))[:samples]
         )
         inputs, labels = dataset.train_inputs[chosen].astype(np.float64), dataset.train_labels[chosen]
-        assembly.bring_to(controller, state)
+        assembly.bring_to(controller, trained)
         controller.prepare(inputs[:BATCH], labels[:BATCH])
         collected = _Collected(substrate)
         tones = assembly.experiment.nudge.tones(PROBE_ACTIVITY)

@@ -19,7 +19,7 @@ from substrate.arrays import BoolArray, FloatArray
 from substrate.contract import Substrate
 from substrate.demodulation import harmonics, richardson, truncation_ratio
 from substrate.errors import InputError
-from substrate.experiment.assembly import Assembly
+from substrate.experiment.assembly import Assembly, Trained
 from substrate.rules.base import FreePhase, relative_noise
 from substrate.rules.oscillating import LOST_TRUNCATION, TYPICAL, OscillatingEP
 from substrate.tone_choice import MOST_PERIODS, NOISE, ToneChoice
@@ -118,12 +118,12 @@ class NudgePlan:
         return asdict(self)
 
 
-def plan_nudge(assembly: Assembly, state: dict[str, Any] | None = None) -> NudgePlan:
+def plan_nudge(assembly: Assembly, trained: Trained | None = None) -> NudgePlan:
     """Measure a device and propose how to nudge it.
 
     Args:
         assembly: the experiment; its substrate is opened here.
-        state: a checkpoint's state, whose trained cells are measured; by default fresh cells with the initial weights.
+        trained: a run, whose cells are measured; by default fresh cells with the initial weights.
 
     Raises:
         InputError: a feedforward network, whose hidden nodes answer to no nudge; a sampling too coarse for a choice of
@@ -138,7 +138,7 @@ def plan_nudge(assembly: Assembly, state: dict[str, Any] | None = None) -> Nudge
     chosen = np.sort(np.random.default_rng(experiment.seed).permutation(len(dataset.train_labels))[:count])
     with assembly.substrate as substrate:
         controller = assembly.controller()
-        assembly.bring_to(controller, state)
+        assembly.bring_to(controller, trained)
         phase = controller.free_phase(dataset.train_inputs[chosen].astype(np.float64), dataset.train_labels[chosen])
         highest = substrate.capabilities.highest_frequency_hz
         start = replace(start, frequency_hz=min(start.frequency_hz, highest))

@@ -25,7 +25,7 @@ from substrate.contract import Substrate
 from substrate.controller import Controller, Evaluation, Step
 from substrate.demodulation import harmonics
 from substrate.errors import InputError, RunFileError, RunInterrupted, SubstrateError
-from substrate.experiment.assembly import Assembly, assemble
+from substrate.experiment.assembly import Assembly, Trained, assemble
 from substrate.experiment.checkpoint import pack_state, unpack_state
 from substrate.experiment.config import Experiment, load_experiment
 from substrate.experiment.layout import Constant
@@ -123,8 +123,8 @@ def resume(path: str | Path, epochs: int | None = None, progress: Progress | Non
     return Path(path)
 
 
-def trained_state(path: str | Path) -> tuple[str, dict[str, Any]]:
-    """The experiment of a run file, as YAML, and the state of its last checkpoint.
+def trained_state(path: str | Path) -> Trained:
+    """The experiment of a run file, and the state of its last checkpoint.
 
     Raises:
         RunFileError: no run file, or one without a checkpoint.
@@ -134,7 +134,7 @@ def trained_state(path: str | Path) -> tuple[str, dict[str, Any]]:
         saved = source.checkpoint()
     if saved is None:
         raise RunFileError(f"{path}: holds no checkpoint")
-    return text, unpack_state(saved.blob)
+    return Trained(load_experiment(path, text=text), unpack_state(saved.blob))
 
 
 @final

@@ -56,8 +56,8 @@ def test_the_hidden_layer_is_seen_to_learn(name: str, tmp_path: Path) -> None:
 
 def trained_check(name: str, path: Path) -> GradientCheck:
     run(load_experiment(name, ["nudge.amplitude=auto"]), path)
-    text, state = trained_state(path)
-    return check_gradient(assemble(load_experiment(path, text=text)), 512, state=state)
+    trained = trained_state(path)
+    return check_gradient(assemble(trained.experiment), 512, trained=trained)
 
 
 @pytest.mark.parametrize("name", ["digits", "digits-ideal"])

@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from substrate import open_run
+from substrate import load_experiment, open_run, run
 from substrate.cli import main
 from substrate.controller import Controller
+from substrate.experiment.assembly import assemble
+from substrate.experiment.runner import trained_state
 
 QUICK = ["--set", "training.epochs=1", "--set", "data.train_limit=64", "--set", "data.test_limit=40"]
 
@@ -240,3 +242,69 @@ def test_a_run_file_keeps_the_pulses_of_every_cell(tmp_path: Path) -> None:
     with open_run(output) as run:
         resumed = sum(int(found[3].sum()) for name, found in run.table("pulses").items() if name != "epoch")
         assert resumed - totals[0] == run.table("train")["pulses"].sum()
+
+
+MEASURED = ("check-gradient", "plan", "export-spice")
+
+
+@pytest.fixture(scope="module")
+def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return run(load_experiment("xor", ["training.epochs=1"]), tmp_path_factory.mktemp("small") / "run.h5")
+
+
+def _measure(command: str, run_file: Path, overrides: tuple[str, ...]) -> int:
+    given = [part for override in overrides for part in ("--set", override)]
+    further = ["-o", str(run_file.with_name("deck.cir"))] if command == "export-spice" else []
+    return main([command, str(run_file), *given, *further])
+
+
+@pytest.mark.parametrize("command", MEASURED)
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("rule={name: ep, variant: random_sign}", "nudge={amplitude: 0.3}"),
+        ("rule={name: holomorphic_ep, points: 2}", "nudge={amplitude: 0.3}"),
+        ("nudge.harmonics=auto",),
+        ("training.optimiser=adam", "training.weight_decay=0.1"),
+        ("homeostasis={strength: 1.0, estimator: published}",),
+        ("substrate.update={law: soft_bounds, step: 0.01}", "writing.mode=verify"),
+        ("substrate.converters.adc_noise_volts=1.0e-5",),
+    ],
+)
+def test_a_run_is_measured_with_what_its_experiment_does_not_have(
+    command: str, overrides: tuple[str, ...], small_run: Path
+) -> None:
+    assert _measure(command, small_run, overrides) == 0
+
+
+@pytest.mark.parametrize("command", MEASURED)
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (("network.layers=[2, 5, 2]",), "network.layers: got [2, 5, 2]; expected the run's own"),
+        (("network.feedback=shared", "homeostasis=null"), "network.feedback: got 'shared'; expected the run's own"),
+        (
+            ("writing={mode: tiki_taka}", "substrate.update={law: constant, step: 0.01}"),
+            "writing.mode: got 'tiki_taka'",
+        ),
+        (("substrate.noise.telegraph={fraction: 0.1, amplitude: 0.1}",), "substrate: what the run kept of its device"),
+    ],
+)
+def test_the_cells_of_a_run_are_of_its_own_network_and_device(
+    command: str, overrides: tuple[str, ...], said: str, small_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _measure(command, small_run, overrides) == 2
+    assert f"substrate: {said}" in capsys.readouterr().err
+
+
+def test_a_rule_of_another_name_begins_anew_and_its_own_goes_on(small_run: Path) -> None:
+    trained = trained_state(small_run)
+    learnt = trained.state["controller"]["rule"]
+    for overrides, same in (([], True), (["nudge.harmonics=auto"], False)):
+        described = assemble(load_experiment("run", overrides, text=trained.experiment.to_yaml()))
+        with described.substrate:
+            controller = described.controller()
+            fresh = controller.snapshot()["rule"]
+            described.bring_to(controller, trained)
+            assert controller.snapshot()["rule"] == (learnt if same else fresh)
+            assert learnt != fresh
