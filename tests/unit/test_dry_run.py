@@ -201,6 +201,20 @@ def test_pulses_that_a_device_has_had_are_listed_and_count(backend, given, tmp_p
     assert "pulse_ledger" in capsys.readouterr().err
 
 
+def test_the_ledger_of_a_wiring_counts_and_that_of_its_virtual_twin_does_not(tmp_path, capsys):
+    section = wired(tmp_path, pulse_ledger="chip.json", pulses_per_cell=5000)
+    had = np.zeros((5, 2), dtype=int)
+    had[4, 1] = 4000
+    kept = {"format": 1, "device": "", "pulses": {"hidden1-output-": had.tolist()}}
+    (tmp_path / "chip.json").write_text(json.dumps(kept))
+    assert dry(section) == 2
+    out, err = capsys.readouterr()
+    assert listed(out)["pulses of a cell so far"] == ["4000"]
+    assert "pulses of a cell, all of these" in err
+    assert dry(section.replace("}", ", addresses: bench.json}")) == 0
+    assert listed(capsys.readouterr().out)["pulses of a cell so far (no pulse_ledger)"] == ["0"]
+
+
 def test_a_board_whose_pulses_are_beyond_the_limit_is_refused(capsys):
     assert dry(REAL["board"], "substrate.limits.write_volts=1.5") == 2
     assert "largest programming pulse" in capsys.readouterr().err
