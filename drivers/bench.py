@@ -208,7 +208,13 @@ class BenchSubstrate(MeasuredSubstrate):
                 f"reference.phase_locked: nudges and reference come from {', '.join(sources)}; expected true, and "
                 "generators that share one clock and one origin of phases"
             )
-        return self._rack.waveform_output("reference.port", reference.port)
+        output = self._rack.waveform_output("reference.port", reference.port)
+        if not output.least_amplitude_volts <= reference.volts <= output.most_volts:
+            raise InputError(
+                f"reference.volts: expected {output.least_amplitude_volts:g} to {output.most_volts:g}, which "
+                f"{reference.port} has, got {reference.volts:g}"
+            )
+        return output
 
     # Opening and leaving.
 

@@ -36,9 +36,11 @@ class WaveformOutput(Channel):
 
     Attributes:
         least_amplitude_volts: peak of the smallest sine that it has, other than none.
+        most_volts: largest peak that it has.
     """
 
     least_amplitude_volts: ClassVar[float]
+    most_volts: ClassVar[float]
 
     @abstractmethod
     def sine(

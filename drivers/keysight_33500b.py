@@ -48,6 +48,7 @@ class GeneratorChannel(WaveformOutput):
     """One output. Voltages are changed by methods only, which check them against the limits."""
 
     least_amplitude_volts = 0.5 * SMALLEST_VPP
+    most_volts = LARGEST_EMF_VOLTS
     function = Choice("SOUR{channel}:FUNC", FUNCTIONS, read_only=True)
     frequency_hz = Number("SOUR{channel}:FREQ", unit="Hz", low=1e-6, high=20e6)
     amplitude_vpp = Number("SOUR{channel}:VOLT", unit="V", read_only=True)

@@ -38,6 +38,7 @@ class OutputChannel(WaveformOutput):
     """One fast output."""
 
     least_amplitude_volts = LARGEST_VOLTS / 2**13
+    most_volts = LARGEST_VOLTS
     function = Choice(
         "SOUR{channel}:FUNC", {"sine": "SINE", "square": "SQUARE", "triangle": "TRIANGLE", "dc": "DC"}, read_only=True
     )

@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+import yaml
 from xor_bench import NUDGE_SIEMENS, bench_file, bench_section, driven, experiment
 
 from drivers.errors import InstrumentError
 from emulators.bench.bench import VirtualBench
 from substrate.capabilities import Nudge
+from substrate.errors import InputError
 from substrate.experiment.assembly import assemble
 from substrate.tones import SamplingPlan
 
@@ -26,6 +28,18 @@ def test_generators_on_clocks_of_their_own_are_not_phase_locked(tmp_path):
         with pytest.raises(InstrumentError, match=r"reference.phase_locked: clock, nudges run on clocks of their own"):
             use()
         assert driven(bench) == []
+
+
+@pytest.mark.parametrize("volts", [5.0e-4, 11.0])
+def test_a_reference_that_its_generator_does_not_have_is_refused_before_it_is_opened(tmp_path, volts):
+    nowhere = dict.fromkeys(bench_file()["instruments"], "TCPIP::127.0.0.1::1::SOCKET")
+    section = bench_section(nowhere, tmp_path)
+    path = tmp_path / "wiring.yaml"
+    text = yaml.safe_load(path.read_text())
+    text["reference"]["volts"] = volts
+    path.write_text(yaml.safe_dump(text))
+    with pytest.raises(InputError, match=r"reference.volts: expected 0.001 to 10, which clock.1 has"):
+        assemble(experiment(section, tmp_path))
 
 
 def test_a_nudge_below_the_least_sine_is_not_put_out_and_the_log_says_so(tmp_path, caplog):
