@@ -12,7 +12,7 @@ import numpy as np
 
 from emulators.config import EmulatorConfig, TilesConfig
 from emulators.memristors.ohmic import OhmicCell
-from emulators.power_meter import MeteredArray, PowerMeter
+from emulators.power_meter import LineSums, MeteredArray, PowerMeter
 from emulators.tiling import line_cuts
 from emulators.unselected import LEVELS, Scheme, unselected_watts
 from substrate.arrays import BoolArray, FloatArray, IntArray
@@ -131,9 +131,10 @@ class ArrayMeter:
         """
         from emulators.memristors.outright_kernels import asked
 
-        lines = np.zeros(target.shape[1], dtype=np.bool_)
+        lines, sums = np.zeros(target.shape[1], dtype=np.bool_), LineSums.empty(target.shape)
         cells = (np.ascontiguousarray(values) for values in (target, before, after))
-        count, siemens = asked(*cells, SAME, lines)
+        count, siemens = asked(*cells, SAME, lines, *sums)
+        self._arrays[name].meter.summed(after, sums)
         slots = count if self._operation.pulses_at_once == "cell" else int(np.count_nonzero(lines))
         joules = self._operation.pulse_seconds * self._pulse_volts**2 * siemens
         return self._single(name, "write", joules, slots * self._operation.pulse_seconds)

@@ -4,7 +4,7 @@ Energy is what the sources put in: the sum over the ports of V I, which by conse
 terminations dissipate.
 """
 
-from typing import Protocol, final
+from typing import NamedTuple, Protocol, Self, final
 
 import numpy as np
 
@@ -39,6 +39,18 @@ class MeteredArray(Protocol):
         """Of this array."""
 
 
+class LineSums(NamedTuple):
+    """Siemens of all cells of each word line (row,) and bit line (column,), both polarities together."""
+
+    rows: FloatArray
+    columns: FloatArray
+
+    @classmethod
+    def empty(cls, shape: tuple[int, ...]) -> Self:
+        """Zeros for an array of (polarity, row, column)."""
+        return cls(np.zeros(shape[1]), np.zeros(shape[2]))
+
+
 @final
 class PowerMeter:
     """Power that flows through all ports into arrays of one shape, which share their driven lines.
@@ -61,7 +73,7 @@ class PowerMeter:
         self._linear = np.zeros((1, 1, 1))
         self._is_linear = True
         self._admittances: dict[tuple[bool, bool], FloatArray] = {}
-        self._line_sums: dict[bool, FloatArray] = {}
+        self._line_sums: LineSums | None = None
         # Held rows, the squares of their volts times the conductances on them, and what they put into the columns.
         self._transferred: tuple[FloatArray, float, FloatArray] | None = None
         self._calibrated: FloatArray | None = None
@@ -132,15 +144,20 @@ class PowerMeter:
 
     def _line_sum(self, rows: bool) -> FloatArray:
         """Siemens of all cells of each word line, or bit line."""
-        if rows not in self._line_sums:
+        if self._line_sums is None:
             # Imported on first use: compiling and loading kernels takes a while.
             from emulators.memristors.outright_kernels import line_sums
 
-            _, row_count, column_count = self._linear.shape
-            both = np.zeros(row_count), np.zeros(column_count)
-            line_sums(self._linear, *both)
-            self._line_sums = {True: both[0], False: both[1]}
-        return self._line_sums[rows]
+            self._line_sums = LineSums.empty(self._linear.shape)
+            line_sums(self._linear, *self._line_sums)
+        return self._line_sums.rows if rows else self._line_sums.columns
+
+    def summed(self, siemens: FloatArray, sums: LineSums) -> None:
+        """Take the sums over the lines of ``siemens`` from whoever has just gone over all of its cells."""
+        if siemens is not self._of:
+            self._see(siemens)
+        if self._linear is siemens:
+            self._line_sums = sums
 
     def all_cells_watts(self, siemens: FloatArray, volts: float) -> float:
         """The sum of ``cell_watts`` over all cells."""
@@ -165,7 +182,7 @@ class PowerMeter:
         self._is_linear = linear is not None
         self._linear = siemens if linear is None else linear
         self._admittances = {}
-        self._line_sums = {}
+        self._line_sums = None
         self._transferred = None
         if self._calibrated is not None:
             moved = (self._linear - self._calibrated).ravel()

@@ -211,12 +211,12 @@ def _(request: WriteRequest, capabilities: Capabilities) -> None:
     capabilities.require("continuous_writing", f"writing {request.coupling} outright")
     low, high = capabilities.conductance_window_siemens
     targets = np.asarray(request.target_siemens, dtype=np.float64)
-    # A NaN compares false: where the quick test fails, the other says where.
-    if targets.size and targets.min() >= low * (1 - 1e-12) and targets.max() <= high * (1 + 1e-12):
-        return
-    inside = (targets >= low * (1 - 1e-12)) & (targets <= high * (1 + 1e-12))
-    if not inside.all():
-        where = tuple(int(index) for index in np.argwhere(~inside)[0])
+    least, most = low * (1 - 1e-12), high * (1 + 1e-12)
+    # Imported on first use: it brings numba in.
+    from substrate.writing_kernels import within
+
+    if not within(np.ascontiguousarray(targets).reshape(-1), least, most):
+        where = tuple(int(index) for index in np.argwhere(~((targets >= least) & (targets <= most)))[0])
         raise CapabilityError(
             f"write to {request.coupling}: {targets[where]:.6g} S at {where} lies outside the device's window "
             f"{low:.6g} .. {high:.6g} S"

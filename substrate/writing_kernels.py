@@ -42,3 +42,14 @@ def _moved(cells: FloatArray, change: Reals, unit: float, low: float, high: floa
 
 
 moved: Callable[..., int] = njit(cache=True, error_model="numpy")(_moved)
+
+
+def _within(values: FloatArray, least: float, most: float) -> bool:
+    """Whether no entry of flat ``values`` lies outside ``least`` to ``most``, or is no number; in one pass."""
+    inside = 0
+    for place in range(values.size):
+        inside += (values[place] >= least) & (values[place] <= most)
+    return bool(inside == values.size)
+
+
+within: Callable[..., bool] = njit(cache=True, error_model="numpy")(_within)

@@ -113,10 +113,10 @@ class Devices:
         # One-sided devices come reset: what a reset leaves in the mean.
         start = self._low + update.reset_level if isinstance(update, OneSided) else np.full(self._shape, update.start)
         state = np.clip(start, self._low, self._high)
-        self._state = np.where(self._stuck, np.where(stuck_on, self._high, self._low), state)
-        self._spare = np.empty(self._shape)
-        self._shown_state = self._state.copy()
-        self._shown_behind = False
+        self._last_state = np.where(self._stuck, np.where(stuck_on, self._high, self._low), state)
+        self._last_shown = self._last_state.copy()
+        # Of cells that were set outright the conductances are kept, and states follow when they are asked for.
+        self._behind = False
         self._siemens: FloatArray | None = None
         self._any_stuck = bool(self._stuck.any())
         self._pulses = np.zeros(self._shape, dtype=np.int64)
@@ -212,7 +212,7 @@ class Devices:
         """
         if self._update.pulsed:
             raise CapabilityError(f"set: law {self._update.law} is written by pulses; use pulse() or initialise()")
-        if mask is not None or self._any_stuck or self._update.retention is not None:
+        if self._update.retention is not None:
             target, selected = self._check_target(target_siemens, mask)
             self._place(self._to_state(target), selected)
             return
@@ -221,11 +221,14 @@ class Devices:
         target = np.ascontiguousarray(self._shaped(target_siemens))
         low, high = self._window
         siemens = np.empty(self._shape)
-        if place(target.reshape(-1), low, high, ROUNDING * (high - low), self._spare.reshape(-1), siemens.reshape(-1)):
-            # Says which one it is.
-            self._check_target(target, None)
-        self._state, self._spare = self._spare, self._state
-        self._shown_behind = True
+        beyond = place(target.reshape(-1), low, high, ROUNDING * (high - low), siemens.reshape(-1))
+        if beyond or mask is not None:
+            # Says which cell it is; those that are not chosen may be asked for anything.
+            _, selected = self._check_target(target, mask)
+            np.copyto(siemens, self.conductances, where=~selected)
+        if self._any_stuck:
+            np.copyto(siemens, self.conductances, where=self._stuck)
+        self._behind = True
         siemens.setflags(write=False)
         self._siemens = siemens
 
@@ -249,7 +252,7 @@ class Devices:
             )
         from emulators.memristors.pulse_kernels import pulse_affine, pulse_shaped
 
-        self._siemens = None
+        self._let_move()
         cells = (
             np.ascontiguousarray(counts, dtype=np.int64).reshape(-1),
             self._stuck.reshape(-1),
@@ -305,7 +308,7 @@ class Devices:
         retention = self._update.retention
         if retention is None:
             return
-        self._siemens = None
+        self._let_move()
         if isinstance(retention, Leak):
             deviate = self._parameters["retention_deviate"]
             for values in (self._state, self._shown):
@@ -320,29 +323,33 @@ class Devices:
         """
         share = require_number("fraction", fraction, 0.0, 1.0)
         target = np.clip(require_number("attractor", attractor, -1.0, 1.0), self._low, self._high)
-        self._siemens = None
+        self._let_move()
         for values in (self._state, self._shown):
             np.copyto(values, values + share * (target - values), where=~self._stuck)
 
     def snapshot(self) -> dict[str, npt.NDArray[Any]]:
         """Return copies of everything that changes (not the generator, nor what construction draws)."""
-        return {name: values.copy() for name, values in self._changing().items()}
+        return {name: values.copy() for name, values in (self._changing() | self._kept()).items()}
 
     def restore(self, snapshot: Mapping[str, npt.NDArray[Any]]) -> None:
         """Take back a ``snapshot`` of an equal array; InputError for missing or unknown names and other shapes."""
-        changing = self._changing()
-        if set(snapshot) != set(changing):
-            raise InputError(f"snapshot: expected {', '.join(sorted(changing))}, got {', '.join(sorted(snapshot))}")
-        for name, values in changing.items():
+        changing, kept = self._changing(), self._kept()
+        expected = changing | kept
+        if set(snapshot) != set(expected):
+            raise InputError(f"snapshot: expected {', '.join(sorted(expected))}, got {', '.join(sorted(snapshot))}")
+        for name, values in expected.items():
             given = np.asarray(snapshot[name])
             if given.shape != self._shape or given.dtype != values.dtype:
                 raise InputError(
                     f"snapshot.{name}: expected {values.dtype} of shape {self._shape}, "
                     f"got {given.dtype} of {given.shape}"
                 )
-        self._siemens = None
+        self._let_move()
         for name, values in changing.items():
             values[...] = snapshot[name]
+        for name in kept:
+            self._siemens = np.array(snapshot[name])
+            self._siemens.setflags(write=False)
 
     def _changing(self) -> dict[str, npt.NDArray[Any]]:
         return {
@@ -352,13 +359,33 @@ class Devices:
             "age_seconds": self._age_seconds,
         }
 
+    def _kept(self) -> dict[str, FloatArray]:
+        """The conductances themselves, of cells that may be set outright: states tell them but for rounding."""
+        return {} if self._update.pulsed else {"siemens": self.conductances}
+
+    @property
+    def _state(self) -> FloatArray:
+        """States in [-1, 1] that updates go on from."""
+        self._follow()
+        return self._last_state
+
     @property
     def _shown(self) -> FloatArray:
         """States as they are seen, which differ from those that updates go on from by the noise of a write."""
-        if self._shown_behind:
-            np.copyto(self._shown_state, self._state)
-            self._shown_behind = False
-        return self._shown_state
+        self._follow()
+        return self._last_shown
+
+    def _follow(self) -> None:
+        if self._behind:
+            assert self._siemens is not None  # nothing but a state that has followed takes it away
+            self._last_state[...] = np.clip(self._to_state(self._siemens), -1.0, 1.0)
+            self._last_shown[...] = self._last_state
+            self._behind = False
+
+    def _let_move(self) -> None:
+        """Conductances are to be found from the states again."""
+        self._follow()
+        self._siemens = None
 
     def _pulsed(self, call: str) -> PulsedLaw:
         if not isinstance(self._update, PulsedLaw):
@@ -369,7 +396,7 @@ class Devices:
         writable = selected & ~self._stuck
         saturated = writable & ((state > self._high + ROUNDING) | (state < self._low - ROUNDING))
         held = np.clip(state, self._low, self._high)
-        self._siemens = None
+        self._let_move()
         np.copyto(self._state, held, where=writable)
         np.copyto(self._shown, held, where=writable)
         self._age_seconds[writable] = 0.0

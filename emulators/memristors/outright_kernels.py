@@ -13,21 +13,16 @@ from numba import njit
 from substrate.arrays import FloatArray
 
 
-def _place(target: FloatArray, low: float, high: float, slack: float, state: FloatArray, siemens: FloatArray) -> int:
-    """Fill ``state`` with the states in [-1, 1] of ``target`` siemens, and ``siemens`` with what they come to.
+def _place(target: FloatArray, low: float, high: float, slack: float, siemens: FloatArray) -> int:
+    """Fill ``siemens`` with ``target`` held to the window ``low`` to ``high``; both are flat, a cell an entry.
 
-    All arrays are flat, a cell an entry; the window is ``low`` to ``high``. How many targets lie outside it by more
-    than ``slack``, or are no numbers.
+    How many targets lie outside it by more than ``slack``, or are no numbers.
     """
     outside = 0
     for cell in range(target.size):
         asked = target[cell]
         outside += not (asked >= low - slack and asked <= high + slack)
-        x = 2.0 * (asked - low) / (high - low) - 1.0
-        x = min(max(x, -1.0), 1.0)
-        state[cell] = x
-        # The ends of the window are hit exactly, so that a conductance read back is never an ulp outside it.
-        siemens[cell] = min(max(low + 0.5 * (x + 1.0) * (high - low), low), high)
+        siemens[cell] = min(max(asked, low), high)
     return outside
 
 
@@ -35,25 +30,37 @@ place: Callable[..., int] = njit(cache=True, error_model="numpy")(_place)
 
 
 def _asked(
-    target: FloatArray, before: FloatArray, after: FloatArray, same: float, lines: npt.NDArray[np.bool_]
+    target: FloatArray,
+    before: FloatArray,
+    after: FloatArray,
+    same: float,
+    lines: npt.NDArray[np.bool_],
+    rows: FloatArray,
+    columns: FloatArray,
 ) -> tuple[int, float]:
     """How many cells are asked for another conductance, and the sum over them of the mean of before and after.
 
     Arguments are (polarity, row, column); changes up to ``same`` times the conductance are rounding. ``lines`` (row,)
-    is set where any cell of a word line is asked.
+    is set where any cell of a word line is asked. All cells after are added up as ``line_sums`` does, in the same pass.
     """
     count = 0
     total = 0.0
     for polarity in range(target.shape[0]):
         for row in range(target.shape[1]):
+            wanted, was, now = target[polarity, row], before[polarity, row], after[polarity, row]
             here = 0
+            line = moved = 0.0
             for column in range(target.shape[2]):
-                was = before[polarity, row, column]
-                other = abs(target[polarity, row, column] - was) > same * was
+                other = abs(wanted[column] - was[column]) > same * was[column]
                 here += other
-                total += other * 0.5 * (was + after[polarity, row, column])
+                moved += other * 0.5 * (was[column] + now[column])
+                line += now[column]
+            for column in range(target.shape[2]):
+                columns[column] += now[column]
             lines[row] |= here > 0
             count += here
+            total += moved
+            rows[row] += line
     return count, total
 
 
