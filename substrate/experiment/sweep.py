@@ -11,6 +11,7 @@ A sweep file names an experiment, what all runs change in it, and the axes whose
       seed: [0, 1, 2]                  # or the values of one key
     where:                             # keys of some combinations, after those of the axes: a label, or a list of them
       - {device: ecram, seed: [0, 1], set: {training.learning_rate: 0.02}}
+      - {device: ideal, seed: 2, set: null}    # is left out
     output: runs/devices               # folder of the run files and of table.csv
 
 Each run is a process of its own with one thread of linear algebra. Runs that are there and finished are not repeated,
@@ -106,9 +107,11 @@ def load_sweep(source: str | Path) -> tuple[SweepPoint, ...]:
         keys = dict(sweep.set)
         for _, own in combination:
             keys |= own
-        for labelled, own in exceptions:
-            if all(label in labelled.get(name, (label,)) for name, label in labels):
-                keys |= own
+        its_own = [own for of, own in exceptions if all(label in of.get(name, (label,)) for name, label in labels)]
+        if None in its_own:
+            continue
+        for more in its_own:
+            keys |= more or {}
         overrides = tuple(f"{key}={_flow(value)}" for key, value in keys.items())
         name = "_".join(re.sub(r"[^\w.+-]+", "-", label) for _, label in labels)
         point = SweepPoint(labels, experiment, overrides, folder / f"{name}.h5")
@@ -117,6 +120,8 @@ def load_sweep(source: str | Path) -> tuple[SweepPoint, ...]:
         except InputError as error:
             raise InputError(f"{path}: {_named(point)}: {error}") from error
         points.append(point)
+    if not points:
+        raise InputError(f"{path}: where: leaves nothing to run")
     names = [point.path.name for point in points]
     if len(set(names)) < len(names):
         raise InputError(f"{path}: axes: two points have the same name; expected names that differ")
@@ -217,13 +222,13 @@ def _points_of(path: Path, name: str, axis: Any) -> list[tuple[str, dict[str, An
 
 def _exceptions(
     path: Path, where: list[dict[str, Any]], labels: Mapping[str, list[str]]
-) -> list[tuple[dict[str, tuple[str, ...]], dict[str, Any]]]:
-    """Of each entry of ``where`` the labels by axis, and the keys that it sets."""
+) -> list[tuple[dict[str, tuple[str, ...]], dict[str, Any] | None]]:
+    """Of each entry of ``where`` the labels by axis, and the keys that it sets; None where it leaves points out."""
     found = []
     for number, entry in enumerate(where):
-        keys = entry.get("set")
-        if not isinstance(keys, dict):
-            raise InputError(f"{path}: where.{number}.set: expected keys with their values, got {keys!r}")
+        keys = entry.get("set", ())
+        if not (keys is None or isinstance(keys, dict)):
+            raise InputError(f"{path}: where.{number}.set: expected keys with their values, or null, got {keys!r}")
         chosen = {}
         for name, value in entry.items():
             if name == "set":

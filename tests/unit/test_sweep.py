@@ -177,9 +177,19 @@ def test_keys_of_some_combinations_come_after_those_of_the_axes(tmp_path: Path) 
     assert [one["training.batch_size"] for one in found] == ["2", "4", "2", "4"]
 
 
+def test_combinations_are_left_out(tmp_path: Path) -> None:
+    points = load_sweep(_write(tmp_path, SWEEP + "where:\n  - {rate: low, seed: 1, set: null}\n"))
+    assert [tuple(label for _, label in point.labels) for point in points] == [
+        ("low", "0"),
+        ("high", "0"),
+        ("high", "1"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("entry", "expected"),
     [
+        ("{set: null}", "where: leaves nothing"),
         ("{rates: high, set: {training.epochs: 4}}", "where.0: no axis 'rates'"),
         ("{rate: middle, set: {training.epochs: 4}}", "where.0.rate: expected of"),
         ("{rate: high}", "where.0.set"),
