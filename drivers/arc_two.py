@@ -216,12 +216,13 @@ class ArcTwoArray(PulsedArray, Instruments):
             raise InstrumentError("ArC TWO: a channel that was read gave no number")
         return values
 
-    def _give(self, row: int, column: int, volts: float, count: int) -> None:
+    def _give(self, row: int, column: int, volts: float, count: int) -> bool:
         low, high = self._columns[column], self._rows[row]
         others = [line for line in (*self._rows, *self._columns) if line not in (low, high)]
         nanos = round(self._config.pulse_seconds * 1e9)
         with self._back_at_zero():
             self._told(lambda arc: self._send(arc, low, high, volts, nanos, count, others))
+        return True  # the board measures nothing meanwhile
 
     def _send(self, arc: Any, low: int, high: int, volts: float, nanos: int, count: int, others: list[int]) -> None:
         """Pulses of one cell, and all lines at 0 V: one queue, which is carried out whole or was not begun."""

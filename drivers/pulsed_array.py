@@ -102,8 +102,9 @@ class PulsedArray(CrossbarArray):
         return self._shape
 
     @abstractmethod
-    def _give(self, row: int, column: int, volts: float, count: int) -> None:
-        """Pulses of row against column, which were counted; all lines are at 0 V after.
+    def _give(self, row: int, column: int, volts: float, count: int) -> bool:
+        """Pulses of row against column, which were counted; all lines are at 0 V after. False: none is seen to have
+        reached the cell.
 
         Raises:
             BenchError: the device cannot be reached: how many pulses were put out is not known.
@@ -111,13 +112,14 @@ class PulsedArray(CrossbarArray):
 
     @final
     def _pulse(self, counts: IntArray) -> BoolArray:
-        """Whoever sends pulses cannot tell whether a cell has moved: nothing is known not to have."""
+        """Whoever sends pulses cannot tell whether a cell has moved, but may see that none has reached it."""
+        missed = np.zeros(self._shape, dtype=np.bool_)
         self.budget.spend(np.abs(counts))
         for row, column in np.argwhere(counts):
             count = int(counts[row, column])
             volts = self._pulses.up_volts if count > 0 else -self._pulses.down_volts
-            self._give(int(row), int(column), volts, abs(count))
-        return np.zeros(self._shape, dtype=np.bool_)
+            missed[row, column] = not self._give(int(row), int(column), volts, abs(count))
+        return missed
 
     @final
     def _set(self, target_siemens: FloatArray) -> BoolArray:

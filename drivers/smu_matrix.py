@@ -52,6 +52,9 @@ opened and others closed; one reading by each of two source meters, at a power-l
 MOST_PULSES: Final = 1000
 """Put out in one go."""
 
+OPEN_FRACTION: Final = 0.1
+"""Of the window's lowest conductance: pulses by which less flows have not reached their cell."""
+
 
 @final
 class PulseConfig(PulsedSection):
@@ -438,15 +441,22 @@ class SmuMatrixArray(PulsedArray):
         columns = [line for index, line in enumerate(self._columns) if index != column]
         self._station.connect([self._rows[row]], [self._columns[column]], (rows, columns), scheme)
 
-    def _give(self, row: int, column: int, volts: float, count: int) -> None:
-        self._put(row, column, volts, count, self._config.pulse_seconds, self._config.pulse_amperes)
+    def _give(self, row: int, column: int, volts: float, count: int) -> bool:
+        config = self._config
+        amperes = self._put(row, column, volts, count, config.pulse_seconds, config.pulse_amperes)
+        # Through no cell of the window so little flows: a relay or a lead is open.
+        return not amperes < OPEN_FRACTION * config.window_siemens[0] * abs(volts)
 
-    def _put(self, row: int, column: int, volts: float, count: int, seconds: float, limit_amperes: float) -> None:
-        """Pulses of one cell, the others biased."""
+    def _put(self, row: int, column: int, volts: float, count: int, seconds: float, limit_amperes: float) -> float:
+        """Pulses of one cell, the others biased; the largest current of one."""
         scheme = self._config.write_scheme
         self._select(int(row), int(column), scheme)
-        shares = SHARES.get(scheme, ())
+        shares, largest = SHARES.get(scheme, ()), 0.0
         for first in range(0, count, MOST_PULSES):
             burst = min(MOST_PULSES, count - first)
             readings = self._station.pulse(volts, shares, burst, seconds, limit_amperes)
             self.tripped[row, column] |= any(reading.limited for reading in readings)
+            # One that overflowed was large.
+            sizes = np.abs([reading.amperes for reading in readings])
+            largest = max(largest, float(np.where(np.isnan(sizes), np.inf, sizes).max()))
+        return largest
