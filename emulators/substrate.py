@@ -12,7 +12,7 @@ from emulators.config import DiodesConfig, EmulatorConfig
 from emulators.converters import Adc, Dac
 from emulators.memristors.catalogue import PresetCatalogue
 from emulators.memristors.updates import PulsedLaw, update_from_config
-from emulators.networks.circuit import Circuit, HolomorphicCircuit, NudgedStates
+from emulators.networks.circuit import Circuit, HolomorphicCircuit, NudgedStates, SteppedCircuit
 from emulators.networks.current_mode_circuit import CurrentModeCircuit
 from emulators.networks.curved_circuit import CurvedCircuit
 from emulators.networks.dynamics import Dynamics
@@ -118,7 +118,7 @@ class EmulatedSubstrate(Substrate):
             resets=isinstance(update, PulsedLaw) and update.one_sided,
             feedback_nudges=holomorphic or network.resistive,
             cross_feedback=holomorphic,
-            stepping=isinstance(self._circuit, CurrentModeCircuit),
+            stepping=isinstance(self._circuit, SteppedCircuit) and self._circuit.steps,
             transposed_products=not network.resistive,
         )
         operation = config.operation
@@ -135,7 +135,7 @@ class EmulatedSubstrate(Substrate):
             ),
         )
         self._oracle = _ExactResponse(self)
-        if isinstance(self._circuit, CurrentModeCircuit):
+        if isinstance(self._circuit, SteppedCircuit) and self._circuit.steps:
             self.stepper = _Steps(self, self._circuit)
         self._states = _Memory(self)
         self.export = SpiceExport(network, config, self._circuit)
@@ -182,14 +182,14 @@ class EmulatedSubstrate(Substrate):
                 "network.layers: convolutions that layers feed back to need cells whose currents are proportional to "
                 "voltages, tiles whose sums are not digitised and layers that alternate; expected family feedforward"
             )
-        curved = CurvedCircuit(network, self._arrays, mismatched, self._scale, tolerance, dynamics)
+        curved = CurvedCircuit(network, self._arrays, mismatched, self._scale, tolerance, dynamics, self._mover)
         rounded = any(array.rounding_amperes(way) for array in self._arrays.values() for way in directions)
         if not rounded and network.alternating:
             return curved, dynamics.highest_frequency_hz
         dynamics.refuse_fast(
             "tiles with converters (their steps have no slope; tiles.summation: analog has dynamics)"
             if rounded
-            else "loops of an odd number of layers"
+            else "loops of an odd number of layers (an even one moves at any frequency)"
         )
         return curved, dynamics.quasi_static_hz
 
@@ -334,7 +334,7 @@ class _ExactResponse(Oracle):
 
 @final
 class _Steps(Stepper):
-    def __init__(self, device: EmulatedSubstrate, circuit: CurrentModeCircuit) -> None:
+    def __init__(self, device: EmulatedSubstrate, circuit: SteppedCircuit) -> None:
         self._device = device
         self._circuit = circuit
 

@@ -71,6 +71,27 @@ class HolomorphicCircuit(ABC):
         """
 
 
+class SteppedCircuit(ABC):
+    """What a circuit has besides that can be moved by explicit steps (``stepping``)."""
+
+    @property
+    @abstractmethod
+    def steps(self) -> bool:
+        """Whether it can, with the cells, wires and tiles that it has."""
+
+    @abstractmethod
+    def evolve(self, nudge: HeldNudge | None, steps: int, time_constants: float, every: int) -> NudgedStates:
+        """Steps from where the network is.
+
+        Raises:
+            InputError: a nudge of another batch.
+        """
+
+    @abstractmethod
+    def rest(self) -> None:
+        """The next steps begin at u = 0."""
+
+
 @final
 @dataclass(frozen=True)
 class Parts:

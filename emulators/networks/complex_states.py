@@ -120,7 +120,9 @@ class Passage:
 
 
 class HolomorphicEquations(ABC):
-    """Complex-differentiable equations of a network whose layers alternate between two groups, the pivot and the other.
+    """Complex-differentiable equations of a network whose nodes are two groups, the pivot and the other.
+
+    No two nodes of the other group are joined, and where layers alternate no two of the pivot either.
 
     Attributes:
         node_count: nodes.
@@ -142,6 +144,11 @@ class HolomorphicEquations(ABC):
     @abstractmethod
     def passages(self) -> tuple[tuple[Passage, ...], tuple[Passage, ...]]:
         """From the pivot to the other nodes, and from these to the pivot; those of one direction add up."""
+
+    @property
+    @abstractmethod
+    def inside(self) -> tuple[Passage, ...]:
+        """Within the pivot; () where layers alternate."""
 
 
 @final
@@ -263,6 +270,7 @@ class _Pivot:
             away, back = network.passages
             self._inside = tuple(_embedded(passage, near, far, self._nodes) for passage in away)
             self._inside += tuple(_embedded(passage, far, near, self._nodes) for passage in back)
+            self._inside += tuple(_embedded(passage, near, near, self._nodes) for passage in network.inside)
             self._to_other: tuple[Passage, ...] = (Passage(np.zeros((self._nodes, 0))),)
             self._to_pivot: tuple[Passage, ...] = (Passage(np.zeros((0, self._nodes))),)
         elif split == "other":
@@ -272,6 +280,7 @@ class _Pivot:
         else:
             self.order, self.count = np.concatenate([pivot, other]), len(pivot)
             self._to_other, self._to_pivot = network.passages
+            self._inside = network.inside
         self._cross = None if cross is None else cross[np.ix_(self.order, self.order)]
         self._pivot_neurons = neurons.part(slice(0, self.count))
         self._other_neurons = neurons.part(slice(self.count, self._nodes))

@@ -122,6 +122,11 @@ class CurrentModeNetwork(Equations, HolomorphicEquations):
         return (Passage(self._to_other),), (Passage(self._to_pivot),)
 
     @property
+    def inside(self) -> tuple[Passage, ...]:
+        """Layers alternate."""
+        return ()
+
+    @property
     def arranged_neurons(self) -> Neurons:
         """Neurons of all nodes, in solver order."""
         return self._arranged

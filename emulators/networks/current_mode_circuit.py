@@ -8,7 +8,16 @@ import numpy as np
 import numpy.typing as npt
 
 from emulators.arrays import DifferentialArray
-from emulators.networks.circuit import Circuit, HolomorphicCircuit, NeuronCircuit, NudgedStates, Parts, Period, Settled
+from emulators.networks.circuit import (
+    Circuit,
+    HolomorphicCircuit,
+    NeuronCircuit,
+    NudgedStates,
+    Parts,
+    Period,
+    Settled,
+    SteppedCircuit,
+)
 from emulators.networks.complex_states import continuation
 from emulators.networks.current_mode import Block, CurrentModeNetwork
 from emulators.networks.dynamics import Dynamics
@@ -26,8 +35,34 @@ from substrate.network import Network
 from substrate.tones import SamplingPlan
 
 
+def matrix_network(
+    network: Network, arrays: Mapping[str, DifferentialArray], neurons: Neurons, dtype: npt.DTypeLike
+) -> CurrentModeNetwork:
+    """The equations of arrays that are matrices, in activity units; weights in the given precision."""
+    inner = [coupling for coupling in network.forward if coupling.source.start >= 0]
+    blocks = [
+        Block(c.source.nodes, c.target.nodes, c.block(arrays[c.name].weights(dtype=dtype)[: c.source_lines]))
+        for c in inner
+    ]
+    if network.feedback == "shared":
+        blocks += [
+            Block(
+                c.target.nodes,
+                c.source.nodes,
+                c.block(arrays[c.name].weights("backward", dtype)[:, : c.source_lines].T).T,
+            )
+            for c in inner
+        ]
+    else:
+        blocks += [
+            Block(c.source.nodes, c.target.nodes, c.block(arrays[c.name].weights(dtype=dtype)))
+            for c in network.backward
+        ]
+    return CurrentModeNetwork([layer.nodes for layer in network.layers[1:]], blocks, neurons)
+
+
 @final
-class CurrentModeCircuit(Circuit, HolomorphicCircuit, NeuronCircuit):
+class CurrentModeCircuit(Circuit, HolomorphicCircuit, NeuronCircuit, SteppedCircuit):
     """Layers of amplifier neurons at virtual grounds, joined by differential arrays.
 
     Args:
@@ -151,6 +186,11 @@ class CurrentModeCircuit(Circuit, HolomorphicCircuit, NeuronCircuit):
         settled = unbroken.reshape(batch, points) & self._settled[:, None]
         return NudgedStates(volts, residual.reshape(batch, points), settled)
 
+    @property
+    def steps(self) -> bool:
+        """Always."""
+        return True
+
     def evolve(self, nudge: HeldNudge | None, steps: int, time_constants: float, every: int) -> NudgedStates:
         """Steps from where the network is.
 
@@ -184,28 +224,7 @@ class CurrentModeCircuit(Circuit, HolomorphicCircuit, NeuronCircuit):
         """The equations at the present conductances, in activity units; weights in the given precision."""
         key = np.dtype(dtype).name
         if key not in self._equations:
-            inner = [coupling for coupling in self._network.forward if coupling.source.start >= 0]
-            arrays = self._arrays
-            blocks = [
-                Block(c.source.nodes, c.target.nodes, c.block(arrays[c.name].weights(dtype=dtype)[: c.source_lines]))
-                for c in inner
-            ]
-            if self._network.feedback == "shared":
-                blocks += [
-                    Block(
-                        c.target.nodes,
-                        c.source.nodes,
-                        c.block(arrays[c.name].weights("backward", dtype)[:, : c.source_lines].T).T,
-                    )
-                    for c in inner
-                ]
-            else:
-                blocks += [
-                    Block(c.source.nodes, c.target.nodes, c.block(arrays[c.name].weights(dtype=dtype)))
-                    for c in self._network.backward
-                ]
-            layers = [layer.nodes for layer in self._network.layers[1:]]
-            self._equations[key] = CurrentModeNetwork(layers, blocks, self._neurons)
+            self._equations[key] = matrix_network(self._network, self._arrays, self._neurons, dtype)
         return self._equations[key]
 
     def _stepped(self) -> tuple[CurrentModeNetwork, FloatArray]:

@@ -103,8 +103,10 @@ class CurvedNetwork(Equations):
         in_pivot = np.zeros(network.node_count, dtype=np.bool_)
         for layer in alternate(layers)[0]:
             in_pivot[layer] = True
+        if not network.alternating:
+            # Of a loop of an odd number of layers no group is without couplings: what is solved for is all of it.
+            in_pivot[:] = True
         self._groups = np.flatnonzero(in_pivot), np.flatnonzero(~in_pivot)
-        self._alternating = network.alternating
         self.rounding = sum(c.array.rounding_amperes(c.direction) for c in self._inner) / scale.unit_amperes
         """Largest error of a node's current by digitised sums, activity units."""
 
@@ -162,7 +164,9 @@ class CurvedNetwork(Equations):
         arrays = []
         for connection in self._inner:
             found = connection.array.analytic(connection.direction)
-            if found is None or connection.source is None or self.rounding or not self._alternating:
+            if found is None and connection.array.is_matrix(connection.direction):
+                found = (0.0, 0.0), connection.array.weights(connection.direction) * self._scale.unit_siemens
+            if found is None or connection.source is None or self.rounding:
                 return None
             exponents, siemens = found
             source, target = connection.source, connection.target

@@ -1,4 +1,7 @@
-"""The current-mode family on arrays that are no matrices (``curved``): curved cells or digitised tiles."""
+"""The current-mode family on arrays that are no matrices (``curved``): curved cells or digitised tiles.
+
+And on any arrays where layers do not alternate: loops of an odd number of layers.
+"""
 
 from collections.abc import Mapping
 from functools import partial
@@ -7,13 +10,25 @@ from typing import final
 import numpy as np
 
 from emulators.arrays import DifferentialArray
-from emulators.networks.circuit import Circuit, HolomorphicCircuit, NeuronCircuit, NudgedStates, Parts, Period, Settled
+from emulators.networks.circuit import (
+    Circuit,
+    HolomorphicCircuit,
+    NeuronCircuit,
+    NudgedStates,
+    Parts,
+    Period,
+    Settled,
+    SteppedCircuit,
+)
 from emulators.networks.complex_states import continuation
+from emulators.networks.current_mode import CurrentModeNetwork
+from emulators.networks.current_mode_circuit import matrix_network
 from emulators.networks.curved import CurvedNetwork, nudged_period, settle
 from emulators.networks.dynamics import Dynamics
 from emulators.networks.equilibrium import Tolerance
 from emulators.networks.fed_stability import stable_under
 from emulators.networks.linear_response import adjoint
+from emulators.networks.motion import Mover
 from emulators.neurons import Neurons
 from substrate.arrays import BoolArray, FloatArray
 from substrate.capabilities import HeldNudge
@@ -24,8 +39,8 @@ from substrate.tones import SamplingPlan
 
 
 @final
-class CurvedCircuit(Circuit, HolomorphicCircuit, NeuronCircuit):
-    """Layers of amplifier neurons at virtual grounds, joined by arrays of curved cells or digitised tiles.
+class CurvedCircuit(Circuit, HolomorphicCircuit, NeuronCircuit, SteppedCircuit):
+    """Layers of amplifier neurons at virtual grounds, joined by arrays of any kind.
 
     For cells i = g phi(v) the derivative of a current with respect to a conductance is phi(v_j), where learning rules
     that multiply the measured activity take v_j: their direction differs from the gradient by the curvature of the law
@@ -38,6 +53,7 @@ class CurvedCircuit(Circuit, HolomorphicCircuit, NeuronCircuit):
         scale: volts and siemens of a unit.
         tolerance: of every state.
         dynamics: how slow the nodes are; only equilibria are solved for where tiles round their sums.
+        mover: of steps, where the arrays are matrices.
     """
 
     def __init__(
@@ -48,8 +64,11 @@ class CurvedCircuit(Circuit, HolomorphicCircuit, NeuronCircuit):
         scale: Scale,
         tolerance: Tolerance,
         dynamics: Dynamics,
+        mover: Mover,
     ) -> None:
         self._network, self._arrays, self._neurons = network, arrays, neurons
+        self._mover = mover
+        self._stepped: tuple[CurrentModeNetwork, FloatArray] | None = None
         self._scale = scale
         self._tolerance = tolerance
         self._dynamics = dynamics
@@ -62,12 +81,13 @@ class CurvedCircuit(Circuit, HolomorphicCircuit, NeuronCircuit):
 
     def cells_changed(self) -> None:
         """Forget what was derived from the cells."""
-        self._equations = self._drive = self._free = None
+        self._equations = self._drive = self._free = self._stepped = None
 
     def hold(self, volts: FloatArray) -> None:
         """Hold inputs."""
         self._inputs = volts
-        self._drive = self._free = None
+        self._drive = self._free = self._stepped = None
+        self._mover.forget()
 
     def release(self) -> None:
         """Hold nothing."""
@@ -78,6 +98,7 @@ class CurvedCircuit(Circuit, HolomorphicCircuit, NeuronCircuit):
         drive = self._held_drive()
         found = settle(self.equations(), np.zeros_like(drive), drive, self._tolerance)
         self._free, self._settled = found.u, found.settled & ~self._clipped
+        self._mover.begin_at(found.u)
         return Settled(self._volts(found.u), found.residual, self._settled)
 
     def nudge(self, amperes: FloatArray, plan: SamplingPlan) -> Period:
@@ -93,8 +114,31 @@ class CurvedCircuit(Circuit, HolomorphicCircuit, NeuronCircuit):
         return Period(volts, found.residual, found.unbroken & self._settled)
 
     @property
+    def steps(self) -> bool:
+        """Whether the arrays are matrices."""
+        return all(array.is_matrix() for array in self._arrays.values()) and self._network.feedback != "shared"
+
+    def evolve(self, nudge: HeldNudge | None, steps: int, time_constants: float, every: int) -> NudgedStates:
+        """Steps from where the network is.
+
+        Raises:
+            InputError: a nudge of another batch.
+        """
+        if self._stepped is None:
+            # At rest only bias lines drive currents.
+            held = self._held_drive() + self.equations().currents(np.zeros((1, self._network.node_count)))
+            self._stepped = matrix_network(self._network, self._arrays, self._neurons, self._mover.dtype), held
+        moved = self._mover.evolve(*self._stepped, nudge, steps, time_constants, every)
+        near = moved.residual <= self._mover.tolerance
+        return NudgedStates(moved.s * self._scale.volts_per_unit, moved.residual, near & ~self._clipped[:, None])
+
+    def rest(self) -> None:
+        """The next steps begin at u = 0."""
+        self._mover.rest()
+
+    @property
     def holomorphic(self) -> bool:
-        """Whether the cells are sinh or rectifying ones that neither wires nor access devices nor rounding follow."""
+        """Whether the arrays are matrices, or of sinh or rectifying cells without wires, access devices or rounding."""
         return self.equations().analytic() is not None
 
     def continued(self, nudge: HeldNudge) -> NudgedStates:

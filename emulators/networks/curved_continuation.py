@@ -35,13 +35,17 @@ class AnalyticCells(HolomorphicEquations):
         pivot, other = groups
         place = np.empty(self.node_count, dtype=np.int64)
         place[pivot], place[other] = np.arange(len(pivot)), np.arange(len(other))
-        towards: tuple[list[Passage], list[Passage]] = ([], [])
+        empty = Passage(np.zeros((len(pivot), len(other)))), Passage(np.zeros((len(other), len(pivot))))
+        towards: tuple[list[Passage], list[Passage]] = ([empty[0]], [empty[1]])
+        within: list[Passage] = []
         for source, target, passage in arrays:
-            away = source.start in pivot
-            weights = np.zeros((len(pivot), len(other)) if away else (len(other), len(pivot)))
+            from_pivot, to_pivot = source.start in pivot, target.start in pivot
+            weights = np.zeros((len(pivot if from_pivot else other), len(pivot if to_pivot else other)))
             weights[np.ix_(place[source], place[target])] = passage.weights
-            towards[0 if away else 1].append(replace(passage, weights=weights))
+            reached = within if from_pivot and to_pivot else towards[0 if from_pivot else 1]
+            reached.append(replace(passage, weights=weights))
         self._passages = tuple(towards[0]), tuple(towards[1])
+        self._within = tuple(within)
 
     @property
     def groups(self) -> tuple[IntArray, IntArray]:
@@ -57,3 +61,8 @@ class AnalyticCells(HolomorphicEquations):
     def passages(self) -> tuple[tuple[Passage, ...], tuple[Passage, ...]]:
         """From the pivot to the other nodes, and from these to the pivot."""
         return self._passages
+
+    @property
+    def inside(self) -> tuple[Passage, ...]:
+        """Within the pivot, which is all nodes where layers do not alternate."""
+        return self._within
