@@ -3,7 +3,7 @@
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any, ClassVar, Self, TypedDict, TypeVar, final
 
@@ -312,8 +312,10 @@ class Instrument(Part):
     @final
     def _break_off(self) -> None:
         self.__session.break_in(self.abort)
-        # What is in the error queue by now is not the fault of the steps that follow.
-        self.__session.write("*CLS")
+        # What is in the error queue by now is not the fault of the steps that follow. Who does not answer is asked by
+        # them again.
+        with suppress(BenchError):
+            self.__session.write("*CLS")
 
     # For dialects.
 

@@ -28,6 +28,9 @@ NIL = "nil"
 class Keithley2600(SourceMeter):
     """One channel of a source meter; see ``SourceMeter``.
 
+    What breaks off the pulses of one channel, such as leaving its driver, breaks off those of the other as well: the
+    instrument has one interpreter, which hears nothing else while it is busy.
+
     Args:
         resource: address.
         limits: of what is driven.

@@ -137,6 +137,7 @@ def test_a_2450_hears_everything_while_it_sweeps() -> None:
     bench.tell("SOUR:LIST:VOLT 1,0,1,0", "SOUR:SWE:VOLT:LIST 1, 0.1", "INIT")
     assert bench.it.going
     assert bench.tell("OUTP?") == b"1\n"
+    assert bench.tell("INIT;SYST:ERR?").startswith(b"-213,")
     assert bench.clock.seconds == 0.0
     bench.tell(":ABOR")
     assert not bench.it.going

@@ -255,6 +255,7 @@ class SourceMeter2450(ScpiInstrument):
         return reading
 
     def _measure(self) -> Reading:
+        self._wait()
         reading = None
         for _ in range(self.value("count", 1)):
             self.spend(self._delay())
@@ -319,6 +320,8 @@ class SourceMeter2450(ScpiInstrument):
 
     def _initiate(self) -> None:
         """A sweep if one is set up: the output goes on, every point is sourced and measured, and it goes off."""
+        if self.going:
+            raise ScpiError(-213)
         if not self._sweep:
             self._measure()
             return
