@@ -28,6 +28,7 @@ from emulators.bench.sources import GROUND
 from emulators.bench.transport import Hub
 from emulators.config import LimitsConfig
 from emulators.substrate import EmulatedSubstrate
+from substrate.arrays import IntArray
 from substrate.errors import InputError
 
 
@@ -47,6 +48,7 @@ class VirtualBench:
         plant: the device.
         fixture: the wiring, and the exact solution of the circuit.
         instruments: by name.
+        boards: by name, while the bench is open.
         faults: what goes wrong; rules may be added and removed at any time.
         lock: the bench's one lock.
 
@@ -86,6 +88,7 @@ class VirtualBench:
             self.faults.add(rule)
         for instrument in self.instruments.values():
             instrument.power_on()
+        self.boards: dict[str, VirtualBoard] = {}
         self._resources: dict[str, str] = {}
         self._open: ExitStack | None = None
 
@@ -115,6 +118,7 @@ class VirtualBench:
             hub = Hub(self.lock, self.clock, self.faults, self.config.allow_remote_clients)
             stack.callback(hub.close)
             stack.callback(self._resources.clear)
+            stack.callback(self.boards.clear)
             stack.callback(self._outputs_off)
             self._serve(hub, stack)
             self.plant.warm_up()
@@ -178,8 +182,17 @@ class VirtualBench:
                 clock=self.clock,
                 lock=self.lock,
                 changed=self.plant.cells_changed,
+                spoil=self._spoiled,
             )
             self._resources[name] = stack.enter_context(board).resource
+            self.boards[name] = board
+
+    def _spoiled(self, coupling: str, counts: IntArray) -> IntArray:
+        """Pulse counts (polarity, row, column) of a board, as faults of the device let them through."""
+        arrays = {array.name: array for array in self.plant.arrays}
+        names = [f"{coupling}+", f"{coupling}-"] if len(counts) == 2 else [coupling]
+        planes = zip(names, counts, strict=True)
+        return np.stack([arrays[name].spoil(plane) if name in arrays else plane for name, plane in planes])
 
     def _link(self, where: str, given: str | None, stack: ExitStack) -> Path:
         """Where a pseudo-terminal's link is put; in a folder of its own, where none is given."""

@@ -25,6 +25,7 @@ from emulators.bench.board_chip import ZERO, BoardChip, BoardConverters
 from emulators.bench.board_wire import BoardWire
 from emulators.bench.clock import SimulatedClock
 from emulators.bench.faults import Faults
+from substrate.arrays import IntArray
 from substrate.contract import Substrate
 from substrate.errors import InputError
 
@@ -61,6 +62,7 @@ class VirtualBoard:
         clock: the bench's.
         lock: the bench's.
         changed: called after each write of cells.
+        spoil: of ``BoardChip``.
 
     Attributes:
         chip: the chip side.
@@ -84,6 +86,7 @@ class VirtualBoard:
         clock: SimulatedClock | None = None,
         lock: AbstractContextManager[Any] | None = None,
         changed: Callable[[], None] | None = None,
+        spoil: Callable[[str, IntArray], IntArray] | None = None,
     ) -> None:
         self._clock = clock or SimulatedClock()
         self._lock = lock or threading.RLock()
@@ -92,7 +95,7 @@ class VirtualBoard:
         self._port = port
         self._name = name
         self._faults = faults
-        self.chip = BoardChip(device, rng, converters, self._clock, self._lock, changed)
+        self.chip = BoardChip(device, rng, converters, self._clock, self._lock, changed, spoil)
         self.wire: BoardWire
         self._folder: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None

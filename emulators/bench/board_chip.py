@@ -16,7 +16,7 @@ from typing import Any, final
 import numpy as np
 
 from emulators.bench.clock import SimulatedClock
-from substrate.arrays import BoolArray, FloatArray
+from substrate.arrays import BoolArray, FloatArray, IntArray
 from substrate.capabilities import HeldNudge, Nudge, WriteRequest
 from substrate.contract import Direction, Substrate
 from substrate.errors import InputError, SubstrateError
@@ -76,6 +76,7 @@ class BoardChip:
         clock: is advanced by what takes time.
         lock: held during each request; the bench's own, where there are several instruments.
         changed: called after each write: whatever else acts on the network has to see other cells then.
+        spoil: what becomes of a coupling's pulse counts (polarity, row, column) on their way to the cells.
 
     Attributes:
         outputs_on: whether any output is other than zero, as far as the last request left it.
@@ -89,8 +90,10 @@ class BoardChip:
         clock: SimulatedClock | None = None,
         lock: AbstractContextManager[Any] | None = None,
         changed: Callable[[], None] | None = None,
+        spoil: Callable[[str, IntArray], IntArray] | None = None,
     ) -> None:
         self._device = device
+        self._spoil = spoil
         self._rng = rng
         self._converters = converters or BoardConverters()
         self._clock = clock or SimulatedClock()
@@ -235,7 +238,11 @@ class BoardChip:
         name, shape, cells, rest = self._cells_of(payload)
         counts = np.zeros(int(np.prod(shape)), dtype=np.int64)
         np.add.at(counts, cells, np.frombuffer(rest, "<i2"))
-        return self._write(WriteRequest(name, pulses=counts.reshape(shape)), int(np.abs(counts).sum()))
+        given = int(np.abs(counts).sum())
+        counts = counts.reshape(shape)
+        # What is lost on the way was given all the same.
+        reaching = counts if self._spoil is None else self._spoil(name, counts)
+        return self._write(WriteRequest(name, pulses=reaching), given, given)
 
     def _set(self, payload: memoryview) -> bytes:
         name, shape, cells, rest = self._cells_of(payload)
@@ -251,14 +258,14 @@ class BoardChip:
         mask[cells] = True
         return self._write(WriteRequest(name, reset=mask.reshape(shape)), len(cells))
 
-    def _write(self, request: WriteRequest, pulses: int) -> bytes:
+    def _write(self, request: WriteRequest, pulses: int, given: int | None = None) -> bytes:
         report = self._device.write_cells(request)
         if self._changed is not None:
             self._changed()
         self.outputs_on = False
         self._clock.advance(pulses * self._converters.pulse_seconds)
         failed = np.flatnonzero(report.failed).astype("<u4")
-        return struct.pack("<I", report.pulses) + failed.tobytes()
+        return struct.pack("<I", report.pulses if given is None else given) + failed.tobytes()
 
     def _cells_of(self, payload: memoryview) -> tuple[str, tuple[int, ...], Any, memoryview]:
         which, _, count = struct.unpack_from("<BBH", payload)

@@ -120,11 +120,13 @@ def given(bench):
         array.spoil = spoil
 
 
-def each_time(kinds):
-    return [one if one in EACH_TIME else pytest.param(one, marks=pytest.mark.slow) for one in kinds]
+KINDS = [
+    one if one in EACH_TIME else pytest.param(one, marks=pytest.mark.slow)
+    for one in ("nothing", *TRANSPORT, *INSTRUMENT, *SUBSTRATE)
+]
 
 
-@pytest.mark.parametrize("kind", each_time(["nothing", *TRANSPORT, *INSTRUMENT, *SUBSTRATE]))
+@pytest.mark.parametrize("kind", KINDS)
 def test_training_goes_on_or_stops_safely(kind, bench, given, tmp_path, monkeypatch):
     monkeypatch.setattr(record_readers, "RECORD_SECONDS", 0.5)
     program(bench, tmp_path)
