@@ -173,14 +173,15 @@ class Instrument(Part):
 
     @final
     def open(self) -> Self:
-        """Open the connection, see that it is the right instrument, and empty its error queue.
+        """Open the connection, see that it is the right instrument, and empty its error queue. One that does not answer
+        may be busy with what a client has begun that died: that is broken off.
 
         Raises:
             ConnectionLost, DeviceTimeout: nobody is there, or does not answer.
             InstrumentError: another instrument is there.
         """
         session = self.__session
-        session.open()
+        session.open(self.abort)
         try:
             self._forget()
             self.identity = session.query("*IDN?").strip()

@@ -75,8 +75,12 @@ class Session:
         """Whether ``open`` was called and ``close`` was not."""
         return self._wanted
 
-    def open(self) -> None:
+    def open(self, abort: str = "") -> None:
         """Open the connection and see that somebody answers.
+
+        Args:
+            abort: message that ends what an earlier client has begun, which may have died since, and keeps the
+                instrument from answering; sent where it does not answer.
 
         Raises:
             ConnectionLost, DeviceTimeout: nobody is there, or does not answer.
@@ -84,7 +88,13 @@ class Session:
         with self.link.lock:
             self._known = False
             try:
-                self._reconnect(time.monotonic() + self.seconds)
+                try:
+                    self._reconnect(time.monotonic() + self.seconds)
+                except DeviceTimeout:
+                    if not abort:
+                        raise
+                    self._urge(_encoded(abort) + self._end)
+                    self._into_step(time.monotonic() + self.seconds)
             except BenchError:
                 self.link.close()
                 raise

@@ -46,6 +46,7 @@ class Rig:
         if "adapter" in section:
             _, host, port, _ = self.bench.resources["gpib"].split("::")
             at = f"PRLGX-TCPIP::{host}::{port}::GPIB::24"
+        self.address = at
         self.virtual = self.bench.instruments[name]
         self.driver = kind(at, limits, timeout_seconds=seconds)
         self.felt = 0.0
@@ -149,6 +150,39 @@ def test_a_train_that_does_not_end_in_time_is_aborted_and_the_settings_are_put_b
     assert one.felt == pytest.approx(2 * WIDTH_SECONDS, rel=0.1)
     assert meter.is_on
     assert getattr(meter, nplc) == 0.5
+
+
+DYING = """
+import sys
+from importlib import import_module
+from drivers.limits import DriveLimits
+module, kind, address = sys.argv[1:]
+meter = getattr(import_module(module), kind)(address, DriveLimits(1.0, 1e-3), timeout_seconds=30.0)
+meter.open().pulse_volts(0.3, 40, 0.02, 1e-3)
+"""
+
+
+@pytest.mark.parametrize("name", METERS)
+def test_a_train_of_a_host_that_was_killed_is_aborted_by_the_next_one(rig, name):
+    one = rig(name)
+    rule, kind = one.hang(), METERS[name][0]
+    command = [sys.executable, "-c", DYING, kind.__module__, kind.__name__, one.address]
+    child = subprocess.Popen(command)
+    end = time.monotonic() + 20.0
+    while not one.virtual.going and time.monotonic() < end:
+        time.sleep(0.01)
+    child.kill()
+    child.wait()
+    assert one.virtual.going
+    meter = one.driver.open()
+    # A 2450 answers meanwhile, and is left alone until it is told.
+    assert one.virtual.going == (name == "k2450")
+    meter.safe_state()
+    assert not one.virtual.going
+    assert one.later(10.0) == 0.0
+    with one.bench.lock:
+        one.bench.faults.remove(rule)
+    assert not meter.is_on
 
 
 def test_a_refused_pulse_is_an_error_and_no_older_one_is_put_out(rig):
