@@ -91,11 +91,6 @@ class TiledPair:
         return leaking(self._given)
 
     @property
-    def tile_count(self) -> int:
-        """Physical tiles of each polarity."""
-        return len(self._row_cuts) * len(self._column_cuts)
-
-    @property
     def proportional(self) -> bool:
         """Whether currents are proportional to voltages, converters aside."""
         return self._cell.linear_conductances(self._siemens) is not None

@@ -1,4 +1,4 @@
-"""Current-mode networks in time, for any waveform of the currents; and when a record has settled.
+"""Current-mode networks in time, for any waveform of the currents.
 
 The equations are those of ``equations.py``, for a batch as one system. scipy integrates them, adaptively:
 Dormand & Prince's explicit method of order 8 where no pole is much faster than the others, the implicit Radau IIA of
@@ -15,9 +15,8 @@ import numpy as np
 
 from emulators.networks.equations import Equations
 from emulators.networks.time_constants import TimeConstants
-from substrate.arrays import BoolArray, FloatArray, IntArray, finite
+from substrate.arrays import FloatArray, IntArray, finite
 from substrate.errors import ConvergenceError, InputError
-from substrate.tones import SamplingPlan
 
 Waveform = Callable[[float], FloatArray]
 """Currents (batch, node) or (node,), activity units, at a time in seconds."""
@@ -43,25 +42,6 @@ class Trajectory:
     times_seconds: FloatArray
     u: FloatArray
     s: FloatArray
-
-
-@final
-@dataclass(frozen=True)
-class SettledPeriod:
-    """One period after the transient.
-
-    Attributes:
-        u, s: (batch, time, node), from the nudge's crest on.
-        periods: periods run before it, the same for the whole batch.
-        difference: (batch,) largest change of an output from the period before.
-        settled: (batch,) whether that is within tolerance.
-    """
-
-    u: FloatArray
-    s: FloatArray
-    periods: int
-    difference: FloatArray
-    settled: BoolArray
 
 
 def integrate(
@@ -113,78 +93,6 @@ def integrate(
         state = found[:, -1]
     u, s = system.unpack(record)
     return Trajectory(times, u, s)
-
-
-def settled_nudge(
-    network: Equations,
-    constants: TimeConstants,
-    free: FloatArray,
-    drive: FloatArray,
-    nudge: FloatArray,
-    plan: SamplingPlan,
-    tolerance: float = 1e-7,
-    most_periods: int = 200,
-    accuracy: Accuracy | None = None,
-) -> SettledPeriod:
-    """Switch ``nudge cos(2 pi f t)`` on at the free state and run until two periods agree.
-
-    Args:
-        network: the equations.
-        constants: the time constants.
-        free: (batch, node) free states.
-        drive: (batch, node) held currents.
-        nudge: (batch, node) peak nudge.
-        plan: frequency and samples of a period.
-        tolerance: largest change of an output from one period to the next, activity units. What is left of a
-            transient that shrinks by q a period is q/(1 - q) of that.
-        most_periods: to run; beyond, ``settled`` says who had not.
-        accuracy: of each step.
-    """
-    finite("nudge", nudge, (len(free), network.node_count))
-    period = 1.0 / plan.frequency_hz
-    times = np.append(np.arange(plan.samples_per_period) * (period / plan.samples_per_period), period)
-
-    def waveform(time: float) -> FloatArray:
-        return np.asarray(drive + np.cos(2.0 * np.pi * plan.frequency_hz * time) * nudge)
-
-    u, s = free, network.activity(free)
-    count = 0
-    before = np.full((len(free), plan.samples_per_period, network.node_count), np.inf)
-    for _ in range(most_periods):
-        run = integrate(network, constants, u, waveform, times, accuracy, start_outputs=s)
-        u, s = run.u[:, -1], run.s[:, -1]
-        difference = np.abs(run.s[:, :-1] - before).max(axis=(1, 2))
-        before = run.s[:, :-1]
-        count += 1
-        if np.all(difference <= tolerance):
-            break
-    return SettledPeriod(run.u[:, :-1], before, count, difference, np.asarray(difference <= tolerance))
-
-
-def settling_period(record: FloatArray, samples_per_period: int, tolerance: float) -> IntArray:
-    """The first period of a record from which on all periods agree with the one before, within ``tolerance``.
-
-    Args:
-        record: (batch, time, node) whole periods, at least two.
-        samples_per_period: M.
-        tolerance: largest change of any sample of any node, in the record's units.
-
-    Returns:
-        (batch,) index of the first period that may be used; -1 where the last two still differ.
-
-    Raises:
-        InputError: less than two whole periods.
-    """
-    record = finite("record", record, (None, None, None))
-    count, rest = divmod(record.shape[1], samples_per_period)
-    if rest or count < 2:
-        raise InputError(
-            f"record: expected at least two whole periods of {samples_per_period} samples, got {record.shape[1]}"
-        )
-    periods = record.reshape(len(record), count, -1)
-    agree = np.abs(np.diff(periods, axis=1)).max(axis=2) <= tolerance
-    trailing = np.logical_and.accumulate(agree[:, ::-1], axis=1).sum(axis=1)
-    return np.where(trailing > 0, count - 1 - trailing, -1)
 
 
 @final

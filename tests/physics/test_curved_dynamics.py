@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from linearised import susceptibility
 from ngspice_network import TRANSIENT, one_period, output_harmonics, random_cells, run_network, waveforms
+from settling import settled_nudge
 from test_spice_network import close, inputs
 
 from emulators.config import EmulatorConfig
@@ -16,9 +18,7 @@ from emulators.networks.circuit import Parts
 from emulators.networks.curved import CurvedNetwork
 from emulators.networks.curved_circuit import CurvedCircuit
 from emulators.networks.orbits import stable_orbits
-from emulators.networks.small_signal import susceptibility
 from emulators.networks.time_constants import TimeConstants
-from emulators.networks.transient import settled_nudge
 from emulators.spice import Netlist, Stimulus, deck
 from emulators.substrate import EmulatedSubstrate
 from substrate import load_experiment

@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+from linearised import susceptibility
 from random_networks import Case, pair, random_case
+from settling import settled_nudge
 
 from emulators.networks import quasi_static
 from emulators.networks.current_mode import Block, CurrentModeNetwork
@@ -10,9 +12,9 @@ from emulators.networks.equilibrium import Tolerance, settle
 from emulators.networks.krylov import gmres
 from emulators.networks.orbits import stable_orbits
 from emulators.networks.periodic import PeriodicResponse, nudged_period
-from emulators.networks.small_signal import poles, susceptibility
+from emulators.networks.small_signal import poles
 from emulators.networks.time_constants import TimeConstants
-from emulators.networks.transient import Accuracy, settled_nudge
+from emulators.networks.transient import Accuracy
 from emulators.neurons import Neurons
 from substrate.demodulation import chebyshev_derivative, harmonics, richardson
 from substrate.errors import InputError

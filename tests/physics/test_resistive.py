@@ -14,7 +14,6 @@ from scipy.optimize import lsq_linear
 from emulators.crossbar import Crossbar
 from emulators.diodes import THERMAL_VOLTS, Diodes, IdealDiodes, ShockleyDiodes, rectified_rails
 from emulators.networks.resistive import ResistiveCoupling, ResistiveNetwork
-from emulators.networks.resistive_conjugates import conjugate_difference, conjugates, direction
 from emulators.networks.resistive_response import adjoint, nudged_period, response
 from emulators.networks.resistive_steady import SteadyTolerance, settle, sweep
 from emulators.resistive_spice import resistive_deck, resistive_nodes
@@ -292,6 +291,34 @@ def test_reciprocal_without_amplifiers_only(kind: str) -> None:
         np.testing.assert_allclose((up - down).T / (2 * step), chi, rtol=1e-4, atol=1e-4 * np.abs(chi).max())
 
 
+def conjugates(network: ResistiveNetwork, index: int, inputs: np.ndarray, volts: np.ndarray) -> np.ndarray:
+    """q of every cell of array ``index`` for every sample, (batch, rows, columns) volts squared.
+
+    Args:
+        network: the equations.
+        index: which array.
+        inputs: (batch, input) held volts.
+        volts: (batch, node) states.
+    """
+    rows = network.rows(index, inputs, volts)
+    columns = volts[:, network.layers[index]]
+    return np.asarray((-0.5 * network.conjugate_scale(index)) * (rows[:, :, None] - columns[:, None, :]) ** 2)
+
+
+def direction(
+    network: ResistiveNetwork, index: int, inputs: np.ndarray, volts: np.ndarray, swing: np.ndarray
+) -> np.ndarray:
+    """dq/d(nudge) of every cell for every sample, from dv/d(nudge) ``swing`` (batch, node); (batch, rows, columns)."""
+    rows = network.rows(index, inputs, volts)
+    moved = network.couplings[index].gain * swing[:, network.layers[index - 1]] if index else rows[:, :0]
+    row_swing = np.zeros_like(rows)
+    row_swing[:, : moved.shape[1]] = moved
+    layer = network.layers[index]
+    across = rows[:, :, None] - volts[:, None, layer]
+    change = row_swing[:, :, None] - swing[:, None, layer]
+    return np.asarray(-network.conjugate_scale(index) * across * change)
+
+
 def loss(network: ResistiveNetwork, inputs: np.ndarray, targets: np.ndarray) -> float:
     tight = SteadyTolerance(residual_volts=1e-15 if not network.diodes.curved else 3e-15)
     volts = settle(network, network.drive(inputs), tight).volts[:, network.output]
@@ -329,7 +356,8 @@ def test_scaled_conjugates_descend_along_the_gradient(kind: str, gains: tuple[fl
         scale = np.abs(wanted).max()
         exact = direction(network, index, inputs, free.volts, swing).mean(axis=0)
         np.testing.assert_allclose(exact, wanted, rtol=0, atol=1e-6 * scale)
-        centred = conjugate_difference(network, index, inputs, *sides) / (2 * beta)
+        below, above = (conjugates(network, index, inputs, volts) for volts in sides)
+        centred = np.mean(above - below, axis=0) / (2 * beta)
         np.testing.assert_allclose(centred, wanted, rtol=0, atol=1e-5 * scale)
         # As a controller would: every cell's own waveform, demodulated.
         q = np.stack([conjugates(network, index, inputs, period.volts[:, t]) for t in range(16)], axis=-1)

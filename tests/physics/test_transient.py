@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 from random_networks import pair, random_case
+from settling import settled_nudge
 
 from emulators.networks.current_mode import CurrentModeNetwork
 from emulators.networks.equilibrium import Tolerance, settle
 from emulators.networks.small_signal import relaxation_seconds
 from emulators.networks.time_constants import TimeConstants
-from emulators.networks.transient import Accuracy, integrate, settled_nudge, settling_period
+from emulators.networks.transient import Accuracy, integrate
 from emulators.neurons import Neurons
 from substrate.errors import ConvergenceError, InputError
 from substrate.tones import SamplingPlan
@@ -130,21 +131,6 @@ def test_self_oscillation_never_settles() -> None:
     assert run.difference[0] > 1e-3
 
 
-def test_settling_period_finds_the_first_of_the_good_ones() -> None:
-    wave = np.cos(np.arange(8) * np.pi / 4)
-    decay = 10.0 ** -np.arange(6.0)
-    record = (wave + decay[:, None]).reshape(1, 48, 1) * np.array([1.0, 0.5])
-    # Periods k and k + 1 differ by .9 * 10^-k.
-    assert settling_period(record, 8, 1e-2).tolist() == [2]
-    assert settling_period(record, 8, 2.0).tolist() == [0]
-    assert settling_period(record, 8, 1e-6).tolist() == [-1]
-    # A late kick: what agreed before it does not count.
-    record[0, -12] += 1.0
-    assert settling_period(record, 8, 1e-2).tolist() == [-1]
-    both = np.concatenate([record, np.zeros_like(record)])
-    assert settling_period(both, 8, 1e-2).tolist() == [-1, 0]
-
-
 def test_bad_arguments_are_refused() -> None:
     network, constants = alone(2), TimeConstants.uniform(2, TAU)
     start = np.zeros((1, 2))
@@ -154,8 +140,6 @@ def test_bad_arguments_are_refused() -> None:
         integrate(network, constants, np.zeros((1, 3)), lambda _: start, np.array([0.0, 1.0]))
     with pytest.raises(InputError, match="2 nodes"):
         integrate(network, TimeConstants.uniform(3, TAU), start, lambda _: start, np.array([0.0, 1.0]))
-    with pytest.raises(InputError, match="whole periods"):
-        settling_period(np.zeros((1, 20, 1)), 8, 1.0)
     with pytest.raises(ConvergenceError, match="stopped"):
         integrate(
             network, constants, start, lambda t: start / (t - 1e-3) ** 2 + 1 / (t - 1e-3) ** 2, np.array([0.0, 2e-3])
