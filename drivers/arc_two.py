@@ -20,7 +20,7 @@ from drivers.limits import DriveLimits
 from drivers.pulsed_array import PulsedArray, PulsedSection
 from substrate.arrays import FloatArray
 from substrate.capabilities import Limits
-from substrate.contract import Direction, Instruments
+from substrate.contract import Direction
 from substrate.errors import InputError
 from substrate.interrupts import interrupts_held_back
 from substrate.loop import LoopConfig, LoopedSubstrate
@@ -28,6 +28,7 @@ from substrate.network import Network
 from substrate.outlay import Demand, Pace
 from substrate.registry import Backend
 from substrate.sections import Positive, Section
+from substrate.services import Instruments
 from substrate.validation import describe
 
 ROWS: Final = (*range(16), *range(32, 48))

@@ -4,7 +4,7 @@ import threading
 import time
 from typing import Any, Final, Literal, final
 
-from substrate.contract import WireLog
+from substrate.services import WireLog
 
 TEXT_BYTES: Final = 240
 NAME_BYTES: Final = 48

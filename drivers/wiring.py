@@ -59,9 +59,9 @@ from drivers.srs_sr860 import Sr860
 from drivers.switch_matrix import SwitchMatrix
 from drivers.transport import Transcript
 from drivers.wire_log import HeardLog
-from substrate.contract import Instruments
 from substrate.errors import InputError
 from substrate.sections import Positive, Section
+from substrate.services import Instruments
 from substrate.validation import describe
 
 DRIVING: Final[Mapping[str, Any]] = {

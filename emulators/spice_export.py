@@ -12,9 +12,9 @@ from emulators.resistive_spice import resistive_deck
 from emulators.spice import OPTIONS, Netlist, Stimulus, deck
 from substrate.arrays import FloatArray
 from substrate.capabilities import Nudge
-from substrate.contract import CircuitExport
 from substrate.errors import CapabilityError, InputError
 from substrate.network import Network
+from substrate.services import CircuitExport
 from substrate.tones import SamplingPlan
 
 LEFT = 16.0

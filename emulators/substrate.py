@@ -25,22 +25,12 @@ from emulators.operations import Operations
 from emulators.spice_export import SpiceExport
 from substrate.arrays import BoolArray, FloatArray
 from substrate.capabilities import Capabilities, HeldNudge, Limits, Nudge, WriteRequest
-from substrate.contract import (
-    Direction,
-    HeldStates,
-    Oracle,
-    Record,
-    Scale,
-    Snapshot,
-    StateStore,
-    Stepper,
-    Substrate,
-    WriteReport,
-)
+from substrate.contract import Direction, HeldStates, Record, Scale, Snapshot, Substrate, WriteReport
 from substrate.errors import InputError
 from substrate.network import Network
 from substrate.outlay import Demand, Outlay, Pace
 from substrate.registry import Backend
+from substrate.services import Oracle, StateStore, Stepper
 from substrate.tones import SamplingPlan
 from substrate.validation import describe
 

@@ -1,24 +1,23 @@
 """The two seams between an experiment and a device: ``CrossbarArray`` and ``Substrate``.
 
 A backend implements the hooks (names with a leading underscore); what all devices share, the checks of every request
-and the safe state on exit, is concrete here, once. Arrays carry the batch axis first.
+here and the safe state on exit in ``device``, is concrete, once. Arrays carry the batch axis first.
 """
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Literal, Self, final
+from typing import Any, Literal, final
 
 import numpy as np
 
 from substrate.arrays import BoolArray, FloatArray, IntArray, Numbers, finite, finite_complex, shaped
-from substrate.capabilities import Capabilities, HeldNudge, HeldVoltages, Nudge, WriteRequest, check
+from substrate.capabilities import HeldNudge, HeldVoltages, Nudge, WriteRequest, check
+from substrate.device import Device
 from substrate.errors import CapabilityError, InputError
-from substrate.interrupts import interrupts_held_back
 from substrate.ledger import Ledger
 from substrate.network import Network
-from substrate.outlay import Outlay
+from substrate.services import CircuitExport, Oracle, StateStore, Stepper
 from substrate.tones import SamplingPlan
 
 Direction = Literal["forward", "backward"]
@@ -104,178 +103,6 @@ class WriteReport:
 
     pulses: int
     failed: BoolArray
-
-
-class Oracle(ABC):
-    """What only an emulator knows: the exact linear response at the held operating point."""
-
-    @abstractmethod
-    def adjoint(self, values: FloatArray, steps: int | None = None) -> FloatArray:
-        """Transposed susceptibility applied to ``values``: chi^T v with chi = dV_node/dI_node in ohms.
-
-        Args:
-            values: (batch, node), at the inputs now held and in their free state.
-            steps: None: of the steady state. A number: chi is of the state so many steps of ``Substrate.evolve`` (one
-                time constant each) after currents are switched on in the free state, which is backpropagation through
-                time, truncated.
-
-        Returns:
-            (batch, node), ohms times the unit of ``values``.
-
-        Raises:
-            InputError: nothing has settled; fewer than one step.
-            CapabilityError: steps of a circuit that has none.
-        """
-
-
-class Stepper(ABC):
-    """What only an emulator can show: the network on its way, step by step."""
-
-    @abstractmethod
-    def evolve(self, nudge: HeldNudge | None, steps: int, time_constants: float, every: int) -> HeldStates:
-        """The states of a checked request, see ``Substrate.evolve``.
-
-        Raises:
-            InputError: a nudge of another batch.
-        """
-
-    @abstractmethod
-    def rest(self) -> None:
-        """Back to rest."""
-
-
-class CircuitExport(ABC):
-    """What only an emulator has: its circuit, for a circuit simulator."""
-
-    @abstractmethod
-    def deck(self, nudge: Nudge, plan: SamplingPlan, stem: str) -> str:
-        """A deck for ngspice of the circuit as it is, with the one sample that is now held and has settled.
-
-        Args:
-            nudge: peak currents (1, node).
-            plan: its tone.
-            stem: the results are called ``stem_free.raw``, the free state, and ``stem_nudge.raw``, a period of the
-                steady state under the nudge.
-
-        Raises:
-            InputError: nothing has settled, or more than one sample is held.
-            CapabilityError: a circuit that has no deck.
-        """
-
-
-class StateStore(ABC):
-    """Saving and putting back the whole physical state, random generators included (emulators only)."""
-
-    @abstractmethod
-    def snapshot(self) -> Snapshot:
-        """Everything that changes while the device is used."""
-
-    @abstractmethod
-    def restore(self, snapshot: Snapshot) -> None:
-        """Put a state back, so that what follows is bit for bit what would have followed it."""
-
-
-class WireLog(ABC):
-    """What was said on the wires to instruments, until it is taken."""
-
-    @abstractmethod
-    def take(self) -> list[dict[str, Any]]:
-        """What came since the last call, oldest first: rows with ``seconds`` since 1970, ``instrument``, ``direction``
-        (> to it, < from it), ``bytes`` of the whole, and ``text``, its printable beginning."""
-
-
-class Instruments(ABC):
-    """What only a device made of instruments has: which they are, and how they are set.
-
-    Attributes:
-        wire_log: what is said to them; None where nobody asked for it.
-    """
-
-    wire_log: WireLog | None = None
-
-    @abstractmethod
-    def snapshot(self) -> dict[str, Any]:
-        """Identity and settings of each by name, plain data, of the opened device.
-
-        Raises:
-            SubstrateError: one cannot be reached.
-        """
-
-
-class Device(ABC):
-    """What both seams share: opening, the safe state on every way out, and capabilities.
-
-    Constructing describes a device, entering its context opens it. A closed one is asked for nothing but its
-    description and its safe state.
-
-    Attributes:
-        instruments: what it is made of; None where it is one whole.
-        outlay: what it puts out and how long it takes, known while it is closed; None where it does not say.
-        unreachable: why a device that is described cannot be opened as things stand; None: nothing is known to be in
-            the way.
-    """
-
-    instruments: Instruments | None = None
-    outlay: Outlay | None = None
-    unreachable: InputError | None = None
-    _is_open = False
-
-    @property
-    @abstractmethod
-    def capabilities(self) -> Capabilities:
-        """What the device can do and survive."""
-
-    @abstractmethod
-    def _open(self) -> None:
-        """Open connections; on return the device is in its safe state."""
-
-    @abstractmethod
-    def _safe_state(self) -> None:
-        """Outputs at zero, matrix open. Must be possible at any moment, and more than once."""
-
-    @abstractmethod
-    def _close(self) -> None:
-        """Release connections."""
-
-    @final
-    def __enter__(self) -> Self:
-        if self.unreachable is not None:
-            raise self.unreachable
-        try:
-            self._open()
-        except BaseException as error:
-            # Opened halfway is still powered: the way out is the same, and the first error is the one to report.
-            try:
-                self.__exit__(type(error), error, error.__traceback__)
-            except Exception as second:
-                error.add_note(f"the safe state was not reached either: {second}")
-            raise
-        self._is_open = True
-        return self
-
-    @final
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        # An impatient second Ctrl-C must not leave outputs on.
-        with interrupts_held_back():
-            self._is_open = False
-            try:
-                self._safe_state()
-            finally:
-                self._close()
-
-    @final
-    def safe_state(self) -> None:
-        """Bring the device to its safe state now."""
-        with interrupts_held_back():
-            self._safe_state()
-
-    @final
-    def _require_open(self) -> None:
-        """Raise InputError unless the device is open."""
-        if not self._is_open:
-            raise InputError(f"{type(self).__name__} is not open: open it first, by using it as a context manager")
 
 
 class CrossbarArray(Device):

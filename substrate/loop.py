@@ -20,13 +20,14 @@ from pydantic import Field
 from substrate.activations import ACTIVATIONS
 from substrate.arrays import BoolArray, FloatArray, IntArray
 from substrate.capabilities import Capabilities, HeldNudge, Limits, Nudge, WriteRequest
-from substrate.contract import CrossbarArray, Direction, HeldStates, Instruments, Record, Scale, WriteReport
+from substrate.contract import CrossbarArray, Direction, HeldStates, Record, Scale, WriteReport
 from substrate.errors import InputError
 from substrate.measured import MeasuredSubstrate
 from substrate.network import Coupling, Network
 from substrate.outlay import Outlay, Pace
 from substrate.placement import Corner, Placement, Region, place
 from substrate.sections import Positive, Section
+from substrate.services import Instruments
 from substrate.tones import SamplingPlan
 
 CLOSE: Final = 3e-2

@@ -7,7 +7,7 @@ from typing import Any, Generic, Literal, TypeVar, final
 
 import numpy as np
 
-from substrate.contract import Device
+from substrate.device import Device
 from substrate.errors import InputError, SubstrateError
 from substrate.testing.tolerance import Tolerance
 

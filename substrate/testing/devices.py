@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 
 from substrate.capabilities import Capabilities
-from substrate.contract import Device, StateStore, Substrate
+from substrate.contract import Substrate
+from substrate.device import Device
+from substrate.services import StateStore
 from substrate.testing.checks import Bench, expect
 
 

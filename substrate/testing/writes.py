@@ -9,7 +9,8 @@ import numpy as np
 
 from substrate.arrays import BoolArray, FloatArray, IntArray
 from substrate.capabilities import Capabilities, Nudge, WriteRequest
-from substrate.contract import CrossbarArray, Device, Substrate, WriteReport
+from substrate.contract import CrossbarArray, Substrate, WriteReport
+from substrate.device import Device
 from substrate.testing.checks import REFUSAL, Bench, NotApplicable, close, expect, refused
 from substrate.testing.preparing import inputs, output_nudges, sampling_plan, writer_of
 

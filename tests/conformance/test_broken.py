@@ -12,8 +12,9 @@ from emulators.config import CellsConfig, WiresConfig
 from emulators.crossbar_array import EmulatedCrossbar
 from substrate.arrays import finite
 from substrate.capabilities import HeldNudge, HeldVoltages, Limits, Nudge, WriteRequest, check
-from substrate.contract import CrossbarArray, Oracle, StateStore, Stepper, Substrate, WriteReport
+from substrate.contract import CrossbarArray, Substrate, WriteReport
 from substrate.errors import CapabilityError
+from substrate.services import Oracle, StateStore, Stepper
 from substrate.testing import (
     ConformanceError,
     Tolerance,

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from substrate.capabilities import Capabilities, HeldNudge, Limits, Nudge, WriteRequest
-from substrate.contract import CrossbarArray, Device, HeldStates, Record, Scale, Substrate, WriteReport
+from substrate.contract import CrossbarArray, HeldStates, Record, Scale, Substrate, WriteReport
+from substrate.device import Device
 from substrate.errors import CapabilityError, InputError
 from substrate.network import Network
 from substrate.tones import SamplingPlan
