@@ -68,7 +68,7 @@ def main() -> None:
     with reproduction(
         "devices",
         "Published memristors on the digits chip",
-        "presets of `substrate devices`; 64-16-10, seed 0, by way of writing",
+        "presets of `substrate devices` as devices.yaml sets them; 64-16-10, 10 epochs, seed 0, by way of writing",
         "OMP_NUM_THREADS=1 python experiments/reproductions/devices.py",
     ) as result:
         with run_sweep(FOLDER / "devices.yaml", workers=1, told=print).open(newline="") as file:
