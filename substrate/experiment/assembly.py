@@ -16,11 +16,11 @@ from substrate.experiment.config import Experiment, LoggingConfig
 from substrate.network import Coupling, Network
 from substrate.optimisers import SGD, Adam
 from substrate.registry import load_backend
+from substrate.rules.asymmetry import asymmetry_from_susceptibility, first_order_asymmetry
 from substrate.rules.homeostasis import Homeostasis
 from substrate.rules.homeostasis_forward import ForwardProducts
-from substrate.rules.homeostasis_local import LocalSusceptibility
-from substrate.rules.homeostasis_measured import MeasuredSusceptibility
 from substrate.rules.homeostasis_published import TransposedProducts
+from substrate.rules.homeostasis_susceptibility import SusceptibilityGradient
 from substrate.rules.penalty import PenaltyGradient
 from substrate.rules.product_feedback import ProductFeedbackSection
 from substrate.rules.sections import RuleContext
@@ -263,8 +263,8 @@ def _homeostasis(experiment: Experiment, rng: np.random.Generator) -> Homeostasi
     estimator: PenaltyGradient
     if section.by_tones:
         tones = nudge.tones(section.amplitude)
-        by_tones = MeasuredSusceptibility if section.estimator == "measured" else LocalSusceptibility
-        estimator = by_tones(tones, section.samples)
+        asymmetry = asymmetry_from_susceptibility if section.estimator == "measured" else first_order_asymmetry
+        estimator = SusceptibilityGradient(tones, section.samples, asymmetry)
     else:
         estimator = ForwardProducts() if section.estimator == "forward" else TransposedProducts()
     return Homeostasis(section.strength, section.probes, rng, estimator)

@@ -5,8 +5,7 @@ not; (1/N) sum q/b over whole periods is the derivative, and the network's lag i
 The only free phase is the one that the error is formed from.
 """
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal, final
+from typing import Annotated, Literal, final
 
 import numpy as np
 from pydantic import Field
@@ -14,15 +13,15 @@ from pydantic import Field
 from substrate.conjugates import conjugate_of
 from substrate.contract import Substrate
 from substrate.network import Network
-from substrate.rules.base import Estimate, FreePhase, Rule, Update
-from substrate.rules.held import NudgeKind, check_kind, combined, held_nudge, turning
-from substrate.rules.holomorphic import refuse_complex
-from substrate.rules.sections import NudgeConfig, RuleContext, RuleSection, without_tone
+from substrate.rules.base import Estimate, FreePhase, LastingRule, Rule, Update
+from substrate.rules.held import combined, held_nudge, turning
+from substrate.rules.holomorphic import CircleSection
+from substrate.rules.sections import RuleContext
 from substrate.sections import Count
 
 
 @final
-class AlwaysOnSection(RuleSection):
+class AlwaysOnSection(CircleSection):
     """Section of ``always_on_ep``: a period has ``points`` dwells of ``steps_per_point`` steps each."""
 
     name: Literal["always_on_ep"] = "always_on_ep"
@@ -30,19 +29,6 @@ class AlwaysOnSection(RuleSection):
     steps_per_point: Count = 20
     periods: Count = 1
     time_constants: Annotated[float, Field(gt=0, le=1)] = 1.0
-    nudge: NudgeKind = "open_loop"
-    conjugate: Literal["auto", "product", "postsynaptic"] = "auto"
-
-    def check(self, network: Network, nudge: NudgeConfig, cost_name: str) -> None:
-        """The amplitude is a number; diodes that switch have no response to complex nudges."""
-        conjugate_of(network, self.conjugate)
-        nudge.fixed_amplitude(self.name)
-        check_kind(self.nudge, cost_name)
-        refuse_complex(network, self.points, self.name)
-
-    def idle(self, nudge: NudgeConfig) -> Mapping[str, str]:
-        """Nudges are held."""
-        return without_tone(self.name)
 
     def build(self, context: RuleContext) -> Rule:
         """The rule."""
@@ -50,7 +36,7 @@ class AlwaysOnSection(RuleSection):
 
 
 @final
-class AlwaysOnEP(Rule):
+class AlwaysOnEP(LastingRule):
     """The rule ``always_on_ep``.
 
     Args:
@@ -72,9 +58,6 @@ class AlwaysOnEP(Rule):
         feedback = ("feedback_nudges",) if self._section.nudge == "feedback" else ()
         complex_nudges = ("complex_nudges",) if self._section.points > 2 else ()
         return ("stepping", *complex_nudges, *feedback)
-
-    def prepare(self, substrate: Substrate, phase: FreePhase) -> None:
-        """Nothing to adjust."""
 
     def measure(self, substrate: Substrate, phase: FreePhase, update: Update | None = None) -> Estimate:
         """Turn the nudge, read at the end of every dwell. A sample whose state ran away has lost its branch."""
@@ -103,10 +86,3 @@ class AlwaysOnEP(Rule):
             saturated=saturated,
             settled=bounded,
         )
-
-    def snapshot(self) -> dict[str, Any]:
-        """Nothing changes."""
-        return {}
-
-    def restore(self, snapshot: dict[str, Any]) -> None:
-        """Nothing to put back."""

@@ -8,7 +8,7 @@ weights alone, the same for every sample, and can be measured.
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Literal, final
+from typing import Literal, final
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from substrate.contract import Substrate
 from substrate.errors import InputError
 from substrate.network import Network
 from substrate.rules.asymmetry import asymmetry_from_products, asymmetry_from_susceptibility
-from substrate.rules.base import Estimate, FreePhase, Rule, Update
+from substrate.rules.base import Estimate, FreePhase, LastingRule, Rule, Update
 from substrate.rules.held import NudgeKind, Points, check_kind, circle, measure_held
 from substrate.rules.perturbation import Tones, perturb
 from substrate.rules.sections import NudgeConfig, RuleContext, RuleSection, without_tone
@@ -67,7 +67,7 @@ class AsymmetricEPSection(RuleSection):
 
 
 @final
-class AsymmetricEP(Rule):
+class AsymmetricEP(LastingRule):
     """The rule ``asymmetric_ep``.
 
     Args:
@@ -96,9 +96,6 @@ class AsymmetricEP(Rule):
         needs += ["complex_nudges"] if self._section.points > 2 else []
         return tuple(needs)
 
-    def prepare(self, substrate: Substrate, phase: FreePhase) -> None:
-        """Nothing to adjust."""
-
     def measure(self, substrate: Substrate, phase: FreePhase, update: Update | None = None) -> Estimate:
         """The asymmetry, then states under all nudges; if it could not be measured, no sample counts as settled."""
         batch = len(phase.error)
@@ -118,10 +115,3 @@ class AsymmetricEP(Rule):
         substrate.hold(phase.inputs * substrate.scale.volts_per_unit)
         substrate.settle()
         return asymmetry_from_susceptibility(substrate.network, found)
-
-    def snapshot(self) -> dict[str, Any]:
-        """Nothing changes."""
-        return {}
-
-    def restore(self, snapshot: dict[str, Any]) -> None:
-        """Nothing to put back."""

@@ -122,6 +122,23 @@ class Rule(ABC):
         """Put a snapshot back."""
 
 
+class LastingRule(Rule):
+    """A rule that is from step to step the same: it adjusts nothing and keeps nothing."""
+
+    @final
+    def prepare(self, substrate: Substrate, phase: FreePhase) -> None:
+        """Nothing is to be adjusted."""
+
+    @final
+    def snapshot(self) -> dict[str, Any]:
+        """Nothing changes."""
+        return {}
+
+    @final
+    def restore(self, snapshot: dict[str, Any]) -> None:
+        """Nothing to put back."""
+
+
 def relative_noise(response: FloatArray, variance: FloatArray, keep: BoolArray) -> float:
     """Median over the samples kept of noise over signal in a response (batch, node)."""
     if not keep.any():

@@ -9,14 +9,14 @@ ones (``writing.mode``); with steps of a sign, a learning rate of one pulse's ch
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Literal, final
+from typing import Literal, final
 
 import numpy as np
 
 from substrate.arrays import FloatArray
 from substrate.contract import Substrate
 from substrate.network import Network
-from substrate.rules.base import Estimate, FreePhase, Rule, Update
+from substrate.rules.base import Estimate, FreePhase, LastingRule, Rule, Update
 from substrate.rules.held import NudgeKind, Points, check_kind, circle, measure_held
 from substrate.rules.sections import NudgeConfig, RuleContext, RuleSection, without_tone
 from substrate.sections import Count, NonNegative
@@ -56,7 +56,7 @@ class ContrastiveSection(RuleSection):
 
 
 @final
-class Contrastive(Rule):
+class Contrastive(LastingRule):
     """The rule ``contrastive``.
 
     Args:
@@ -76,9 +76,6 @@ class Contrastive(Rule):
     def requirements(self, network: Network) -> tuple[str, ...]:
         """A feedback nudge is a conductance to a source; fixed currents any device holds."""
         return ("feedback_nudges",) if self._section.nudge == "feedback" else ()
-
-    def prepare(self, substrate: Substrate, phase: FreePhase) -> None:
-        """Nothing to adjust."""
 
     def measure(self, substrate: Substrate, phase: FreePhase, update: Update | None = None) -> Estimate:
         """Settle in both states, and compare at every cell."""
@@ -104,13 +101,6 @@ class Contrastive(Rule):
             return Points(np.tile(nudges, (batch, 1)), np.tile(weights, (batch, 1)), np.zeros(batch))
         beta = np.full((batch, 1), self._amplitude)
         return Points(beta, 1.0 / beta, -1.0 / beta[:, 0])
-
-    def snapshot(self) -> dict[str, Any]:
-        """Nothing changes."""
-        return {}
-
-    def restore(self, snapshot: dict[str, Any]) -> None:
-        """Nothing to put back."""
 
 
 def _signs(direction: FloatArray, band: float) -> FloatArray:

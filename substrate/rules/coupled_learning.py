@@ -9,7 +9,7 @@ squared error.
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal, final
+from typing import Literal, final
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from substrate.capabilities import HeldNudge
 from substrate.contract import Scale, Substrate
 from substrate.errors import InputError
 from substrate.network import Network
-from substrate.rules.base import Estimate, FreePhase, Rule, Update
+from substrate.rules.base import Estimate, FreePhase, LastingRule, Rule, Update
 from substrate.rules.held import check_kind, combined
 from substrate.rules.sections import NudgeConfig, RuleContext, RuleSection, without_tone
 from substrate.sections import Positive
@@ -50,7 +50,7 @@ class CoupledLearningSection(RuleSection):
 
 
 @final
-class CoupledLearning(Rule):
+class CoupledLearning(LastingRule):
     """The rule ``coupled_learning``.
 
     Args:
@@ -70,9 +70,6 @@ class CoupledLearning(Rule):
     def requirements(self, network: Network) -> tuple[str, ...]:
         """A clamp is a conductance to a source."""
         return ("feedback_nudges",)
-
-    def prepare(self, substrate: Substrate, phase: FreePhase) -> None:
-        """Nothing to adjust."""
 
     def measure(self, substrate: Substrate, phase: FreePhase, update: Update | None = None) -> Estimate:
         """Clamp, settle, read, compare with the free state."""
@@ -100,10 +97,3 @@ class CoupledLearning(Rule):
         amperes = np.zeros(siemens.shape)
         amperes[:, 0, outputs] = self._source_siemens * scale.volts_per_unit * wanted
         return HeldNudge(amperes, siemens)
-
-    def snapshot(self) -> dict[str, Any]:
-        """Nothing changes."""
-        return {}
-
-    def restore(self, snapshot: dict[str, Any]) -> None:
-        """Nothing to put back."""

@@ -9,7 +9,7 @@ activities that were read.
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, final
+from typing import final
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from substrate.contract import Substrate
 from substrate.errors import InputError
 from substrate.network import Coupling, Network
 from substrate.products import weighted_sums
-from substrate.rules.base import Estimate, Excluded, FreePhase, Rule, Update
+from substrate.rules.base import Estimate, Excluded, FreePhase, LastingRule, Rule, Update
 
 
 @final
@@ -102,25 +102,12 @@ class FeedbackRule(Rule):
         )
 
 
-class FixedPathRule(FeedbackRule):
+class FixedPathRule(FeedbackRule, LastingRule):
     """A rule that keeps nothing from step to step."""
 
     @final
     def _before(self, substrate: Substrate) -> None:
         """Nothing."""
-
-    @final
-    def prepare(self, substrate: Substrate, phase: FreePhase) -> None:
-        """Nothing is to be adjusted."""
-
-    @final
-    def snapshot(self) -> dict[str, Any]:
-        """Nothing changes."""
-        return {}
-
-    @final
-    def restore(self, snapshot: dict[str, Any]) -> None:
-        """Nothing to put back."""
 
 
 def slopes(network: Network, activity: FloatArray) -> FloatArray:

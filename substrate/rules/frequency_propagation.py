@@ -8,7 +8,7 @@ after the other, or at the same time by filters. Drops behind amplifiers count A
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal, final
+from typing import Literal, final
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from substrate.conjugates import Signals, mean_directions, standard_errors
 from substrate.contract import Substrate
 from substrate.demodulation import derivative_variance, harmonics
 from substrate.network import Network
-from substrate.rules.base import Estimate, Excluded, FreePhase, Rule, Update, variance_of_error
+from substrate.rules.base import Estimate, Excluded, FreePhase, LastingRule, Rule, Update, variance_of_error
 from substrate.rules.sections import NudgeConfig, RuleContext, RuleSection, one_tone
 from substrate.tone_response import phase_origin
 from substrate.tones import SamplingPlan
@@ -46,7 +46,7 @@ class FrequencyPropagationSection(RuleSection):
 
 
 @final
-class FrequencyPropagation(Rule):
+class FrequencyPropagation(LastingRule):
     """The rule ``frequency_propagation``.
 
     Args:
@@ -66,9 +66,6 @@ class FrequencyPropagation(Rule):
     def requirements(self, network: Network) -> tuple[str, ...]:
         """Any device holds a sinusoid; means and amplitudes of the nodes can be read node after node."""
         return ()
-
-    def prepare(self, substrate: Substrate, phase: FreePhase) -> None:
-        """Nothing to adjust."""
 
     def measure(self, substrate: Substrate, phase: FreePhase, update: Update | None = None) -> Estimate:
         """Send the errors, record, separate the two frequencies."""
@@ -105,10 +102,3 @@ class FrequencyPropagation(Rule):
             truncation=np.full(len(keep), np.nan),
             kinked=0 if record.kinked is None else int(np.count_nonzero(record.kinked & keep)),
         )
-
-    def snapshot(self) -> dict[str, Any]:
-        """Nothing changes."""
-        return {}
-
-    def restore(self, snapshot: dict[str, Any]) -> None:
-        """Nothing to put back."""

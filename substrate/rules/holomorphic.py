@@ -6,7 +6,7 @@ field's, for networks without symmetry (arXiv 2309.02214).
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal, final
+from typing import Literal, final
 
 import numpy as np
 
@@ -14,49 +14,51 @@ from substrate.conjugates import conjugate_of
 from substrate.contract import Substrate
 from substrate.errors import InputError
 from substrate.network import Network
-from substrate.rules.base import Estimate, FreePhase, Rule, Update
+from substrate.rules.base import Estimate, FreePhase, LastingRule, Rule, Update
 from substrate.rules.held import NudgeKind, Points, check_kind, circle, measure_held
 from substrate.rules.sections import NudgeConfig, RuleContext, RuleSection, without_tone
 from substrate.sections import Count
 
 
-@final
-class HolomorphicSection(RuleSection):
-    """Section of ``holomorphic_ep``: ``points`` on the circle of radius ``nudge.amplitude``."""
+class CircleSection(RuleSection):
+    """What rules of ``points`` on the circle of radius ``nudge.amplitude`` have in common."""
 
-    name: Literal["holomorphic_ep"] = "holomorphic_ep"
-    points: Count = 6
+    name: str
+    points: int
     nudge: NudgeKind = "open_loop"
     conjugate: Literal["auto", "product", "postsynaptic"] = "auto"
 
+    @final
     def check(self, network: Network, nudge: NudgeConfig, cost_name: str) -> None:
         """The amplitude is a number; diodes that switch have no response to complex nudges."""
         conjugate_of(network, self.conjugate)
         nudge.fixed_amplitude(self.name)
         check_kind(self.nudge, cost_name)
-        refuse_complex(network, self.points, self.name)
+        if network.resistive and self.points > 2:
+            raise InputError(
+                f"rule.points: rule {self.name} on a resistive network, whose diodes clip: expected 1 or 2"
+            )
 
+    @final
     def idle(self, nudge: NudgeConfig) -> Mapping[str, str]:
         """Nudges are held."""
         return without_tone(self.name)
+
+
+@final
+class HolomorphicSection(CircleSection):
+    """Section of ``holomorphic_ep``: ``points`` on the circle of radius ``nudge.amplitude``."""
+
+    name: Literal["holomorphic_ep"] = "holomorphic_ep"
+    points: Count = 6
 
     def build(self, context: RuleContext) -> Rule:
         """The rule."""
         return HolomorphicEP(self, context.nudge.fixed_amplitude(self.name))
 
 
-def refuse_complex(network: Network, points: int, rule: str) -> None:
-    """Refuse complex nudges of a network whose equations are not complex-differentiable.
-
-    Raises:
-        InputError: names the key.
-    """
-    if network.resistive and points > 2:
-        raise InputError(f"rule.points: rule {rule} on a resistive network, whose diodes clip: expected 1 or 2")
-
-
 @final
-class HolomorphicEP(Rule):
+class HolomorphicEP(LastingRule):
     """The rule ``holomorphic_ep``.
 
     Args:
@@ -78,9 +80,6 @@ class HolomorphicEP(Rule):
         feedback = ("feedback_nudges",) if self._section.nudge == "feedback" else ()
         return ("complex_nudges", *feedback) if self._section.points > 2 else feedback
 
-    def prepare(self, substrate: Substrate, phase: FreePhase) -> None:
-        """Nothing to adjust."""
-
     def measure(self, substrate: Substrate, phase: FreePhase, update: Update | None = None) -> Estimate:
         """States on the half circle, combined."""
         section, batch = self._section, len(phase.error)
@@ -89,10 +88,3 @@ class HolomorphicEP(Rule):
         points = Points(np.tile(nudges, (batch, 1)), np.tile(weights, (batch, 1)), free_weight)
         conjugate = conjugate_of(substrate.network, section.conjugate)
         return measure_held(substrate, phase, points, section.nudge, conjugate, self._amplitude)
-
-    def snapshot(self) -> dict[str, Any]:
-        """Nothing changes."""
-        return {}
-
-    def restore(self, snapshot: dict[str, Any]) -> None:
-        """Nothing to put back."""

@@ -5,7 +5,7 @@ The same measurement is the reference of a gradient check on hardware.
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal, final
+from typing import Literal, final
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from substrate.arrays import BoolArray, FloatArray
 from substrate.contract import Substrate
 from substrate.network import Network
 from substrate.rules.adjoint import adjoint_estimate
-from substrate.rules.base import Estimate, FreePhase, Rule, Update, variance_of_error
+from substrate.rules.base import Estimate, FreePhase, LastingRule, Rule, Update, variance_of_error
 from substrate.rules.perturbation import Tones, perturb
 from substrate.rules.sections import NudgeConfig, RuleContext, RuleSection
 
@@ -58,7 +58,7 @@ def multiplexed_adjoint(
 
 
 @final
-class Multiplexed(Rule):
+class Multiplexed(LastingRule):
     """The rule ``multiplexed``.
 
     Args:
@@ -77,17 +77,7 @@ class Multiplexed(Rule):
         """Currents into every node."""
         return ("node_nudges",) if len(network.layers) > 2 else ()
 
-    def prepare(self, substrate: Substrate, phase: FreePhase) -> None:
-        """Nothing to adjust."""
-
     def measure(self, substrate: Substrate, phase: FreePhase, update: Update | None = None) -> Estimate:
         """The adjoint, measured."""
         adjoint, sound, variance = multiplexed_adjoint(substrate, phase, self._tones)
         return adjoint_estimate(substrate.network, phase, adjoint, sound, variance, self._tones.amplitude)
-
-    def snapshot(self) -> dict[str, Any]:
-        """Nothing changes."""
-        return {}
-
-    def restore(self, snapshot: dict[str, Any]) -> None:
-        """Nothing to put back."""

@@ -6,14 +6,14 @@ through time follows it over so many steps of the linearised network, which is w
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal, final
+from typing import Literal, final
 
 import numpy as np
 
 from substrate.contract import Substrate
 from substrate.network import Network
 from substrate.rules.adjoint import adjoint_estimate
-from substrate.rules.base import Estimate, FreePhase, Rule, Update
+from substrate.rules.base import Estimate, FreePhase, LastingRule, Rule, Update
 from substrate.rules.sections import NudgeConfig, RuleContext, RuleSection, without_nudge
 from substrate.sections import Count
 
@@ -56,7 +56,7 @@ class BPTTSection(RuleSection):
 
 
 @final
-class ExactAdjoint(Rule):
+class ExactAdjoint(LastingRule):
     """The rules ``recurrent_backpropagation`` and ``bptt``.
 
     Args:
@@ -77,9 +77,6 @@ class ExactAdjoint(Rule):
         """The device's own linear response; its response in time where steps are counted."""
         return ("exact_adjoint",) if self._steps is None else ("exact_adjoint", "stepping")
 
-    def prepare(self, substrate: Substrate, phase: FreePhase) -> None:
-        """Nothing to adjust."""
-
     def measure(self, substrate: Substrate, phase: FreePhase, update: Update | None = None) -> Estimate:
         """The adjoint of the errors, without any nudge."""
         network = substrate.network
@@ -90,10 +87,3 @@ class ExactAdjoint(Rule):
         adjoint = oracle.adjoint(values, self._steps) * substrate.scale.unit_siemens
         batch = len(values)
         return adjoint_estimate(network, phase, adjoint, np.ones(batch, dtype=np.bool_), np.full(batch, np.nan), 0.0)
-
-    def snapshot(self) -> dict[str, Any]:
-        """Nothing changes."""
-        return {}
-
-    def restore(self, snapshot: dict[str, Any]) -> None:
-        """Nothing to put back."""

@@ -18,9 +18,8 @@ from substrate.network import Network
 from substrate.rules.asymmetry import asymmetry_from_susceptibility, first_order_asymmetry, joined
 from substrate.rules.homeostasis import Homeostasis
 from substrate.rules.homeostasis_forward import ForwardProducts
-from substrate.rules.homeostasis_local import LocalSusceptibility
-from substrate.rules.homeostasis_measured import MeasuredSusceptibility
 from substrate.rules.homeostasis_published import TransposedProducts
+from substrate.rules.homeostasis_susceptibility import SusceptibilityGradient
 from substrate.rules.penalty import PenaltyGradient
 from substrate.rules.perturbation import Perturbed, Tones, perturb
 from substrate.tones import SamplingPlan
@@ -131,14 +130,14 @@ DEVICES: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("name", ["ideal", "mismatch"])
 def test_without_noise_the_measured_asymmetry_is_exact(sizes: list[int], name: str) -> None:
     with held(sizes, **DEVICES[name]) as (controller, inputs, w):
-        found = gradients(MeasuredSusceptibility(TONES, 2), controller, inputs)
+        found = gradients(SusceptibilityGradient(TONES, 2, asymmetry_from_susceptibility), controller, inputs)
     np.testing.assert_allclose(found, 2.0 * (w - w.T), atol=1e-5)
 
 
 def test_the_measured_asymmetry_is_that_of_the_circuit() -> None:
     """Wires that take a part of what the cells give take it from the asymmetry as well."""
     with held([6, 9, 4], wires={"segment_ohms": 100.0}) as (controller, inputs, cells):
-        measured = gradients(MeasuredSusceptibility(TONES, 1), controller, inputs)
+        measured = gradients(SusceptibilityGradient(TONES, 1, asymmetry_from_susceptibility), controller, inputs)
         effective = gradients(ForwardProducts(), controller, inputs)
         np.testing.assert_allclose(measured, effective, atol=1e-5)
         assert np.abs(measured - 2.0 * (cells - cells.T)).max() > 1e-3
@@ -148,7 +147,9 @@ def test_the_measured_asymmetry_is_that_of_the_circuit() -> None:
 def test_measured_asymmetry_shrinks_by_the_stated_factor(rate: float, strength: float) -> None:
     """By 1 - 4 rate strength/n a step, while W + W^T stays, whatever the neurons' slopes (physics.md, section 3)."""
     with held([3, 4, 3]) as (controller, inputs, w):
-        homeostasis = Homeostasis(strength, 0, np.random.default_rng(1), MeasuredSusceptibility(TONES, 1))
+        homeostasis = Homeostasis(
+            strength, 0, np.random.default_rng(1), SusceptibilityGradient(TONES, 1, asymmetry_from_susceptibility)
+        )
         substrate = controller._substrate
         for _ in range(3):
             for name, direction in homeostasis.directions(substrate, inputs).items():
@@ -249,7 +250,7 @@ def test_noise_of_the_converters_is_noise_of_chi() -> None:
         tones = Tones(0.05, SamplingPlan(1e3, 1, 4, 4))
         found = perturb(controller._substrate, inputs, tones)
         again = perturb(controller._substrate, inputs, tones)
-        measured = gradients(MeasuredSusceptibility(tones, 2), controller, inputs)
+        measured = gradients(SusceptibilityGradient(tones, 2, asymmetry_from_susceptibility), controller, inputs)
     scatter = np.var(found.susceptibility - again.susceptibility) / 2
     assert scatter == pytest.approx(found.susceptibility_variance, rel=0.15)
     assert cosine(measured, w - w.T) > 0.98
@@ -289,8 +290,8 @@ def test_a_device_without_ports_or_transposed_reads_is_refused_by_the_capability
         for estimator, lacks in (
             (ForwardProducts(), "forward_products"),
             (TransposedProducts(), "transposed_products"),
-            (MeasuredSusceptibility(TONES, 1), "node_nudges"),
-            (LocalSusceptibility(TONES, 1), "node_nudges"),
+            (SusceptibilityGradient(TONES, 1, asymmetry_from_susceptibility), "node_nudges"),
+            (SusceptibilityGradient(TONES, 1, first_order_asymmetry), "node_nudges"),
         ):
             whole = substrate.capabilities
             substrate._capabilities = replace(whole, **{lacks: False})
@@ -308,7 +309,10 @@ def test_a_device_without_ports_or_transposed_reads_is_refused_by_the_capability
 
 def test_nothing_is_pulled_where_no_sample_could_be_probed() -> None:
     with held([6, 9, 4], converters={"adc_bits": 12, "adc_range_volts": 0.01}) as (controller, inputs, _):
-        for estimator in (MeasuredSusceptibility(TONES, 1), LocalSusceptibility(TONES, 1)):
+        for estimator in (
+            SusceptibilityGradient(TONES, 1, asymmetry_from_susceptibility),
+            SusceptibilityGradient(TONES, 1, first_order_asymmetry),
+        ):
             homeostasis = Homeostasis(1.0, 0, np.random.default_rng(0), estimator)
             assert homeostasis.directions(controller._substrate, inputs) == {}
 
