@@ -192,7 +192,7 @@ class ArcTwoArray(PulsedArray, Instruments):
                 wanted = dict(zip(driven, (-levels).tolist(), strict=True))
                 change = [(line, level) for line, level in wanted.items() if standing.get(line) != level]
                 found = self._told(lambda arc, change=change: self._open_read(arc, change, sensed))
-                out[sample] = np.asarray(found, dtype=np.float64)[sensed]
+                out[sample] = self._whole(found, max(sensed) + 1)[sensed]
                 standing |= wanted
         return self._finite(out)
 
@@ -202,15 +202,21 @@ class ArcTwoArray(PulsedArray, Instruments):
         return arc.read_slice_open(sensed, False)
 
     def _read_cells(self) -> FloatArray:
-        level = self._config.cell_read_volts
+        level, columns = self._config.cell_read_volts, self.shape[1]
         self._told(lambda arc: arc.ground_all().execute())
         with self._back_at_zero():
             slices = [
-                np.asarray(self._told(lambda arc, row=row: arc.read_slice_masked(row, self._columns, level)))
+                self._whole(self._told(lambda arc, row=row: arc.read_slice_masked(row, self._columns, level)), columns)
                 for row in self._rows
             ]
-        cells = np.array(slices, dtype=np.float64)[:, : self.shape[1]] / level
+        cells = np.array([one[:columns] for one in slices]) / level
         return self._finite(cells)
+
+    def _whole(self, found: Any, count: int) -> FloatArray:
+        values = np.asarray(found, dtype=np.float64)
+        if values.ndim != 1 or len(values) < count:
+            raise InstrumentError(f"ArC TWO: expected {count} currents or more, got an array of shape {values.shape}")
+        return values
 
     def _finite(self, values: FloatArray) -> FloatArray:
         if not np.isfinite(values).all():

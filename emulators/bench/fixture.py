@@ -328,9 +328,8 @@ class Fixture:
         watched = [*wanted, *topology.source_net[np.isfinite(limits)].tolist()] if has_limits else wanted
         todo = np.arange(rows)
         for _ in range(MOST_COMPLIANCE_STEPS):
-            patterns, which = np.unique(limited[todo], axis=0, return_inverse=True)
-            for index, pattern in enumerate(patterns):
-                chosen = todo[which.reshape(-1) == index]
+            for pattern, rows_of_it in _patterns(limited[todo]):
+                chosen = todo[rows_of_it]
                 volts[chosen], amperes[chosen] = self._solve_pattern(
                     topology, sources, drive[chosen], limits, pattern, watched
                 )
@@ -549,6 +548,14 @@ def _parts(conductance: FloatArray, joined: Sequence[IntArray]) -> IntArray:
 def _reaching(topology: _Topology, wanted: Sequence[int]) -> BoolArray:
     """(source,) whether it makes a difference to any of these nets."""
     return np.isin(topology.part[topology.source_net], topology.part[np.asarray(wanted, dtype=np.int64)])
+
+
+def _patterns(limited: IntArray) -> list[tuple[IntArray, BoolArray]]:
+    """The different rows (source), each with the rows (row,) that are like it."""
+    if len(limited) == 1 or not limited.any():
+        return [(limited[0], np.ones(len(limited), dtype=np.bool_))]
+    patterns, which = np.unique(limited, axis=0, return_inverse=True)
+    return [(pattern, which.reshape(-1) == index) for index, pattern in enumerate(patterns)]
 
 
 def _distinct(rows: FloatArray) -> tuple[FloatArray, IntArray]:
