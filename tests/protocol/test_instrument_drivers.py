@@ -19,6 +19,7 @@ from drivers.keysight_b2200 import KeysightB2200
 from drivers.keysight_infiniivision import KeysightInfiniiVision
 from drivers.limits import DriveLimits
 from drivers.red_pitaya import RedPitaya
+from drivers.rigol_ds1000z import MOST_BYTES, RigolDS1000Z
 from drivers.setting import settings_of
 from drivers.srs_sr830 import Sr830
 from drivers.srs_sr860 import Sr860
@@ -35,6 +36,7 @@ BENCH = {
     "instruments": {
         "generator": {"model": "keysight-33512b", "channels": {"1": "array.row0", "2": "array.row1"}},
         "scope": {"model": "keysight-dsox3024t", "channels": {"1": "generator.1", "2": "generator.2"}},
+        "rigol": {"model": "rigol-ds1104z", "channels": {"1": "generator.1", "2": "generator.2"}},
         "daq6510": {"model": "keithley-daq6510", "channels": {"101": "generator.1", "102": "generator.2"}},
         "daq970a": {"model": "keysight-daq970a", "channels": {"101": "generator.1", "102": "generator.2"}},
         "hp34970a": {"model": "keysight-34970a", "channels": {"101": "generator.1", "102": "generator.2"}},
@@ -58,6 +60,7 @@ BENCH = {
 DRIVERS = {
     "generator": lambda at: Keysight33500B(at, LIMITS),
     "scope": KeysightInfiniiVision,
+    "rigol": RigolDS1000Z,
     "daq6510": KeithleyDaq6510,
     "daq970a": Keysight34970A,
     "hp34970a": Keysight34970A,
@@ -176,6 +179,62 @@ def test_generator_and_scope(start):
     assert record.volts[1].mean() == pytest.approx(-0.25 * share, abs=2e-3)
     scope.channels[1].range_volts = 0.2
     assert scope.record([1], 5.0).clipped.all()
+
+
+@pytest.mark.parametrize(("depth", "pieces"), [(None, 1), (12_000, 1), (600_000, 3)])
+def test_records_of_a_rigol_in_pieces(start, depth, pieces):
+    """The screen, and memories that take one and several readings: every sample is the circuit's, at its own time."""
+    bench = start("generator", "rigol")
+    generator, heard = bench["generator"], []
+    scope = RigolDS1000Z(
+        bench.virtual.resources["rigol"], timeout_seconds=30.0, transcript=lambda *entry: heard.append(entry[2:])
+    ).open()
+    bench.opened.append(scope)
+    one, two = generator.channels[1], generator.channels[2]
+    one.waveform("triangle", 100.0, 0.4)
+    two.dc(0.1)
+    one.enable()
+    two.enable()
+    for channel in (1, 2):
+        scope.channels[channel].shown = True
+        scope.channels[channel].attenuation = 1.0
+        scope.channels[channel].scale_volts = 0.2
+    scope.time_scale_seconds = 1.0e-3
+    scope.time_offset_seconds = 2.0e-3
+    scope.trigger_source = "channel1"
+    scope.trigger_slope = "rising"
+    if depth:
+        scope.configure("RUN", f"ACQ:MDEP {depth}")
+    heard.clear()
+    record = scope.record([1, 2], 30.0, memory=depth is not None)
+    count = depth or 1200
+    assert record.volts.shape == (2, count)
+    assert not record.clipped.any()
+    starts = [int(data.split()[1]) for way, data in heard if way == ">" and data.startswith(b"WAV:STAR")]
+    wanted = [1 + MOST_BYTES * piece for piece in range(pieces)]
+    assert starts == 2 * [1, *wanted]  # once for the preamble
+    times = record.times_seconds
+    np.testing.assert_allclose(np.diff(times), 12.0e-3 / count, rtol=1e-4)
+    assert times[0] == pytest.approx(2.0e-3 - 6.0e-3, abs=1e-9)
+    # From the trigger, a rising zero: a triangle of 10 ms, behind 50 ohms; 8 mV codes, and noise of half of one.
+    share = 1.0 / (1.0 + 50.0 * (4 * CELL_SIEMENS + 1e-6))
+    triangle = 0.4 * share * (2.0 / np.pi) * np.arcsin(np.sin(2.0 * np.pi * 100.0 * times))
+    errors = record.volts - np.stack([triangle, np.full(count, 0.1 * share)])
+    assert np.abs(errors).max() < 0.5 * 8.0e-3 + 6 * 4.0e-3
+    assert errors.std() == pytest.approx(8.0e-3 * np.sqrt(0.5**2 + 1.0 / 12.0), rel=0.1)
+    assert np.abs(errors.mean(axis=1)).max() < 4.0e-3
+
+
+def test_the_least_memory_of_a_rigol_fits_its_channels(start):
+    bench = start("generator", "rigol")
+    generator, scope = bench["generator"], bench["rigol"]
+    generator.channels[1].sine(1.0e5, 0.4)
+    generator.channels[1].enable()
+    for shown, points in ((1, 12_000), (2, 6_000), (4, 3_000)):
+        for number, channel in scope.channels.items():
+            channel.shown = number <= shown
+        scope.least_memory()
+        assert scope.record([1], 5.0, memory=True).volts.shape == (1, points)
 
 
 def test_generator_samples_and_bursts(start):
