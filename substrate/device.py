@@ -7,6 +7,7 @@ from typing import Self, final
 from substrate.capabilities import Capabilities
 from substrate.errors import InputError
 from substrate.interrupts import interrupts_held_back
+from substrate.origin import require_ours
 from substrate.outlay import Outlay
 from substrate.services import Instruments
 
@@ -48,6 +49,7 @@ class Device(ABC):
 
     @final
     def __enter__(self) -> Self:
+        require_ours(type(self).__module__)
         if self.unreachable is not None:
             raise self.unreachable
         try:

@@ -11,6 +11,7 @@ from substrate.catalogue import DeviceCatalogue
 from substrate.contract import Substrate
 from substrate.errors import InputError
 from substrate.network import Network
+from substrate.origin import require_ours
 
 GROUP = "substrate.backends"
 """Entry-point group; each entry is an instance of ``Backend``."""
@@ -54,12 +55,17 @@ def load_backend(name: str) -> Backend:
     """The backend of this name.
 
     Raises:
-        InputError: there is none of this name; names those there are.
+        InputError: there is none of this name; names those there are. Or it cannot be loaded, or comes from another
+            installation than this package.
     """
     found = [entry for entry in entry_points(group=GROUP) if entry.name == name]
     if not found:
         raise InputError(f"substrate.backend: expected one of {', '.join(backend_names())}, got {name!r}")
-    backend = found[0].load()
+    try:
+        backend = found[0].load()
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"substrate.backend: {name!r} cannot be loaded from {found[0].value}: {error}") from error
+    require_ours(found[0].module)
     if not isinstance(backend, Backend):
         raise InputError(f"substrate.backend: entry point {name!r} gives {type(backend).__name__}, not a Backend")
     return backend

@@ -1,5 +1,6 @@
 import importlib
 import json
+import shutil
 import subprocess
 import sys
 from importlib import metadata
@@ -49,6 +50,54 @@ def test_the_three_packages_come_from_our_one_distribution():
     else:
         home = Path(str(distribution.locate_file("")))
     assert roots == {home.resolve()}
+
+
+@pytest.mark.parametrize("backend", ["board", "bench", "arc-two", "emulator"])
+@pytest.mark.parametrize("copy", ["another project", "a copy of ours"])
+def test_a_mixture_of_packages_is_refused(tmp_path, backend, copy):
+    """Another package of the name is found first: whatever it is, it does not get to move hardware."""
+    package = "emulators" if backend == "emulator" else "drivers"
+    if copy == "a copy of ours":
+        shutil.copytree(PROJECT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    else:
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "__init__.py").write_text("")
+    script = f"""
+import sys
+sys.path[:0] = [{str(tmp_path)!r}, {str(PROJECT)!r}]
+from substrate.errors import InputError
+from substrate.registry import load_backend
+try:
+    load_backend({backend!r})
+except InputError as error:
+    print(error)
+"""
+    command = [sys.executable, "-c", script]
+    answer = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path, timeout=60)
+    if copy == "a copy of ours":
+        assert f"comes from {tmp_path / package}" in answer.stdout
+        assert "expected one installation of both" in answer.stdout
+    else:
+        assert f"'{backend}' cannot be loaded" in answer.stdout
+
+
+def test_a_device_of_another_copy_is_not_opened(tmp_path):
+    """However it came to be built: by a script that imports it itself, for one."""
+    shutil.copytree(PROJECT / "drivers", tmp_path / "drivers", ignore=shutil.ignore_patterns("__pycache__"))
+    script = f"""
+import sys
+sys.path[:0] = [{str(tmp_path)!r}, {str(PROJECT)!r}]
+from drivers.arc_two import ArcTwoArray, ArcTwoConfig
+from substrate.errors import InputError
+try:
+    with ArcTwoArray(ArcTwoConfig(backend="arc-two", library="nothing")):
+        pass
+except InputError as error:
+    print(error)
+"""
+    command = [sys.executable, "-c", script]
+    answer = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path, timeout=60)
+    assert "expected one installation of both" in answer.stdout
 
 
 @pytest.mark.parametrize(
