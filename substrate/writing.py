@@ -22,6 +22,7 @@ from substrate.contract import Substrate
 from substrate.errors import CapabilityError
 from substrate.network import Coupling
 from substrate.pulses import Pulses, Written
+from substrate.spare_memory import SpareMemory
 from substrate.tiki_taka import TikiTaka, TransferPlan
 
 Mode = Literal["outright", "blind", "accumulate", "verify", "tiki_taka"]
@@ -89,6 +90,7 @@ class Writer:
         self._two_arrays = (
             TikiTaka(substrate, plan.transfer, self._pulses, plan.largest_burst) if plan.mode == "tiki_taka" else None
         )
+        self._memory = SpareMemory()
         self._targets: dict[str, FloatArray] = {}
         self._changes: dict[str, int] = {}
         self._unresettable: dict[str, BoolArray] = {}
@@ -197,10 +199,12 @@ class Writer:
 
         low, high = self._substrate.capabilities.conductance_window_siemens
         cells = np.ascontiguousarray(self._substrate.read_cells(coupling.name))
-        target = np.empty(cells.shape)
+        target = self._memory.empty(cells.shape)
         saturated = moved(
             cells, np.ascontiguousarray(change), self._substrate.scale.unit_siemens, float(low), float(high), target
         )
+        # So that a device in memory may keep it without a copy.
+        target.setflags(write=False)
         report = self._substrate.write_cells(WriteRequest(coupling.name, target_siemens=target))
         return Written(report.pulses, int(np.count_nonzero(report.failed)), int(saturated))
 
