@@ -174,13 +174,9 @@ class EmulatedSubstrate(Substrate):
             )
         curved = CurvedCircuit(network, self._arrays, mismatched, self._scale, tolerance, dynamics, self._mover)
         rounded = any(array.rounding_amperes(way) for array in self._arrays.values() for way in directions)
-        if not rounded and network.alternating:
+        if not rounded:
             return curved, dynamics.highest_frequency_hz
-        dynamics.refuse_fast(
-            "tiles with converters (their steps have no slope; tiles.summation: analog has dynamics)"
-            if rounded
-            else "loops of an odd number of layers (an even one moves at any frequency)"
-        )
+        dynamics.refuse_fast("tiles with converters (their steps have no slope; tiles.summation: analog has dynamics)")
         return curved, dynamics.quasi_static_hz
 
     def _dynamics(self, rng: np.random.Generator) -> Dynamics:

@@ -161,10 +161,10 @@ class CurrentModeNetwork(Equations, HolomorphicEquations):
         del s
         return self.weights()
 
-    def couplings_at(self, s: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def couplings_at(self, s: FloatArray) -> tuple[FloatArray, FloatArray, None]:
         """The same everywhere."""
         del s
-        return self._to_other, self._to_pivot
+        return self._to_other, self._to_pivot, None
 
     def activity(self, u: FloatArray) -> FloatArray:
         """Neuron outputs for node states ``u`` (..., node)."""

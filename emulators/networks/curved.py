@@ -103,7 +103,8 @@ class CurvedNetwork(Equations):
         in_pivot = np.zeros(network.node_count, dtype=np.bool_)
         for layer in alternate(layers)[0]:
             in_pivot[layer] = True
-        if not network.alternating:
+        self._alternating = network.alternating
+        if not self._alternating:
             # Of a loop of an odd number of layers no group is without couplings: what is solved for is all of it.
             in_pivot[:] = True
         self._groups = np.flatnonzero(in_pivot), np.flatnonzero(~in_pivot)
@@ -154,10 +155,11 @@ class CurvedNetwork(Equations):
             out[part] = self.small_signal(flat[part], self.read(flat[part], digitise=False)[2])
         return out.reshape(*s.shape, self.node_count)
 
-    def couplings_at(self, s: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Small-signal weights from pivot to other nodes, and from these to the pivot."""
+    def couplings_at(self, s: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray | None]:
+        """Small-signal weights from pivot to other nodes, from these to the pivot, and within the pivot."""
         weights, (pivot, other) = self.weights_at(s), self._groups
-        return weights[..., pivot[:, None], other], weights[..., other[:, None], pivot]
+        within = None if self._alternating else weights
+        return weights[..., pivot[:, None], other], weights[..., other[:, None], pivot], within
 
     def analytic(self) -> AnalyticCells | None:
         """What of ``currents`` depends on s, continued to complex activities; None if it is no entire function."""

@@ -5,7 +5,8 @@
 (``time_constants.py``), I the currents that the arrays give at activities s: W s where they are matrices. An array has
 no capacitance but that of its lines, which is part of its nodes' own, so that its cells and wires are at every instant
 at rest. Everything is in activity units. Layers alternate between two groups, and no array joins two layers of a group:
-dI/ds goes from one group, the *pivot*, to the other and back.
+dI/ds goes from one group, the *pivot*, to the other and back. Where they do not, in a loop of an odd number of layers,
+the pivot is all nodes and the other group empty.
 """
 
 from abc import ABC, abstractmethod
@@ -60,8 +61,11 @@ class Equations(ABC):
         """
 
     @abstractmethod
-    def couplings_at(self, s: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """The parts of ``weights_at`` from the pivot to the other group, and from that to the pivot."""
+    def couplings_at(self, s: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray | None]:
+        """The parts of ``weights_at`` from the pivot to the other group, from that to the pivot, and within the pivot.
+
+        The last is None where layers alternate.
+        """
 
 
 def spread(values: FloatArray, weights: FloatArray) -> FloatArray:

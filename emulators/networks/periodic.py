@@ -8,8 +8,9 @@ point of
 A and B dividing harmonic k by 1 + i k w tau and 1 + i k w tau_a (alternating frequency/time harmonic balance; Cameron &
 Griffin 1989). f and I, the currents of the arrays (W s where these are matrices), act on N samples of a period, A and B
 on their Fourier series of harmonics 0..N/2 - 1. Newton's method solves it; its linear systems, with the slopes of f and
-I at every sample, go by GMRES, one group of layers eliminated exactly. N doubles until the equations, put to the test
-at 2N samples, hold there too: the residual stated is that one, with what the truncated series leaves out.
+I at every sample, go by GMRES, one group of layers eliminated exactly where layers alternate. N doubles until the
+equations, put to the test at 2N samples, hold there too: the residual stated is that one, with what the truncated
+series leaves out.
 
 The branch is the one that grows from the free state with the nudge's amplitude. Newton's method follows it in steps
 within which each correction is less than half the one before (the restricted monotonicity test; Deuflhard, Newton
@@ -317,15 +318,17 @@ class _Balance:
     def _correction(self, u: FloatArray, s: FloatArray, error: FloatArray) -> FloatArray:
         """x of x - A W B D x = error, D and W the slopes at ``u`` and ``s``; one group of layers is eliminated."""
         slope = self._network.slope(u)
-        to_other, to_pivot = self._network.couplings_at(s)
+        to_other, to_pivot, within = self._network.couplings_at(s)
         pivot_slope, other_slope = slope[..., self._pivot], slope[..., self._other]
         pivot_error, other_error = error[..., self._pivot], error[..., self._other]
         shape = pivot_error.shape
 
-        def onto_other(pivot: FloatArray) -> FloatArray:
+        def leaving(pivot: FloatArray) -> FloatArray:
             image = pivot_slope * pivot
-            image = image if self._pivot_delays is None else self._pivot_delays.apply(image)
-            return self._other_poles.apply(spread(image, to_other))
+            return image if self._pivot_delays is None else self._pivot_delays.apply(image)
+
+        def onto_other(pivot: FloatArray) -> FloatArray:
+            return self._other_poles.apply(spread(leaving(pivot), to_other))
 
         def onto_pivot(other: FloatArray) -> FloatArray:
             image = other_slope * other
@@ -334,13 +337,17 @@ class _Balance:
 
         def product(flat: FloatArray) -> FloatArray:
             pivot = flat.reshape(shape)
+            if within is not None:
+                # The pivot is all there is.
+                return flat - self._pivot_poles.apply(spread(leaving(pivot), within)).reshape(flat.shape)
             return flat - onto_pivot(onto_other(pivot)).reshape(flat.shape)
 
-        right = pivot_error + onto_pivot(other_error)
+        right = pivot_error if within is not None else pivot_error + onto_pivot(other_error)
         pivot = gmres(product, right.reshape(len(u), -1), LINEAR_RELATIVE, LINEAR_STEPS).reshape(shape)
         correction = np.empty_like(u)
         correction[..., self._pivot] = pivot
-        correction[..., self._other] = other_error + onto_other(pivot)
+        if within is None:
+            correction[..., self._other] = other_error + onto_other(pivot)
         return correction
 
 

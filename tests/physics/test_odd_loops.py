@@ -1,4 +1,4 @@
-"""Loops of an odd number of layers, no group of which is without couplings: what is more than their equilibria."""
+"""Loops of an odd number of layers, no group of which is without couplings: steps, complex states, any frequency."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,15 +7,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from settling import settled_nudge
 from topologies import batch_of, differences, network_of, relative_error, start, training
 
 from substrate import load_experiment, open_run, run
-from substrate.capabilities import HeldNudge
+from substrate.capabilities import HeldNudge, Nudge
 from substrate.controller import Controller
 from substrate.rules.asymmetric_ep import AsymmetricEP, AsymmetricEPSection
 from substrate.rules.base import Rule
 from substrate.rules.continual import ContinualEP, ContinualSection
 from substrate.rules.holomorphic import HolomorphicEP, HolomorphicSection
+from substrate.tones import SamplingPlan
 
 LOOP = network_of((3, 4, 3, 2), feedback="loop")
 WIRES = {"wires": {"segment_ohms": 2.0, "source_ohms": 50.0, "sense_ohms": 5.0}}
@@ -115,6 +117,33 @@ def test_the_increments_of_continual_ep_telescope() -> None:
     )
     for name, direction in expected.directions.items():
         assert relative_error(found.directions[name], direction) < 0.02
+
+
+@pytest.mark.parametrize("omega_tau", [0.1, 1.0, 5.0])
+@pytest.mark.parametrize(
+    ("sections", "neurons"),
+    [({}, {}), (WIRES, {"amplifier_bandwidth_hz": 200.0}), (SINH, {"time_constant_spread": 0.3})],
+    ids=["matrices", "wires and slow amplifiers", "sinh cells"],
+)
+def test_a_loop_swings_at_any_frequency_as_its_transient_ends(
+    omega_tau: float, sections: dict[str, Any], neurons: dict[str, Any]
+) -> None:
+    tau = 1e-3
+    slow = {**sections, "neurons": {"time_constant_seconds": tau, **neurons}}
+    plan = SamplingPlan(omega_tau / (2 * np.pi * tau), 3, 16, 1)
+    with programmed(holomorphic(2, 0.1), **slow) as (controller, batch):
+        phase, _ = controller.measure(*batch)
+        substrate = controller._substrate
+        amperes = np.zeros((len(phase.error), LOOP.node_count))
+        amperes[:, LOOP.output.nodes] = 0.5 * phase.error
+        record = substrate.nudge(Nudge(amperes * substrate.scale.unit_amperes), plan)
+        assert record.settled.all()
+        circuit = substrate.circuit
+        parts, network = circuit.parts(), circuit.equations()
+        drive, _ = network.drive(phase.inputs)
+        run = settled_nudge(network, parts.constants, parts.free, drive, amperes, plan, 1e-9)
+        np.testing.assert_allclose(record.volts / substrate.scale.volts_per_unit, run.s, rtol=0, atol=1e-6)
+        assert np.ptp(run.s[:, :, LOOP.layers[1].nodes], axis=1).max() > 1e-3
 
 
 @pytest.mark.parametrize(
