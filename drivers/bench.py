@@ -114,6 +114,12 @@ class BenchSubstrate(MeasuredSubstrate):
             transposed_products=grounded,
         )
         super().__init__(network, Scale(config.volts_per_unit, config.unit_siemens), capabilities)
+        alone = [name for name in self._names if name not in wiring.nudges]
+        if alone:
+            self.remedies = {
+                "node_nudges": f"nodes without a nudge: {', '.join(alone)}; wire a generator's output to the current "
+                "input of each, and name it under nudges in the wiring file"
+            }
         self.outlay = bench_outlay(wiring, list(self._planes.values()), [*self._tones, *self._loggers])
         self._forget()
 

@@ -1,7 +1,8 @@
 """A device of either seam: it is described, opened, and left in its safe state on every way out."""
 
 from abc import ABC, abstractmethod
-from types import TracebackType
+from collections.abc import Mapping
+from types import MappingProxyType, TracebackType
 from typing import Self, final
 
 from substrate.capabilities import Capabilities
@@ -21,12 +22,14 @@ class Device(ABC):
     Attributes:
         instruments: what it is made of; None where it is one whole.
         outlay: what it puts out and how long it takes, known while it is closed; None where it does not say.
+        remedies: by name of a capability that the device lacks, how it could be had.
         unreachable: why a device that is described cannot be opened as things stand; None: nothing is known to be in
             the way.
     """
 
     instruments: Instruments | None = None
     outlay: Outlay | None = None
+    remedies: Mapping[str, str] = MappingProxyType({})
     unreachable: InputError | None = None
     _is_open = False
 

@@ -12,7 +12,7 @@ import numpy as np
 from substrate.arrays import BoolArray, FloatArray
 from substrate.conjugates import exact_directions, sample_directions
 from substrate.contract import Substrate
-from substrate.errors import InputError
+from substrate.errors import CapabilityError, InputError
 from substrate.experiment.assembly import Assembly, Trained
 from substrate.rules.base import Estimate, FreePhase
 from substrate.rules.multiplexed import multiplexed_adjoint
@@ -90,12 +90,13 @@ def check_gradient(
         raise InputError(f"--samples: expected 1..{len(dataset.train_labels)}, got {samples}")
     if reference is not None and reference not in REFERENCES:
         raise InputError(f"--reference: expected one of {', '.join(REFERENCES)}, got {reference!r}")
+    capabilities = assembly.substrate.capabilities
+    chosen_reference = reference or ("exact" if capabilities.exact_adjoint else "multiplexed")
+    needed = {"exact": "exact_adjoint", "multiplexed": "node_nudges"}[chosen_reference]
+    if needed in assembly.substrate.remedies and not getattr(capabilities, needed):
+        raise CapabilityError(f"the {chosen_reference} reference: {assembly.substrate.remedies[needed]}")
+    capabilities.require(needed, f"the {chosen_reference} reference")
     with assembly.substrate as substrate:
-        chosen_reference = reference or ("exact" if substrate.capabilities.exact_adjoint else "multiplexed")
-        substrate.capabilities.require(
-            {"exact": "exact_adjoint", "multiplexed": "node_nudges"}[chosen_reference],
-            f"the {chosen_reference} reference",
-        )
         controller = assembly.controller()
         chosen = np.sort(
             np.random.default_rng(assembly.experiment.seed).permutation(len(dataset.train_labels))[:samples]

@@ -28,6 +28,7 @@ from substrate.errors import InputError, RunFileError, RunInterrupted, Substrate
 from substrate.experiment.assembly import Assembly, Trained, assemble
 from substrate.experiment.checkpoint import pack_state, unpack_state
 from substrate.experiment.config import Experiment, load_experiment
+from substrate.experiment.kernel_cache import kernels_are_cold
 from substrate.experiment.layout import Constant
 from substrate.experiment.progress import Progress, Silent
 from substrate.experiment.recorder import Recorder, RunHeader
@@ -63,6 +64,7 @@ def run(
     assembly = assemble(experiment)
     path = Path(output) if output is not None else _default_output(experiment)
     _check_output(path, given=output is not None)
+    cold = kernels_are_cold(assembly.substrate)
     with _stop_requests() as stopping, assembly.substrate:
         controller = assembly.controller()
         training = _Training(assembly, controller)
@@ -79,7 +81,8 @@ def run(
         )
         told = progress or Silent()
         with recorder, _transcript(assembly.substrate, recorder):
-            told.note("programming the cells (the first run on a machine also compiles its kernels: about a minute)")
+            compiling = " (the first run on a machine also compiles its kernels: about a minute)" if cold else ""
+            told.note(f"programming the cells{compiling}")
             training.begin(recorder, weights)
             training.go_on(recorder, told, stopping)
     return path

@@ -17,6 +17,7 @@ from emulators.bench.bench import VirtualBench
 from substrate.capabilities import Nudge, WriteRequest
 from substrate.errors import CapabilityError, InputError
 from substrate.experiment.assembly import assemble
+from substrate.experiment.gradient_check import check_gradient
 from substrate.tones import SamplingPlan
 
 PITAYA_SIEMENS = 1.0e-5
@@ -283,3 +284,12 @@ def test_limits_are_those_of_the_role():
     meter = Rack(idle, drive_limits(idle, 0.25, 2.0, 2e-6, 1e-3)).source_meter("", "holder")
     with pytest.raises(CapabilityError):
         meter.source_volts(1.0e-3, 1.0e-6)
+
+
+def test_a_check_of_gradients_says_what_to_wire(tmp_path):
+    """Before anything is opened: there is nothing at these addresses."""
+    device = assemble(experiment(section(mixed_wiring(), tmp_path), tmp_path))
+    with pytest.raises(
+        CapabilityError, match=r"multiplexed reference: nodes without a nudge: hidden1\.0, .* nudges in"
+    ):
+        check_gradient(device)
