@@ -1,8 +1,9 @@
 """Keithley 2400 SourceMeter: sources a voltage or a current, with a compliance on the other, and measures both.
 
 Commands and behaviour: Series 2400 User's Manual (2400S-900-01), sections 17 and 18; ranges and resolutions: its
-specifications. The noise of a reading is taken as half a digit of its range at one power-line cycle, falling with the
-square root of the integration time (not confirmed). Calibration is perfect.
+specifications (SPEC-2400 rev. H). These state no noise of readings: it is taken as half a digit of the range at one
+power-line cycle, falling with the square root of the integration time. Calibration is perfect; the real one is good to
+.025 % to .03 % of a current and 30 to 60 digits (1 uA to 100 mA), and .012 % to .015 % of a voltage.
 
 LO is tied to the bench's ground. What the output does while it is off follows ``OUTPut:SMODe``: by default (``NORMal``)
 0 V with a small compliance, not an open relay.

@@ -2,7 +2,8 @@
 
 Commands: Series 2600B Reference Manual (2600BS-901-01), sections 7 and 9; the factory script KIPulse
 (``ConfigPulseVMeasureI``, ``ConfigPulseIMeasureV``, ``InitiatePulseTest``), section 5. Ranges: 200 mV to 200 V, 100 nA
-to 1.5 A, digits as in the specifications of the 2612B; noise of a digit at one power-line cycle (not confirmed).
+to 1.5 A, digits as in the specifications of the 2612B; noise of a digit at one power-line cycle, for which no
+figure of the maker was found.
 
 A pulse of KIPulse holds its level for ``ton``, measures at its end, and the bias for ``toff``. Its functions give back
 whether they were done and a text: what they refuse is in no error queue, and leaves what a tag stood for before. Levels

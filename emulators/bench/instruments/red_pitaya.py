@@ -1,7 +1,9 @@
 """Red Pitaya STEMlab 125-14 under its SCPI server: two fast outputs, two fast inputs, slow pins; CR LF ends.
 
 Commands: Red Pitaya's list of SCPI commands (2.00). Fast inputs: 14 bits at +-1 V (LV) or +-20 V (HV), 125 MS/s over a
-decimation of 1 to 65 536, 16 384 samples. Fast outputs: 14 bits, +-1 V, 50 ohm. Noise of one step (not confirmed).
+decimation of 1 to 65 536, 16 384 samples. Fast outputs: 14 bits, +-1 V, 50 ohm.
+Noise of one step, chosen: the documentation gives a bound only (fast analog inputs, "input noise level" below
+-119 dBm/Hz, which in 50 ohm is .25 uV a root of Hz, or 16 steps at the full rate).
 
 ``ACQ:START`` begins to fill the buffer; a trigger stands ``ACQ:TRig:DLY`` samples before its middle. A trigger that is
 due before what precedes it is filled waits for that. The record is taken when the trigger is given, and the clock then

@@ -5,7 +5,8 @@ Commands: MSO1000Z/DS1000Z Programming Guide. The screen is 12 divisions wide an
 memory, at most 250 000 bytes a reading, from a scope that has stopped. Blocks: ``#9`` and nine digits.
 
 A record is taken whole, from the moment of the command that asks for it, as on the bench's other scope; a running scope
-takes a new one whenever data are asked for. Noise: .5 of a code (not confirmed). The bandwidth is not modelled.
+takes a new one whenever data are asked for. Noise: .5 of a code, chosen: no figure of the maker was found. The
+bandwidth is not modelled.
 """
 
 from collections.abc import Sequence
