@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from emulators.substrate import EmulatedSubstrate
 from substrate import load_experiment
 from substrate.errors import InputError
+from substrate.experiment.assembly import assemble
 from substrate.experiment.config import shipped_experiments
 
 SHIPPED = sorted(shipped_experiments())
@@ -149,3 +151,55 @@ def test_bad_files(tmp_path: Path) -> None:
     binary.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match=r"binary\.yaml"):
         load_experiment(binary)
+
+
+def test_null_leaves_out_what_a_file_has() -> None:
+    whole = load_experiment("digits-resistive", ["rule.name=ep", "nudge=null", "training.learning_rate_decay=null"])
+    assert whole.nudge == type(whole.nudge)()
+    assert whole.training.learning_rate_decay == 1.0
+    with pytest.raises(
+        InputError, match=r"with --set rule\.name=ep: nudge\.harmonics: rule ep .*--set nudge\.periods=null"
+    ):
+        load_experiment("digits-resistive", ["rule.name=ep"])
+    # Its default, given on purpose, is refused as well; in a file it is what a run file spells out.
+    with pytest.raises(
+        InputError, match=r"^--set training\.momentum=0\.9: training\.momentum: belongs to optimiser sgd"
+    ):
+        load_experiment("digits", ["training.optimiser=adam", "training.momentum=0.9"])
+    assert load_experiment("digits", ["training.optimiser=adam"]).training.momentum == 0.9
+
+
+def test_tones_are_taken_for_what_is_measured_by_them_whatever_the_rule() -> None:
+    overrides = ["rule.name=ep", "nudge={amplitude: 0.5, frequency_hz: 50.0}"]
+    assert load_experiment("digits", overrides, tones=True).nudge.frequency_hz == 50.0
+    with pytest.raises(InputError, match=r"nudge\.frequency_hz: rule ep holds its nudges"):
+        load_experiment("digits", overrides)
+
+
+def test_a_device_without_an_exact_gradient_cannot_be_judged_by_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(EmulatedSubstrate, "oracle", None)
+    for every in (0, 20):
+        assemble(load_experiment("xor", [f"logging.quality_every={every}"]))
+    with pytest.raises(InputError, match=r"logging\.quality_every: backend emulator cannot tell"):
+        assemble(load_experiment("xor", ["logging.quality_every=5"]))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["training.frozen=[input-hidden1]", "training.learning_rates={input-hidden1: 0.1}"], "is frozen"),
+        (
+            [
+                "network={family: feedforward, feedback: separate, layers: [2, 8, 2]}",
+                "rule={name: feedback_alignment}",
+                "nudge=null",
+                "homeostasis=null",
+                "training.learning_rates={output-hidden1: 0.1}",
+            ],
+            "is not trained by rule feedback_alignment",
+        ),
+    ],
+)
+def test_an_array_that_is_not_trained_has_no_rate(overrides: list[str], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        load_experiment("xor", overrides)
