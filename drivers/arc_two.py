@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Annotated, Any, Final, Literal, final
 
 import numpy as np
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from drivers.errors import ConnectionLost, InstrumentError
 from drivers.limits import DriveLimits
@@ -23,7 +23,7 @@ from substrate.capabilities import Limits
 from substrate.contract import Direction
 from substrate.errors import InputError
 from substrate.interrupts import interrupts_held_back
-from substrate.loop import LoopConfig, LoopedSubstrate
+from substrate.loop import LoopConfig, LoopedSubstrate, SettleConfig
 from substrate.network import Network
 from substrate.outlay import Demand, Pace
 from substrate.registry import Backend
@@ -42,6 +42,9 @@ EXCHANGE_SECONDS: Final = 1.0e-3
 
 LARGEST_VOLTS: Final = 10.0
 """Of a channel in its standard range."""
+
+SETTLE: Final = SettleConfig(tolerance=0.02, damping=1.0, least_passes=8, passes=16, mixed=False)
+"""For readings with noise, some thousandths of an activity: a finer tolerance is never met."""
 
 Side = Annotated[int, Field(ge=1, le=SIDE)]
 
@@ -67,7 +70,7 @@ class ArcTwoConfig(PulsedSection):
         pulse_seconds: their width, whole nanoseconds from 40 on.
         unselected: lines that take no part in a pulse.
         limits: see ``ArcLimitsConfig``.
-        loop: how neurons are closed around the array, see ``substrate.loop``.
+        loop: how neurons are closed around the array, see ``substrate.loop``; without ``settle``, by ``SETTLE``.
     """
 
     backend: Literal["arc-two"]
@@ -79,7 +82,13 @@ class ArcTwoConfig(PulsedSection):
     pulse_seconds: Annotated[float, Field(ge=40e-9, le=1.0)] = 1.0e-4
     unselected: Literal["half", "floating"] = "half"
     limits: ArcLimitsConfig = ArcLimitsConfig()
-    loop: LoopConfig = LoopConfig()
+    loop: LoopConfig = LoopConfig(settle=SETTLE)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _settling(cls, given: Any) -> Any:
+        loop = given.get("loop") if isinstance(given, dict) else None
+        return {**given, "loop": {"settle": SETTLE, **loop}} if isinstance(loop, dict) else given
 
 
 @final

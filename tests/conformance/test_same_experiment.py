@@ -76,6 +76,15 @@ def test_it_learns_around_an_arc_two(tmp_path):
         assert board._open.all()
 
 
+@pytest.mark.parametrize("loop", [{}, {"loop": {"current_amperes": 1.0e-4}}])
+def test_neurons_settle_around_a_noisy_arc_two_by_default(loop, tmp_path):
+    section = arc_section()
+    del section["loop"]
+    with arc_two(), assemble(experiment(section | loop, tmp_path)).substrate as device:
+        device.hold(np.array([[0.1, -0.2], [0.2, 0.2]]))
+        assert device.settle().settled.all()
+
+
 def compared(on_device, emulated, reference, rounds):
     """Gradients on a device, time after time, against those on the emulator with the same cells and no noise.
 
