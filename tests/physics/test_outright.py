@@ -110,3 +110,15 @@ def test_rows_that_stay_while_columns_move_take_the_power_of_every_cell(polariti
         np.sum(siemens * (rows[:, None, :, None] - 2.0 * rows[:, None, None, :3]) ** 2), rel=1e-12
     )
     assert meter.watts(2.0 * siemens, rows, columns.reshape(10, 3)) == pytest.approx(2.0 * wanted, rel=1e-12)
+
+
+def test_what_was_set_comes_back_bit_for_bit() -> None:
+    rng = np.random.default_rng(5)
+    cells, others = devices(), devices()
+    for _ in range(20):
+        target = rng.uniform(*WINDOW, (2, 5, 4))
+        target.setflags(write=False)
+        cells.set(target)
+        others.restore(cells.snapshot())
+        np.testing.assert_array_equal(others.conductances, cells.conductances)
+        np.testing.assert_array_equal(others.conductances, target)
