@@ -185,9 +185,10 @@ class OscillatingEP(Rule):
     ) -> tuple[ToneResponse, FloatArray]:
         """Nudge samples whose harmonics do not decay again, with less; the others rest meanwhile."""
         beta = beta.copy()
+        tried = np.ones(len(beta), dtype=np.bool_)
         for _ in range(REFINEMENTS):
             _, worst = _truncation(found, plan)
-            poor = (~found.settled | (worst > POOR_TRUNCATION)) & ~found.saturated
+            poor = (~found.settled | (worst > POOR_TRUNCATION)) & ~found.saturated & tried
             if not poor.any():
                 break
             less = np.where(poor, REFINEMENT * beta, beta)
@@ -197,10 +198,9 @@ class OscillatingEP(Rule):
             better = poor & again.settled & (_error_power(again, plan) < _error_power(found, plan))
             found = merged(found, again, better)
             beta[better] = less[better]
-            # A sample that gained nothing would be drowned by noise at a still smaller nudge.
-            amperes = np.where(better[:, None], amperes, 0.0)
-            if not better.any():
-                break
+            # A sample that gained nothing would be drowned by noise at a still smaller nudge. It rests from here on,
+            # and what is heard of it then is no response.
+            tried = better
         return found, beta
 
 

@@ -224,6 +224,33 @@ def test_samples_that_lose_their_branch_are_counted_and_left_out() -> None:
         np.testing.assert_allclose(value, alone[name], atol=1e-9)
 
 
+def test_an_automatic_amplitude_leaves_out_samples_that_stay_lost_while_others_are_nudged_with_less() -> None:
+    """One pair comes back under a smaller nudge and is refined further; what the others say while they rest is no
+    response to a nudge."""
+    network = Network((1, 2, 2))
+    inputs = np.array([[1.0], [0.0005], [1.0], [0.6], [0.4], [0.3], [0.2]])
+    labels = np.array([0, 0, 1, 0, 0, 0, 0])
+    converters = {"converters": {"adc_noise_volts": 1e-5}}
+    rng = np.random.default_rng(0)
+    with backend.build({**IDEAL, "solver": {"residual": 1e-10}, **converters}, network, rng) as substrate:
+        controller = Controller(
+            substrate,
+            OscillatingEP(SamplingPlan(1e3, 3, 16, 2), Amplitude(None, 3, 1e6, drive=3.0)),
+            SquaredError((-0.8, 0.8)),
+            Writer(substrate, WritingPlan("outright"), np.random.default_rng(0)),
+            SGD(0.0),
+            Homeostasis(0.0, 0, np.random.default_rng(0)),
+        )
+        controller.program(_flip_flops(network))
+        phase, estimate = controller.measure(inputs, labels)
+        exact = controller.exact_adjoint(phase.error)
+    assert phase.usable.all()
+    assert estimate.keep.any()
+    assert estimate.excluded.lost_branch == estimate.excluded.total == (~estimate.keep).sum() > 0
+    for found, wanted in zip(estimate.signals.response[estimate.keep], exact[estimate.keep], strict=True):
+        np.testing.assert_allclose(found, wanted, atol=0.02)
+
+
 def test_saturated_samples_are_counted_and_left_out() -> None:
     network = Network((4, 5, 3))
     section = {"converters": {"adc_bits": 14, "adc_range_volts": 0.12}}
