@@ -18,6 +18,7 @@ their share of the voltage for twice as long as the pulses last, and for the exc
 milliseconds). Where that disturbs them, let bursts be short.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal, final
@@ -36,6 +37,8 @@ from substrate.interrupts import interrupts_held_back
 from substrate.outlay import Demand, Pace
 from substrate.sections import Positive
 
+log = logging.getLogger(__name__)
+
 Scheme = Literal["floating", "grounded", "half", "third"]
 BIASES: Final = {"floating": 0, "grounded": 0, "half": 1, "third": 2}
 """Sources of bias that each scheme takes."""
@@ -53,7 +56,7 @@ MOST_PULSES: Final = 1000
 """Put out in one go."""
 
 OPEN_FRACTION: Final = 0.1
-"""Of the window's lowest conductance: pulses by which less flows have not reached their cell."""
+"""Of the window's lowest conductance: where less is seen than of such a cell, a relay or a lead is open."""
 
 
 @final
@@ -269,6 +272,10 @@ class SmuMatrixArray(PulsedArray):
     A reading of whole lines superposes readings with one voltage at a time, on all lines that shall have it, while the
     others are grounded, one sensed line after another: right for cells whose current is proportional to the voltage.
 
+    An open relay or lead looks like a cell that does not conduct. After each burst the cell is therefore read, and one
+    that conducts nowhere near as much as the window's lowest is reported as one that no pulse has reached. A reading of
+    all cells names such ones and their relays in the log, and gives what it has found: a fresh cell looks the same.
+
     Args:
         station: instruments; shared by arrays that are used one at a time.
         rows, columns: columns of the matrix that the word lines and the bit lines are wired to.
@@ -330,13 +337,17 @@ class SmuMatrixArray(PulsedArray):
                 # Every level by itself, on one sensed line after another.
                 product_seconds=shape[0] * shape[1] * reading,
                 cell_seconds=reading,
-                write_seconds=RELAY_SECONDS + 4.0 * EXCHANGE_SECONDS,
+                # With the reading after the pulses.
+                write_seconds=RELAY_SECONDS + READING_SECONDS + 6.0 * EXCHANGE_SECONDS,
                 # The pauses are as long as the pulses.
                 pulse_seconds=2.0 * config.pulse_seconds,
             ),
             at_once=False,
         )
         self.tripped: BoolArray = np.zeros(shape, dtype=np.bool_)
+        self._name = name
+        self._least = OPEN_FRACTION * config.window_siemens[0]
+        self._open_before: BoolArray = np.zeros(shape, dtype=np.bool_)
 
     def form(self, cells: BoolArray, plan: FormingPlan) -> BoolArray:
         """Form cells, one after another; which of them conduct then, (rows, columns).
@@ -434,7 +445,17 @@ class SmuMatrixArray(PulsedArray):
         return -reading.amperes
 
     def _read_cells(self) -> FloatArray:
-        return np.array([[self.read_cell(r, c) for c in range(self.shape[1])] for r in range(self.shape[0])])
+        found = np.array([[self.read_cell(r, c) for c in range(self.shape[1])] for r in range(self.shape[0])])
+        open_now = np.abs(found) < self._least
+        for row, column in np.argwhere(open_now & ~self._open_before):
+            drive, sense = (self._station.drive_row, self._rows[row]), (self._station.sense_row, self._columns[column])
+            log.warning(
+                "%s: cell (%d, %d) conducts %.3g S, the window begins at %.3g S: it is not formed, or broken, or a "
+                "relay of the matrix (row %d, column %d or row %d, column %d) or a lead is open",
+                self._name, row, column, found[row, column], self._config.window_siemens[0], *drive, *sense,
+            )  # fmt: skip
+        self._open_before = open_now
+        return found
 
     def _select(self, row: int, column: int, scheme: Scheme) -> None:
         rows = [line for index, line in enumerate(self._rows) if index != row]
@@ -444,8 +465,12 @@ class SmuMatrixArray(PulsedArray):
     def _give(self, row: int, column: int, volts: float, count: int) -> bool:
         config = self._config
         amperes = self._put(row, column, volts, count, config.pulse_seconds, config.pulse_amperes)
-        # Through no cell of the window so little flows: a relay or a lead is open.
-        return not amperes < OPEN_FRACTION * config.window_siemens[0] * abs(volts)
+        if amperes < self._least * abs(volts):
+            return False
+        # The drive feeds the other cells of the line as well; what flows through this one only the sense source sees.
+        # All relays are as they were in the pulses, the bias sources at 0 V.
+        reading = self._station.measure(config.read_volts, config.read_amperes)
+        return reading.limited or not abs(reading.amperes) < self._least * config.read_volts
 
     def _put(self, row: int, column: int, volts: float, count: int, seconds: float, limit_amperes: float) -> float:
         """Pulses of one cell, the others biased; the largest current of one."""

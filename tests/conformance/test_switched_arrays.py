@@ -222,6 +222,39 @@ def test_a_matrix_that_joins_other_lines_is_not_driven(bench):
         array._station.matrix.rule = "free"
 
 
+@pytest.mark.parametrize("scheme", ["grounded", "half"])
+@pytest.mark.parametrize("relay", [101, 104, 201, 204])
+def test_a_pulse_that_an_open_relay_keeps_from_its_cell_is_known(bench, scheme, relay, caplog):
+    """Drive (row 1) and sense (row 2) to the cell's row (column 1) and column (column 4). With that of the sense source
+    open the drive still feeds the other cells of the line: its own current does not tell."""
+    counts = np.zeros((ROWS, COLUMNS), dtype=int)
+    counts[0, 0], counts[1, 2] = 3, 3
+    with array_of(bench, write_scheme=scheme) as array:
+        assert not array.write_cells(WriteRequest("array", pulses=counts)).failed.any()
+        before = bench.plant.conductances("array").copy()
+        with bench.lock:
+            bench.faults.add(Rule("relay_stuck_open", "matrix", value=relay))
+        report = array.write_cells(WriteRequest("array", pulses=counts))
+        moved = bench.plant.conductances("array") - before
+        found = array.read_cells()
+        again = len(caplog.records)
+        array.read_cells()
+        bench.faults.clear()
+    # Relays that take no part: the drive's to the column, the sense source's to the row.
+    lost = relay in (101, 204)
+    assert report.failed[0, 0] == lost
+    assert report.failed.sum() == lost
+    assert (moved[0, 0] > STEP) != lost
+    assert moved[1, 2] > STEP
+    told = [one.getMessage() for one in caplog.records if "relay" in one.getMessage()]
+    dark = np.abs(found) < 1e-7
+    assert len(told) == dark.sum() == (0 if not lost else COLUMNS if relay == 101 else ROWS)
+    assert len(caplog.records) == again  # said once
+    if lost:
+        assert "cell (0, 0)" in told[0]
+        assert "row 1, column 1 or row 2, column 4" in told[0]
+
+
 def test_no_bias_stands_after_a_train_that_broke_off(bench):
     array = array_of(bench)
     for meter in array._station.meters:
