@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from linearised import susceptibility
 from ngspice_network import TRANSIENT, one_period, output_harmonics, random_cells, run_network, waveforms
 from settling import settled_nudge
 from test_spice_network import close, inputs
@@ -18,6 +17,7 @@ from emulators.networks.circuit import Parts
 from emulators.networks.curved import CurvedNetwork
 from emulators.networks.curved_circuit import CurvedCircuit
 from emulators.networks.orbits import stable_orbits
+from emulators.networks.small_signal import susceptibility
 from emulators.networks.time_constants import TimeConstants
 from emulators.spice import Netlist, Stimulus, deck
 from emulators.substrate import EmulatedSubstrate

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from linearised import susceptibility
 from random_networks import Case, pair, random_case
 from settling import settled_nudge
 
@@ -12,7 +11,7 @@ from emulators.networks.equilibrium import Tolerance, settle
 from emulators.networks.krylov import gmres
 from emulators.networks.orbits import stable_orbits
 from emulators.networks.periodic import PeriodicResponse, nudged_period
-from emulators.networks.small_signal import poles
+from emulators.networks.small_signal import poles, susceptibility
 from emulators.networks.time_constants import TimeConstants
 from emulators.networks.transient import Accuracy
 from emulators.neurons import Neurons

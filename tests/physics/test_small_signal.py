@@ -2,11 +2,10 @@
 
 import numpy as np
 import pytest
-from linearised import step_response, susceptibility
 from random_networks import pair, random_case
 
 from emulators.networks.equilibrium import Tolerance, settle
-from emulators.networks.small_signal import poles, relaxation_seconds
+from emulators.networks.small_signal import poles, relaxation_seconds, step_response, susceptibility
 from emulators.networks.time_constants import TimeConstants
 from emulators.networks.transient import Accuracy, integrate
 from substrate.errors import InputError

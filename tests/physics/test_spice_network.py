@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from linearised import susceptibility
 from ngspice_network import (
     TAU,
     TRANSIENT,
@@ -27,6 +26,7 @@ from emulators.memristors.sinh import SinhCell
 from emulators.memristors.transistor import SeriesResistanceCell, TransistorCell
 from emulators.networks.equilibrium import Tolerance, settle
 from emulators.networks.periodic import nudged_period
+from emulators.networks.small_signal import susceptibility
 from emulators.networks.time_constants import TimeConstants
 from emulators.neurons import Neurons
 from emulators.spice import Netlist, Stimulus, deck
