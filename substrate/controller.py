@@ -14,7 +14,7 @@ from substrate.costs import Cost
 from substrate.network import Network
 from substrate.optimisers import Optimiser
 from substrate.pulses import Written
-from substrate.rules.base import Estimate, FreePhase, Rule
+from substrate.rules.base import Estimate, FreePhase, ProgrammingRule, Rule
 from substrate.rules.homeostasis import Homeostasis, symmetry
 from substrate.writing import Writer
 
@@ -148,6 +148,7 @@ class Controller:
         """Let the rule adjust what it measures, an automatic amplitude say, on a batch before training."""
         phase, _ = self._free_phase(inputs, labels)
         self._rule.prepare(self._substrate, phase)
+        self._follow(learning=False)
 
     def free_phase(self, inputs: FloatArray, labels: IntArray) -> FreePhase:
         """Hold a batch and let it settle."""
@@ -174,7 +175,7 @@ class Controller:
         judged = judge and self._substrate.oracle is not None
         # Before the rule: one that learns while the network moves leaves other cells behind.
         adjoint = self.exact_adjoint(phase.error) if judged else None
-        written: list[Written] = []
+        written = self._follow(learning=True)
 
         def update(increments: Mapping[str, FloatArray]) -> None:
             written.extend(self._write(increments, rate, weight_decay=0.0))
@@ -211,6 +212,17 @@ class Controller:
             kinked=estimate.kinked,
         )
         return Step(report, quality, phase, estimate)
+
+    def _follow(self, learning: bool) -> list[Written]:
+        """Program the arrays that the rule wants otherwise; frozen ones stay as they are."""
+        if not isinstance(self._rule, ProgrammingRule):
+            return []
+        targets = self._rule.targets(self._substrate, learning)
+        return [
+            self._writer.program(self.network.array(name), weights)
+            for name, weights in targets.items()
+            if name not in self._frozen
+        ]
 
     def _update(self, phase: FreePhase, estimate: Estimate, rate: float, weight_decay: float) -> list[Written]:
         """Write the changes that an estimate asks for; nothing where no sample is left."""

@@ -60,6 +60,11 @@ class WritingPlan:
     transfer: TransferPlan = field(default_factory=TransferPlan)
 
 
+def weights_of(substrate: Substrate, coupling: Coupling) -> FloatArray:
+    """The weights that stand in an array's cells now, (rows, columns)."""
+    return np.asarray(coupling.signed(substrate.read_cells(coupling.name)) / substrate.scale.unit_siemens)
+
+
 @final
 class Writer:
     """Writes weights to a substrate.
@@ -97,8 +102,7 @@ class Writer:
 
     def weights(self, coupling: Coupling) -> FloatArray:
         """The weights that stand in the cells now, (rows, columns)."""
-        cells = self._substrate.read_cells(coupling.name)
-        return np.asarray(coupling.signed(cells) / self._substrate.scale.unit_siemens)
+        return weights_of(self._substrate, coupling)
 
     def program(self, coupling: Coupling, weights: FloatArray) -> Written:
         """Bring an array to given weights: outright, or by reading and pulsing until it holds them.

@@ -122,6 +122,19 @@ class Rule(ABC):
         """Put a snapshot back."""
 
 
+class ProgrammingRule(Rule):
+    """A rule that has arrays programmed anew between steps; the controller writes them, and counts what it took."""
+
+    @abstractmethod
+    def targets(self, substrate: Substrate, learning: bool) -> dict[str, FloatArray]:
+        """Weights that arrays are to be brought to now, (rows, columns), by array; others stay as they are.
+
+        Args:
+            substrate: whose cells may be read.
+            learning: a batch is about to be learned from; False: training is being prepared.
+        """
+
+
 class LastingRule(Rule):
     """A rule that is from step to step the same: it adjusts nothing and keeps nothing."""
 

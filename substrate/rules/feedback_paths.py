@@ -62,16 +62,10 @@ class FeedbackRule(Rule):
     def _carry(self, substrate: Substrate, behind: Behind) -> Carried:
         """Errors at the layer before ``behind.coupling``."""
 
-    @abstractmethod
-    def _before(self, substrate: Substrate) -> None:
-        """What is to be written before a batch that may be learned from."""
-
     @final
     def measure(self, substrate: Substrate, phase: FreePhase, update: Update | None = None) -> Estimate:
         """The deltas of all layers, and the mean directions that follow."""
         network = substrate.network
-        if update is not None:
-            self._before(substrate)
         slope = slopes(network, phase.activity)
         keep = phase.usable
         share = keep / max(int(keep.sum()), 1)
@@ -104,10 +98,6 @@ class FeedbackRule(Rule):
 
 class FixedPathRule(FeedbackRule, LastingRule):
     """A rule that keeps nothing from step to step."""
-
-    @final
-    def _before(self, substrate: Substrate) -> None:
-        """Nothing."""
 
 
 def slopes(network: Network, activity: FloatArray) -> FloatArray:

@@ -104,7 +104,7 @@ def test_feedback_alignment_aligns_the_hidden_errors(rule, feedback):
 
 def test_sign_symmetric_feedback_keeps_its_magnitudes_and_follows_the_signs():
     network = _network("separate")
-    with training(network, SignSymmetric(1, np.random.default_rng(0))) as controller:
+    with training(network, SignSymmetric(1)) as controller:
         weights = start(network)
         controller.program(weights)
         data = _teacher()
@@ -121,6 +121,46 @@ def test_sign_symmetric_feedback_keeps_its_magnitudes_and_follows_the_signs():
         np.testing.assert_allclose(np.abs(after[feedback.name]), np.abs(weights[feedback.name]), atol=1e-9)
         flipped += np.count_nonzero(wanted * weights[forward.name][: forward.source_lines].T < 0)
     assert flipped > 0
+
+
+def _sent(controller):
+    return {c.name: controller._substrate.pulses_sent(c.name).sum() for c in controller.network.arrays}
+
+
+def test_pulses_of_feedback_that_follows_signs_are_reported_and_given_as_writing_says():
+    network = _network("separate")
+    data, name = _teacher(), "hidden2-hidden1"
+    most = {}
+    for burst in (2, 40):
+        pulses = {"update": {"law": "constant", "step": 0.002}}
+        keys = {"section": pulses, "mode": "accumulate", "largest_burst": burst, "program_rounds": 1}
+        with training(network, SignSymmetric(1), **keys) as controller:
+            substrate = controller._substrate
+            controller.program(start(network))
+            before = _sent(controller)
+            reported = 0
+            for _ in range(20):
+                was = substrate.pulses_sent(name)
+                reported += controller.step(data[0][:32], data[1][:32], 0.3).report.pulses
+                most[burst] = max(most.get(burst, 0), (substrate.pulses_sent(name) - was).sum(axis=0).max())
+            after = _sent(controller)
+        assert after[name] > before[name]
+        assert reported == sum(after.values()) - sum(before.values())
+    assert most[2] == 2
+    assert most[40] > 2
+
+
+def test_frozen_feedback_does_not_follow_signs():
+    network = _network("separate")
+    data = _teacher()
+    with training(network, SignSymmetric(1), frozen=("hidden2-hidden1",)) as controller:
+        weights = start(network)
+        controller.program(weights)
+        controller.prepare(data[0][:32], data[1][:32])
+        controller.step(data[0][:32], data[1][:32], 0.3)
+        after = _weights(controller)
+    np.testing.assert_allclose(after["hidden2-hidden1"], weights["hidden2-hidden1"], atol=1e-12)
+    assert np.any(after["output-hidden2"] * weights["output-hidden2"] < 0)
 
 
 CHIP = {
@@ -145,8 +185,8 @@ CHAIN = (16, 12, 10, 4)
         (FeedbackAlignment, "separate", IMAGE),
         (DirectFeedbackAlignment, "direct", CHAIN),
         (DirectFeedbackAlignment, "direct", IMAGE),
-        (lambda: SignSymmetric(4, np.random.default_rng(0)), "separate", CHAIN),
-        (lambda: SignSymmetric(4, np.random.default_rng(0)), "separate", IMAGE),
+        (lambda: SignSymmetric(4), "separate", CHAIN),
+        (lambda: SignSymmetric(4), "separate", IMAGE),
         (KolenPollack, "separate", CHAIN),
         (KolenPollack, "separate", IMAGE),
         (ProductFeedback, "product", CHAIN),

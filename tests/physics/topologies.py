@@ -1,6 +1,6 @@
 """Emulated networks of any topology with a controller around them, and differences of their settled cost."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -44,8 +44,10 @@ def training(
     section: dict[str, Any] | None = None,
     mode: Any = "outright",
     momentum: float = 0.0,
+    frozen: Sequence[str] = (),
+    **plan: Any,
 ) -> Iterator[Controller]:
-    """An opened device with random weights and a controller that trains it."""
+    """An opened device with random weights and a controller that trains it; ``plan``: beside the mode of writing."""
     device = backend.build({**IDEAL, **(section or {})}, network, np.random.default_rng(0))
     if cost is None:
         cost = Softmax() if network.output_activation == "linear" else SquaredError((-0.8, 0.8))
@@ -54,9 +56,10 @@ def training(
             substrate,
             rule,
             cost,
-            Writer(substrate, WritingPlan(mode), np.random.default_rng(0)),
+            Writer(substrate, WritingPlan(mode, **plan), np.random.default_rng(0)),
             SGD(momentum),
             Homeostasis(0.0, 0, np.random.default_rng(0)),
+            frozen,
         )
         yield controller
 
