@@ -129,7 +129,7 @@ class PrologixLink(Link):
         adapter = self._adapter
         adapter.address(self._gpib_address, deadline)
         # Without its newline: END, with the last byte, ends a message on the bus.
-        body = bytes(data).removesuffix(b"\n").removesuffix(b"\r")
+        body = bytes(data).removesuffix(b"\n")
         adapter.tell(SPECIAL.sub(lambda found: b"\x1b" + found[0], body), deadline)
         self._asked = False
         return len(data)

@@ -592,6 +592,18 @@ def test_connections_are_read_back(start, name):
     assert matrix.closed() == set()
 
 
+@pytest.mark.parametrize("content", [b"ab\r", b"ab\r\n", b"\r\n\r\n", b"a+\x1b\n"])
+def test_a_block_comes_out_of_an_adapter_whole_whatever_it_ends_in(start, content):
+    bench = start("generator", "sr830")
+    one = bench["sr830"]
+    heard, device = [], bench.virtual.instruments["sr830"]
+    execute = device.execute
+    device.execute = lambda message: heard.append(bytes(message)) or execute(message)
+    one.session.write_block("DATA ", content)
+    one.session.query("*IDN?")
+    assert b"DATA #1%d" % len(content) + content in heard
+
+
 def test_red_pitaya(start):
     bench = start("pitaya")
     pitaya = bench["pitaya"]
