@@ -117,8 +117,12 @@ def _needs(section: RuleSection) -> dict[str, tuple[str, ...]]:
 
 
 def _other_values(schema: dict[str, Any]) -> list[Any]:
+    default = schema["default"]
     if schema["type"] == "boolean":
-        return [not schema["default"]]
+        return [not default]
+    if schema["type"] == "integer":
+        # The least there is, and one more than the default: real nudges and complex ones are told apart by a count.
+        return [value for value in (schema["minimum"], default + 1) if value != default]
     return [value for value in schema.get("enum", ()) if value != schema["default"]]
 
 

@@ -1,15 +1,21 @@
 """``substrate rules``: what it says of a rule is what an experiment with it takes and is refused by."""
 
 import json
+import re
+from dataclasses import fields
+from pathlib import Path
 
 import pytest
 
 from substrate import load_experiment
+from substrate.capabilities import Capabilities
 from substrate.cli import main
 from substrate.errors import CapabilityError, InputError
 from substrate.experiment.assembly import assemble
 from substrate.rules.catalogue import RULE_NAMES
 from substrate.rules.descriptions import rule_description, rule_descriptions
+
+README = Path(__file__).parents[2] / "README.md"
 
 
 def test_every_rule_is_there_with_a_line_and_a_network(capsys: pytest.CaptureFixture[str]) -> None:
@@ -52,6 +58,30 @@ def test_needs_are_of_the_network_and_of_the_keys() -> None:
     assert not any(place.startswith("feedforward") for place in continual.networks)
     assert set(rule_description("product_feedback").networks) == {"feedforward product"}
     assert set(rule_description("coupled_learning").networks) == {"resistive shared"}
+
+
+def test_a_count_that_makes_nudges_complex_is_told() -> None:
+    assert "complex_nudges" in rule_description("asymmetric_ep").further["points: 3"]["current_mode separate"]
+    assert rule_description("holomorphic_ep").further["points: 1"]["current_mode separate"] == ()
+
+
+def test_the_readme_names_all_that_rules_need_of_a_device() -> None:
+    rows = [line.split(" | ") for line in README.read_text(encoding="utf-8").splitlines() if line.startswith("| `")]
+    capabilities = {field.name for field in fields(Capabilities)}
+    told: dict[str, set[str]] = {}
+    for row in rows:
+        names = [name for name in re.findall(r"`(\w+)`", row[0]) if name in RULE_NAMES]
+        if names:
+            needs = {needed for name in names for needed in _all_needs(name)}
+            assert needs == set(re.findall(r"`(\w+)`", row[3])) & capabilities, names
+            told |= dict.fromkeys(names, needs)
+    assert set(told) == set(RULE_NAMES)
+
+
+def _all_needs(name: str) -> set[str]:
+    """On any network, with any keys."""
+    one = rule_description(name)
+    return {need for networks in (one.networks, *one.further.values()) for needs in networks.values() for need in needs}
 
 
 def test_what_a_rule_needs_is_what_a_device_without_it_refuses() -> None:
