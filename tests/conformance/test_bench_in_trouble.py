@@ -39,7 +39,7 @@ WHERE = {
 VALUES = {
     "delay": 1.3 * SECONDS, "split": 1.3 * SECONDS, "back_pressure": 2.0 * SECONDS, "unplug": SECONDS, "error": -222,
     "gain": 0.02, "offset": 2.0e-3, "clock_skew": 1.0e-4, "relay_stuck_open": 103, "relay_stuck_closed": 208,
-    "relay_stuck_open_to_sense": 204,
+    "relay_stuck_open_to_sense": 207,
     "relay_bounce": 0.02, "read_disturb": 1.0e-6, "drift": 0.03, "temperature": 5.0,
 }  # fmt: skip
 LASTING = {"stuck_cell", "read_disturb", "drift", "temperature", "relay_stuck_open_to_sense"} | set(INSTRUMENT) - {
