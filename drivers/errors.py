@@ -1,5 +1,7 @@
 """Errors of instruments and boards; every error of a library or of the system below becomes one of the four."""
 
+from collections.abc import Sequence
+
 from substrate.errors import SubstrateError
 
 
@@ -21,3 +23,11 @@ class ProtocolError(BenchError):
 
 class InstrumentError(BenchError):
     """The device understood and refused, or reported an error of its own; the message names the command."""
+
+
+def raise_first(failures: Sequence[Exception]) -> None:
+    """Raise the first of several that were met while all was tried, the others in notes; none: nothing happens."""
+    for other in failures[1:]:
+        failures[0].add_note(str(other))
+    if failures:
+        raise failures[0]

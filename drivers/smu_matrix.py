@@ -25,7 +25,7 @@ from typing import Final, Literal, final
 
 import numpy as np
 
-from drivers.errors import BenchError
+from drivers.errors import BenchError, raise_first
 from drivers.pulsed_array import PulsedArray, PulsedSection
 from drivers.source_meter import SourceMeter, SourceReading
 from drivers.switch_matrix import SwitchMatrix
@@ -148,15 +148,24 @@ class Station:
             raise InputError("scheme grounded: no row of the matrix is wired to ground")
 
     def open(self) -> None:
-        """Open all instruments, sources at 0 V and off, all relays open.
+        """Open all instruments, sources at 0 V and off, all relays open. Where one is not there the others are brought
+        to that all the same: somebody may have left them on.
 
         Raises:
-            BenchError: one is not there.
+            BenchError: the first that is not there, or did not obey; the others are named in notes.
         """
+        failures: list[Exception] = []
         for instrument in (self.matrix, *self.meters):
             if not instrument.is_open:
-                instrument.open()
-        self.safe_state()
+                try:
+                    instrument.open()
+                except Exception as error:
+                    failures.append(error)
+        try:
+            self.safe_state()
+        except Exception as error:
+            failures.append(error)
+        raise_first(failures)
 
     def safe_state(self) -> None:
         """Sources off, then relays open; every step is tried.
@@ -172,10 +181,7 @@ class Station:
                     instrument.safe_state()
                 except Exception as error:
                     failures.append(error)
-        if failures:
-            for other in failures[1:]:
-                failures[0].add_note(str(other))
-            raise failures[0]
+        raise_first(failures)
 
     def forget(self) -> None:
         """What the sources put out is not known any more: others have switched them."""

@@ -36,7 +36,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from drivers.data_logger import DataLogger
-from drivers.errors import BenchError
+from drivers.errors import BenchError, raise_first
 from drivers.generator import SourceOutput, VoltageOutput, WaveformGenerator, WaveformOutput
 from drivers.instrument import Instrument
 from drivers.keithley_2400 import Keithley2400
@@ -325,11 +325,12 @@ class Rack(Instruments):
         return {name: instrument.snapshot() for name, instrument in self._all.items()}
 
     def open(self) -> None:
-        """Open all.
+        """Open all. Where one is not there the others are made safe all the same: somebody may have left them on.
 
         Raises:
-            BenchError: one is not there.
+            BenchError: the first that is not there; the others are named in notes.
         """
+        failures: list[Exception] = []
         for name, instrument in self._all.items():
             if instrument.is_open:
                 continue
@@ -337,7 +338,17 @@ class Rack(Instruments):
                 instrument.open()
             except BenchError as error:
                 # An address alone says nothing to whoever looks at a bench.
-                raise type(error)(f"instruments.{name}: {error}") from error
+                named = type(error)(f"instruments.{name}: {error}")
+                named.__cause__ = error
+                failures.append(named)
+            except Exception as error:
+                failures.append(error)
+        if failures:
+            try:
+                self.safe_state()
+            except Exception as error:
+                failures.append(error)
+        raise_first(failures)
 
     def close(self) -> None:
         """Close all connections."""
@@ -354,17 +365,14 @@ class Rack(Instruments):
         rank = {
             name: next(k for k, kind in enumerate(order) if isinstance(one, kind)) for name, one in self._all.items()
         }
-        failures: list[BenchError] = []
+        failures: list[Exception] = []
         for name in sorted(self._all, key=lambda name: rank[name]):
             if self._all[name].is_open:
                 try:
                     self._all[name].safe_state()
-                except BenchError as error:
+                except Exception as error:
                     failures.append(error)
-        if failures:
-            for other in failures[1:]:
-                failures[0].add_note(str(other))
-            raise failures[0]
+        raise_first(failures)
 
     # Roles. ``key`` is that of the wiring file, for messages.
 

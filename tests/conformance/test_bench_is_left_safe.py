@@ -10,7 +10,11 @@ import numpy as np
 import pytest
 from xor_bench import EMULATOR, bench_file, bench_section, driven, experiment
 
-from drivers.errors import BenchError
+from drivers.errors import BenchError, ConnectionLost
+from drivers.keithley_2400 import Keithley2400
+from drivers.keysight_33500b import Keysight33500B
+from drivers.limits import DriveLimits
+from drivers.wiring import Rack, arrays_of, drive_limits, load_wiring
 from emulators.bench.bench import VirtualBench
 from emulators.bench.faults import Rule
 from substrate.capabilities import Nudge, WriteRequest
@@ -80,6 +84,49 @@ def test_a_server_that_dies_leaves_the_others_at_zero(bench, device, name):
         bench.instruments[name].outputs_off()
     assert still == []
     assert driven(bench) == []
+
+
+def leave_on(bench):
+    """A host that died left these on, as they are before anything is opened."""
+    for model, name in ((Keithley2400, "drive"), (Keithley2400, "bias")):
+        meter = model(bench.resources[name], DriveLimits(2.0, 1e-3))
+        meter.open()
+        meter.source_volts(1.5, 1e-3)
+        meter.enable()
+        meter.close()
+    generator = Keysight33500B(bench.resources["nudges"], DriveLimits(1.0, 1.0))
+    generator.open()
+    generator.waveform_outputs[1].dc(0.5)
+    generator.waveform_outputs[1].enable()
+    generator.close()
+    assert {"drive", "bias", "nudges.1"} <= set(driven(bench))
+
+
+@pytest.mark.parametrize(
+    ("what", "absent"), [("bench", ("inputs",)), ("bench", ("matrix", "sense")), ("array", ("matrix", "sense"))]
+)
+def test_instruments_that_are_not_there_leave_no_others_driving(bench, device, tmp_path, what, absent):
+    if what == "array":
+        wiring = load_wiring(tmp_path / "wiring.yaml")
+        rack = Rack(wiring, drive_limits(wiring, 0.25, 2.0, 1e-5, 1e-3))
+        device = arrays_of(wiring, rack, own=True)["input-hidden1+"]
+    leave_on(bench)
+    with bench.lock:
+        rules = [bench.faults.add(Rule("refuse", instrument=name, count=None)) for name in absent]
+    with pytest.raises(ConnectionLost) as caught, device:
+        pass
+    still = driven(bench)
+    with bench.lock:
+        for rule in rules:
+            bench.faults.remove(rule)
+        for name in ("drive", "bias", "nudges"):
+            bench.instruments[name].outputs_off()
+    # An array by itself has no generators.
+    assert [place for place in still if what == "bench" or not str(place).startswith("nudges")] == []
+    said = [str(caught.value), *getattr(caught.value, "__notes__", ())]
+    for name in absent:
+        address = bench.resources[name].split("::")[2]
+        assert any(address in text and (what == "array" or f"instruments.{name}" in text) for text in said)
 
 
 def test_an_answer_lost_among_pulses_ends_at_zero(bench, device):
