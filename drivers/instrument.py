@@ -1,5 +1,6 @@
 """What all instruments have in common: identity, settings, errors, snapshot, and a safe state on the way out."""
 
+import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -60,6 +61,26 @@ class Part(ABC):
             BenchError: as ``Session.ask``.
         """
         return self.session.ask(message, decode)
+
+    @final
+    def insist(self, **values: Any) -> None:
+        """Set settings by name, and read each back: what decides what a reading means must not rest on a command that
+        some model passes over.
+
+        Raises:
+            InputError: a value that does not fit.
+            InstrumentError: the instrument has another value.
+            BenchError: as ``configure`` and ``ask``.
+        """
+        for name, value in values.items():
+            setattr(self, name, value)
+        for name, value in values.items():
+            found = getattr(self, name)
+            near = isinstance(value, float) and math.isclose(found, value, rel_tol=1e-4)
+            if found != value and not near:
+                raise InstrumentError(
+                    f"{self.session.link.address}: {name} was set to {value!r}, the instrument says {found!r}"
+                )
 
     @final
     def settings(self) -> dict[str, Any]:
@@ -242,13 +263,20 @@ class Instrument(Part):
     @final
     @contextmanager
     def unchecked(self) -> Iterator[None]:
-        """Configure several things and look into the error queue once, at the end."""
-        before, self.__checking = self.__checking, False
-        try:
-            yield
-        finally:
-            self.__checking = before
-        self.check_errors("one of the commands of this block")
+        """Configure several things and look into the error queue once, at the end.
+
+        Raises:
+            InstrumentError: the instrument did not accept one of them.
+            ConnectionLost: the connection went away meanwhile, so that some of them may not have arrived.
+            BenchError: the instrument cannot be reached.
+        """
+        with self.__session.unbroken("several commands"):
+            before, self.__checking = self.__checking, False
+            try:
+                yield
+            finally:
+                self.__checking = before
+            self.check_errors("one of the commands of this block")
 
     @final
     def check_errors(self, after: str = "an earlier command") -> None:

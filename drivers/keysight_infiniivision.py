@@ -33,6 +33,7 @@ class ScopeChannel(Channel):
     inverted = Switch("CHAN{channel}:INV")
     bandwidth_limit = Switch("CHAN{channel}:BWL")
     attenuation = Number("CHAN{channel}:PROB", low=0.1, high=10_000.0)
+    units = Choice("CHAN{channel}:UNIT", {"volts": "VOLT", "amperes": "AMP"})
 
 
 @final
@@ -52,6 +53,8 @@ class KeysightInfiniiVision(ScpiInstrument):
     time_range_seconds = Number("TIM:RANG", unit="s", low=2e-8, high=500.0, doc="of the whole record")
     time_position_seconds = Number("TIM:POS", unit="s", low=-500.0, high=500.0)
     time_reference = Choice("TIM:REF", {"left": "LEFT", "center": "CENT", "right": "RIGH"})
+    timebase = Choice("TIM:MODE", {"main": "MAIN", "window": "WIND", "xy": "XY", "roll": "ROLL"})
+    trigger_coupling = Choice("TRIG:EDGE:COUP", {"ac": "AC", "dc": "DC", "high_pass": "LFR"})
     trigger_source = Choice("TRIG:EDGE:SOUR", {f"channel{n}": f"CHAN{n}" for n in range(1, 5)})
     trigger_level_volts = Number("TRIG:EDGE:LEV", unit="V", low=-200.0, high=200.0)
     trigger_slope = Choice("TRIG:EDGE:SLOP", {"rising": "POS", "falling": "NEG", "either": "EITH"})

@@ -49,7 +49,10 @@ class RecordReader(ToneReader):
 
     @abstractmethod
     def _prepare(self, range_volts: float) -> None:
-        """Ranges, and a trigger by the rising zero of the reference alone: a record without it has any phase."""
+        """Ranges, and a trigger by the rising zero of the reference alone: a record without it has any phase.
+
+        All that decides what a sample means is set, whoever has used the instrument before, and read back.
+        """
 
     @abstractmethod
     def _set_time(self, seconds: float, points: int) -> None:
@@ -154,17 +157,27 @@ class InfiniiVisionReader(RecordReader):
         scope = self._scope
         with scope.unchecked():
             for number, channel in scope.channels.items():
-                channel.shown = number in self.channels or number == self.seen
-                channel.attenuation = 1.0
-                channel.coupling = "dc"
+                channel.insist(
+                    shown=number in self.channels or number == self.seen,
+                    units="volts",
+                    attenuation=1.0,
+                    impedance="1M",
+                    coupling="dc",
+                    inverted=False,
+                    bandwidth_limit=False,
+                )
                 channel.range_volts = 2.5 * self.reference_volts if number == self.seen else range_volts
                 channel.offset_volts = 0.0
-            scope.acquisition = "high_resolution"
-            scope.time_reference = "left"
-            scope.trigger_source = f"channel{self.seen}"
-            scope.trigger_level_volts = 0.0
-            scope.trigger_slope = "rising"
-            scope.sweep = "normal"
+            scope.insist(
+                acquisition="high_resolution",
+                timebase="main",
+                time_reference="left",
+                trigger_source=f"channel{self.seen}",
+                trigger_coupling="dc",
+                trigger_level_volts=0.0,
+                trigger_slope="rising",
+                sweep="normal",
+            )
 
     def _set_time(self, seconds: float, points: int) -> None:
         with self._scope.unchecked():
@@ -190,16 +203,25 @@ class RigolReader(RecordReader):
         scope = self._scope
         with scope.unchecked():
             for number, channel in scope.channels.items():
-                channel.shown = number in self.channels or number == self.seen
-                channel.attenuation = 1.0
-                channel.coupling = "dc"
+                channel.insist(
+                    shown=number in self.channels or number == self.seen,
+                    units="volts",
+                    attenuation=1.0,
+                    coupling="dc",
+                    inverted=False,
+                    bandwidth_limit="none",
+                )
                 full = 2.5 * self.reference_volts if number == self.seen else range_volts
                 channel.scale_volts = _one_two_five(full / DIVISIONS_HIGH)
                 channel.offset_volts = 0.0
-            scope.acquisition = "high_resolution"
-            scope.trigger_source = f"channel{self.seen}"
-            scope.trigger_level_volts = 0.0
-            scope.trigger_slope = "rising"
+            scope.insist(
+                acquisition="high_resolution",
+                timebase="main",
+                trigger_source=f"channel{self.seen}",
+                trigger_coupling="dc",
+                trigger_level_volts=0.0,
+                trigger_slope="rising",
+            )
         scope.least_memory()
 
     def _set_time(self, seconds: float, points: int) -> None:
@@ -228,11 +250,9 @@ class RedPitayaReader(RecordReader):
         with self._board.unchecked():
             for number, channel in self._board.inputs.items():
                 full = 2.0 * self.reference_volts if number == self.seen else range_volts
-                channel.gain = "1" if full <= LV_RANGE_VOLTS else "20"
-            self._board.averaging = True
-            self._board.trigger_level_volts = 0.0
+                channel.insist(gain="1" if full <= LV_RANGE_VOLTS else "20")
             # All of the memory behind the trigger.
-            self._board.trigger_delay_samples = SAMPLES // 2
+            self._board.insist(averaging=True, trigger_level_volts=0.0, trigger_delay_samples=SAMPLES // 2)
 
     def _set_time(self, seconds: float, points: int) -> None:
         decimation = 1 << max(0, math.floor(math.log2(seconds * CLOCK_HZ / points)))

@@ -40,6 +40,8 @@ class ScopeChannel(Channel):
     shown = Switch("CHAN{channel}:DISP")
     inverted = Switch("CHAN{channel}:INV")
     attenuation = Number("CHAN{channel}:PROB", low=0.01, high=1000.0)
+    bandwidth_limit = Choice("CHAN{channel}:BWL", {"none": "OFF", "20MHz": "20M"})
+    units = Choice("CHAN{channel}:UNIT", {"volts": "VOLT", "watts": "WATT", "amperes": "AMP", "unknown": "UNKN"})
 
 
 @final
@@ -57,6 +59,10 @@ class RigolDS1000Z(ScpiInstrument):
     model_pattern = r"\b(DS|MSO)1\d\d\dZ"
     time_scale_seconds = Number("TIM:MAIN:SCAL", unit="s", low=5e-9, high=50.0, doc="of a division, of 12")
     time_offset_seconds = Number("TIM:MAIN:OFFS", unit="s", low=-1e6, high=1e6)
+    timebase = Choice("TIM:MODE", {"main": "MAIN", "xy": "XY", "roll": "ROLL"})
+    trigger_coupling = Choice(
+        "TRIG:COUP", {"ac": "AC", "dc": "DC", "high_pass": "LFR", "low_pass": "HFR"}, doc="of the path to the trigger"
+    )
     trigger_source = Choice("TRIG:EDG:SOUR", {f"channel{n}": f"CHAN{n}" for n in range(1, 5)})
     trigger_level_volts = Number("TRIG:EDG:LEV", unit="V", low=-500.0, high=500.0)
     trigger_slope = Choice("TRIG:EDG:SLOP", {"rising": "POS", "falling": "NEG", "either": "RFAL"})

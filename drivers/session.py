@@ -52,7 +52,8 @@ class Session:
         link: as given.
         seconds: as given.
         resynchronisations: times that the session had to be brought back into step.
-        losses: times that the connection was found to be gone: what was written just before may not have arrived.
+        losses: times that the connection was found to be gone, or was given up: what was written just before may not
+            have arrived.
     """
 
     def __init__(self, link: Link, seconds: float = 2.0, largest_block: int = LARGEST_BLOCK, end: bytes = END) -> None:
@@ -349,6 +350,8 @@ class Session:
                 self._into_step(now + 0.6 * (deadline - now))
                 return
             except (DeviceTimeout, ConnectionLost, ProtocolError):
+                # What was written may still be on its way into the connection that is given up.
+                self.losses += 1
                 self.link.close()
         self._reconnect(deadline)
 

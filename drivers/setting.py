@@ -210,6 +210,21 @@ class Switch(Setting[bool]):
 
 
 @final
+class Numbers(Setting[tuple[float, ...]]):
+    """Several numbers that are set and answered together."""
+
+    def encode(self, value: tuple[float, ...]) -> str:
+        """With commas; nine digits."""
+        if not value or not all(math.isfinite(one) for one in value):
+            raise InputError(f"{self.name}: expected finite numbers, got {value!r}")
+        return ",".join(f"{one:.9G}" for one in value)
+
+    def decode(self, answer: str) -> tuple[float, ...]:
+        """Of numbers with commas."""
+        return tuple(number(one) for one in answer.split(","))
+
+
+@final
 class Text(Setting[str]):
     """A string, in double quotes."""
 

@@ -10,7 +10,7 @@ from typing import Final, final
 import numpy as np
 
 from drivers.lock_in import LockIn
-from drivers.setting import Choice, Integer, Number, Switch, integer
+from drivers.setting import Choice, Integer, Number, Numbers, Switch, integer
 from substrate.arrays import FloatArray
 from substrate.errors import InputError
 
@@ -36,6 +36,7 @@ class Sr830(LockIn):
 
     model_pattern = r"\bSR830\b"
     reference = Choice("FMOD", {"external": "0", "internal": "1"})
+    reference_edge = Choice("RSLP", {"sine": "0", "rising": "1", "falling": "2"})
     frequency_hz = Number("FREQ", unit="Hz", low=1e-3, high=HIGHEST_HZ)
     phase_degrees = Number("PHAS", unit="deg", low=-360.0, high=729.99)
     harmonic = Integer("HARM", low=1, high=19_999)
@@ -49,6 +50,8 @@ class Sr830(LockIn):
     time_constant_index = Integer("OFLT", low=0, high=19)
     slope_index = Integer("OFSL", low=0, high=3)
     synchronous = Switch("SYNC")
+    x_offset_expand = Numbers("OEXP 1,{value}", query="OEXP? 1", doc="% of full scale; index of the factor")
+    y_offset_expand = Numbers("OEXP 2,{value}", query="OEXP? 2", doc="likewise")
     storing_index = Integer("SRAT", low=0, high=14)
     endless = Switch("SEND")
 
@@ -117,17 +120,21 @@ class Sr830(LockIn):
         """See ``LockIn``."""
         index = _at_least(SENSITIVITIES, range_volts / 8.0**0.5, "range_volts, as rms")
         with self.unchecked():
-            self.reference = "external"
-            # Of the sine's zero: digital references are for frequencies below 1 Hz.
-            self.configure("RSLP 0")
-            self.input = "a"
-            self.coupling = "dc"
-            self.notches = "none"
-            self.sensitivity_index = index
-            self.slope_index = 3
-            self.synchronous = False
-            self.phase_degrees = 0.0
-            self.harmonic = 1
+            self.insist(
+                reference="external",
+                # The sine's zero: digital references are for frequencies below 1 Hz.
+                reference_edge="sine",
+                input="a",
+                coupling="dc",
+                notches="none",
+                sensitivity_index=index,
+                slope_index=3,
+                synchronous=False,
+                phase_degrees=0.0,
+                harmonic=1,
+                x_offset_expand=(0.0, 0.0),
+                y_offset_expand=(0.0, 0.0),
+            )
 
     def narrow(self, seconds: float) -> float:
         """See ``LockIn``."""

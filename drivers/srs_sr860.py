@@ -25,6 +25,7 @@ class Sr860(LockIn):
 
     model_pattern = r"\bSR86[05]A?\b"
     reference = Choice("RSRC", {"internal": "0", "external": "1", "dual": "2", "chop": "3"})
+    reference_edge = Choice("RTRG", {"sine": "0", "rising": "1", "falling": "2"})
     frequency_hz = Number("FREQ", unit="Hz", low=1e-3, high=HIGHEST_HZ)
     phase_degrees = Number("PHAS", unit="deg", low=-3.6e5, high=3.6e5)
     harmonic = Integer("HARM", low=1, high=99)
@@ -39,6 +40,12 @@ class Sr860(LockIn):
     time_constant_index = Integer("OFLT", low=0, high=21)
     slope_index = Integer("OFSL", low=0, high=3)
     synchronous = Switch("SYNC")
+    x_offset = Switch("COFA 0,{value}", query="COFA? 0", doc="whether part of full scale is taken away")
+    y_offset = Switch("COFA 1,{value}", query="COFA? 1", doc="likewise")
+    x_expand_index = Integer("CEXP 0,{value}", query="CEXP? 0", low=0, high=2)
+    y_expand_index = Integer("CEXP 1,{value}", query="CEXP? 1", low=0, high=2)
+    x_ratio = Switch("CRAT 0,{value}", query="CRAT? 0", doc="whether it is divided by auxiliary input 3")
+    y_ratio = Switch("CRAT 1,{value}", query="CRAT? 1", doc="likewise, by input 4")
 
     @property
     def time_constant_seconds(self) -> float:
@@ -82,18 +89,25 @@ class Sr860(LockIn):
         if not fitting:
             raise InputError(f"range_volts: expected a positive number up to 2, got {range_volts!r}")
         with self.unchecked():
-            self.reference = "external"
-            # Of the sine's zero.
-            self.configure("RTRG 0")
-            self.input_mode = "volts"
-            self.input = "a"
-            self.coupling = "dc"
-            self.input_range = fitting[-1]
+            self.insist(
+                reference="external",
+                reference_edge="sine",
+                input_mode="volts",
+                input="a",
+                coupling="dc",
+                input_range=fitting[-1],
+                slope_index=3,
+                synchronous=False,
+                phase_degrees=0.0,
+                harmonic=1,
+                x_offset=False,
+                y_offset=False,
+                x_expand_index=0,
+                y_expand_index=0,
+                x_ratio=False,
+                y_ratio=False,
+            )
             self.sensitivity_volts = range_volts / 8.0**0.5
-            self.slope_index = 3
-            self.synchronous = False
-            self.phase_degrees = 0.0
-            self.harmonic = 1
 
     def narrow(self, seconds: float) -> float:
         """See ``LockIn``."""

@@ -10,8 +10,8 @@ at the end of the record. It has as many points as ``WAVeform:POINts`` asks for 
 from it later. A running scope takes a new record whenever a preamble is asked for.
 
 Noise is .4 of an 8-bit step, and not below 50 uV: chosen, no figure of the maker was found. ``HRESolution`` averages to
-12 bits, ``AVERage`` over ``COUNt`` records. AC coupling takes the mean of the record away. The bandwidth is not
-modelled.
+12 bits, ``AVERage`` over ``COUNt`` records. AC coupling takes the mean of the record away, that of the trigger the mean
+of a screen. The bandwidth is not modelled; its limit is one pole at 25 MHz (the guide gives the frequency).
 """
 
 from collections.abc import Sequence
@@ -21,6 +21,7 @@ from typing import Any, final
 import numpy as np
 import numpy.typing as npt
 
+from emulators.bench.instruments.bandwidth import limited
 from emulators.bench.instruments.scpi_instrument import ScpiInstrument
 from emulators.bench.protocol.scpi import Answer, Command, Request, ScpiError, block, short_form
 from substrate.arrays import FloatArray
@@ -31,6 +32,7 @@ DIVISIONS = 8
 NOISE_STEPS, LEAST_NOISE_VOLTS = 0.4, 50.0e-6
 FINE_BITS = 12
 HIGHEST_SAMPLE_HZ = 5.0e9
+LIMITED_HZ = 25.0e6
 AUTO_SECONDS = 0.05
 """After which an automatic sweep triggers itself (not confirmed)."""
 
@@ -324,7 +326,10 @@ class InfiniiVision(ScpiInstrument):
         offsets = np.array([self.value("offset", number) for number in range(1, CHANNELS + 1)])
         codes = np.zeros((CHANNELS, points), dtype=np.int16)
         for number in shown:
-            codes[number - 1] = self._converted(number, volts[number - 1], kind, count)
+            one = volts[number - 1]
+            if self.value("bandwidth_limit", number):
+                one = limited(one, step, LIMITED_HZ)
+            codes[number - 1] = self._converted(number, one, kind, count)
         self._blocks.clear()
         self._record = Record(codes, origin, step, ranges, offsets, kind, count)
         self.clock.advance_to(float(times[-1] + step))
@@ -363,6 +368,9 @@ class InfiniiVision(ScpiInstrument):
         node = self.node(SOURCES.index(self.value("trigger_source")) + 1)
         level, slope = self.value("trigger_level"), self.value("trigger_slope")
         window = self.value("time_range")
+        if self.value("trigger_coupling") != "DC":
+            screen = np.asarray(earliest + np.arange(SEARCH_STEPS) * (window / SEARCH_STEPS), dtype=np.float64)
+            level += float(self.fixture.volts([node], screen)[:, 0].mean())
 
         def crossing(start: float, length: float, steps: int) -> tuple[float, float] | None:
             times = np.asarray(start + np.arange(steps + 1) * (length / steps), dtype=np.float64)

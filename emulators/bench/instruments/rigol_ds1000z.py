@@ -5,8 +5,9 @@ Commands: MSO1000Z/DS1000Z Programming Guide. The screen is 12 divisions wide an
 memory, at most 250 000 bytes a reading, from a scope that has stopped. Blocks: ``#9`` and nine digits.
 
 A record is taken whole, from the moment of the command that asks for it, as on the bench's other scope; a running scope
-takes a new one whenever data are asked for. Noise: .5 of a code, chosen: no figure of the maker was found. The
-bandwidth is not modelled.
+takes a new one whenever data are asked for. Noise: .5 of a code, chosen: no figure of the maker was found. AC coupling
+takes the mean of the record away, that of the trigger the mean of a screen. The bandwidth is not modelled; its limit is
+one pole at 20 MHz.
 """
 
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from typing import final
 
 import numpy as np
 
+from emulators.bench.instruments.bandwidth import limited
 from emulators.bench.instruments.scpi_instrument import ScpiInstrument
 from emulators.bench.protocol.scpi import Answer, Command, Request, ScpiError, block
 from substrate.arrays import FloatArray
@@ -24,6 +26,7 @@ SCREEN_POINTS, MOST_BYTES = 1200, 250_000
 Y_REFERENCE = 127
 NOISE_CODES = 0.5
 HIGHEST_SAMPLE_HZ = 1.0e9
+LIMITED_HZ = 20.0e6
 DEPTHS = (12_000, 120_000, 1_200_000, 12_000_000, 24_000_000)
 MOST_SOLVED = 1_200_000
 """Points that the bench takes of a deeper memory."""
@@ -199,6 +202,9 @@ class Ds1000Z(ScpiInstrument):
         """When the trigger source next crosses its level."""
         node = self.node(SOURCES.index(self.value("trigger_source")) + 1)
         level, slope, window = self.value("level"), self.value("slope"), self._window()
+        if self.value("trigger_coupling") in ("AC", "LFReject"):
+            screen = np.asarray(earliest + np.arange(SEARCH_STEPS) * (window / SEARCH_STEPS), dtype=np.float64)
+            level += float(self.fixture.volts([node], screen)[:, 0].mean())
         for number in range(SEARCH_WINDOWS):
             times = earliest + (number + np.arange(SEARCH_STEPS + 1) / SEARCH_STEPS) * window
             for _ in range(3):
@@ -226,7 +232,10 @@ class Ds1000Z(ScpiInstrument):
         if shown:
             volts = self.fixture.volts([self.node(number) for number in shown], times)
             for column, number in enumerate(shown):
-                codes[number - 1] = self._codes(number, volts[:, column])
+                one = volts[:, column]
+                if self.value("bandwidth", number) == "20M":
+                    one = limited(one, step, LIMITED_HZ)
+                codes[number - 1] = self._codes(number, one)
         scales = tuple(self._scale(number) for number in range(1, CHANNELS + 1))
         offsets = tuple(float(self.value("offset", number)) for number in range(1, CHANNELS + 1))
         self._record = Record(codes, step, origin, scales, offsets)

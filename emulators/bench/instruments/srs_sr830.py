@@ -179,7 +179,10 @@ class Sr830(LockIn):
     def _snapped(self, wanted: list[int]) -> str:
         """Values of one instant: 1 X, 2 Y, 3 R, 4 theta, 5-8 auxiliary inputs, 9 frequency, 10 and 11 displays."""
         found = self.read()
-        values = {1: found.real, 2: found.imag, 3: abs(found), 4: float(np.rad2deg(np.angle(found)))}
+        # An offset is taken from what is read, too; an expansion is of the outputs alone (manual, 3-21 and 5-8).
+        away = [self.value("offset", place) / 100.0 * self.sensitivity_volts() for place in range(3)]
+        values = {1: found.real - away[0], 2: found.imag - away[1], 3: abs(found) - away[2]}
+        values[4] = float(np.rad2deg(np.angle(found)))
         for number in (1, 2):
             chosen = round(self.value("display", number - 1))
             values[9 + number] = values[(number, 2 + number)[min(chosen, 1)]] if chosen < 3 else 0.0

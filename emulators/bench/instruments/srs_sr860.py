@@ -84,6 +84,11 @@ class Sr860(LockIn):
             "DBLK": picked("blank", 1, on_off),
             "DLAY": number("layout", 0, 0, 5, integer=True),
             "GSPD": number("time_division", 0, 0, 16, integer=True),
+            "COUT": number("output", 0, 0, 1, integer=True, first=0, count=2),
+            "CEXP": number("expand", 0, 0, 2, integer=True, first=0, count=3),
+            "COFA": number("offset_on", 0, 0, 1, integer=True, first=0, count=3),
+            "COFP": number("offset", 0.0, -999.99, 999.99, form="{:.7g}", first=0, count=3),
+            "CRAT": number("ratio", 0, 0, 1, integer=True, first=0, count=3),
             "CUROVLDSTAT": SrsCommand(query=lambda _: self._overloads()),
             "LIAS": SrsCommand(query=lambda _: self._take_status(), most_asked=1),
             "ERRS": SrsCommand(query=lambda _: "0", most_asked=1),
@@ -170,6 +175,13 @@ class Sr860(LockIn):
         """Values of one instant."""
         found = self.read()
         values = {0: found.real, 1: found.imag, 2: abs(found), 3: float(np.rad2deg(np.angle(found)))}
+        for place in range(3):
+            # Expansions are of the outputs alone.
+            if self.value("offset_on", place):
+                values[place] -= self.value("offset", place) / 100.0 * self.sensitivity_volts()
+            if self.value("ratio", place):
+                # By the volts of the third auxiliary input for X, of the fourth for Y (not confirmed), 10 mV at least.
+                values[place] /= max(abs(self.aux_in(4 if place == 1 else 3)), 0.01)
         values |= {4 + number: self.aux_in(number + 1) for number in range(4)}
         spread = self.volts_per_root_hz
         values |= {8: spread, 9: spread, 10: self.value("aux_out", 0), 11: self.value("aux_out", 1)}
