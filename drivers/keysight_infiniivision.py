@@ -5,17 +5,19 @@ Commands: InfiniiVision 3000T X-Series Programmer's Guide. volts = (code - yrefe
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Unpack, final
 
 import numpy as np
 
-from drivers.errors import ProtocolError
+from drivers.errors import BenchError, ProtocolError
 from drivers.instrument import Channel, Options, Part, ScpiInstrument
 from drivers.setting import Choice, Integer, Number, Switch, number
 from drivers.transport import Link
 from drivers.waveforms import Waveforms, stacked
 from substrate.arrays import FloatArray
 from substrate.errors import InputError
+from substrate.interrupts import interrupts_held_back
 
 FIELDS = 10
 """Of a preamble."""
@@ -89,8 +91,10 @@ class KeysightInfiniiVision(ScpiInstrument):
             try:
                 self.session.ask("*OPC?", number, seconds=seconds, once=True)
             except BaseException:
-                # The next record must not find this one still waiting.
-                self.session.write("STOP")
+                # The next record must not find this one still waiting. The scope may not answer as long as it waits,
+                # and what went wrong is more than that.
+                with interrupts_held_back(), suppress(BenchError):
+                    self.session.break_in("STOP")
                 raise
             self.check_errors("DIG")
             self.configure("WAV:FORM WORD", "WAV:BYT LSBF", "WAV:UNS 1")

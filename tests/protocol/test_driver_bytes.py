@@ -1,6 +1,10 @@
 """Drivers against scripts of exact bytes: instruments that are not emulated, and what an emulator cannot show."""
 
+import os
+import signal
 import sys
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -108,6 +112,27 @@ def test_scope_holes_and_short_records():
         np.testing.assert_allclose(record.volts[0, 1:], [0.2, 0.2 + 7.232])
         with pytest.raises(ProtocolError, match="expected 3 samples, got 2"):
             scope.record([1], 1.0)
+
+
+def test_an_interrupt_while_a_scope_waits_is_not_replaced_by_its_silence():
+    with Script("KEYSIGHT TECHNOLOGIES,DSO-X 2004A,MY1,2.50", {}) as server:
+        scope = KeysightInfiniiVision(server.resource, timeout_seconds=SECONDS).open()
+
+        def interrupt():
+            server.deaf.set()
+            os.kill(os.getpid(), signal.SIGINT)
+
+        timer = threading.Timer(0.1, interrupt)
+        timer.start()
+        start = time.monotonic()
+        with pytest.raises(KeyboardInterrupt):
+            scope.record([1], 20.0)
+        assert time.monotonic() - start < 1.0
+        timer.join()
+        server.deaf.clear()
+        assert scope.session.query("*IDN?").startswith("KEYSIGHT")
+        assert "STOP" in server.heard
+        scope.close()
 
 
 CONFIGURE = "print(ConfigPulseVMeasureI(smua,0,0.5,0.001,0.002,0.002,2,smua.nvbuffer1,1))"

@@ -280,6 +280,7 @@ class InfiniiVision(ScpiInstrument):
         self._record = None
 
     def _stop(self) -> None:
+        self.free()
         if self._running and self._record is None:
             self._acquire()
         self._running = False
