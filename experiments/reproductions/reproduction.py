@@ -65,12 +65,11 @@ class Reproduction:
 @contextmanager
 def reproduction(name: str, title: str, source: str, command: str) -> Iterator[Reproduction]:
     """Collect findings; what was found is kept when the block ends without an error."""
-    one = Reproduction(name, title, source, command)
+    # What runs is the tree of now, whatever it is at the end. A result that is read from a run file brings its own.
+    one = Reproduction(name, title, source, command, commit=_commit())
     started = time.monotonic()
     yield one
-    # A result that is read from a run file brings its own.
     one.seconds = one.seconds or round(time.monotonic() - started, 1)
-    one.commit = one.commit or _commit()
     one.machine = machine()
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.json").write_text(json.dumps(asdict(one), indent=1) + "\n", encoding="utf-8")
@@ -97,7 +96,7 @@ def write_table() -> None:
     for path in sorted(RESULTS.glob("*.json")):
         one = json.loads(path.read_text(encoding="utf-8"))
         lines += [f"### {one['title']}", "", f"{one['source']}. Remade by `{one['command']}`"]
-        lines[-1] += f" in {one['seconds']:.0f} s (commit {one['commit'][:7]}; {one['machine']})."
+        lines[-1] += f" in {one['seconds']:.0f} s ({_told(one['commit'])}; {one['machine']})."
         lines += ["", "| what | published | here |", "|---|---|---|"]
         lines += [f"| {row['what']} | {row['published']} | {row['ours']} |" for row in one["findings"]]
         if (RESULTS / f"{one['name']}.png").exists():
@@ -111,14 +110,25 @@ def write_table() -> None:
 
 
 def _commit() -> str:
-    found = subprocess.run(
-        ["git", "describe", "--always", "--abbrev=40", "--dirty"],
-        cwd=FOLDER,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return found.stdout.strip()
+    """The commit of the tree, with ``-dirty`` after it where more has changed than what the scripts write here."""
+    root = FOLDER.parents[1]
+    place = FOLDER.relative_to(root).as_posix()
+    written = [f":(exclude){place}/{name}" for name in ("results", "README.md")]
+    commit = _git(root, "rev-parse", "HEAD")
+    return f"{commit}-dirty" if _git(root, "diff", "--name-only", "HEAD", "--", ".", *written) else commit
+
+
+def _git(folder: Path, *words: str) -> str:
+    """What git says; nothing outside of a clone."""
+    found = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=False)
+    return found.stdout.strip() if found.returncode == 0 else ""
+
+
+def _told(commit: str) -> str:
+    """A commit for the table."""
+    if not commit:
+        return "commit not known"
+    return f"commit {commit[:7]}" + (" with changes" if commit.endswith("-dirty") else "")
 
 
 if __name__ == "__main__":
