@@ -248,12 +248,12 @@ class BoardSubstrate(MeasuredSubstrate):
         info = self.session.info
         shape = self._network.array(request.coupling).cell_shape
         self._has_settled = False
+        # Cells are set and reset by the board's pulses too.
+        self._check_pulse_volts()
         if request.pulses is not None:
-            self._check_pulse_volts()
             self.budgets[request.coupling].spend(np.abs(request.pulses))
             return self._pulse(request.coupling, request.pulses)
         if request.reset is not None:
-            self._check_pulse_volts()
             self.budgets[request.coupling].spend(request.reset.astype(np.int64))
             cells = np.flatnonzero(request.reset)
             return self._write(Kind.RESET, request.coupling, shape, cells, None, info["pulse_seconds"])

@@ -263,8 +263,7 @@ class Board:
     def _pulse(self, payload):
         if not self.info["pulses"]:
             raise p.Refusal(p.NOT_ABLE, "cells do not move by pulses")
-        if self.info["pulse_volts"] > self.info["limits"]["write_volts"]:
-            raise p.Refusal(p.BEYOND_LIMIT, "pulse_volts is beyond limits.write_volts")
+        self._check_pulse_volts()
         which, cells, counts = self._cells_and("h", payload)
         _within(counts, LARGEST_BURST, "pulse count")
         return self._write(p.PULSE, self.chip.pulse, which, cells, counts)
@@ -272,6 +271,7 @@ class Board:
     def _set(self, payload):
         if not self.info["continuous_writing"]:
             raise p.Refusal(p.NOT_ABLE, "cells cannot be set outright")
+        self._check_pulse_volts()
         which, cells, targets = self._cells_and("f", payload)
         low, high = self.info["window_siemens"]
         # Single precision rounds the window's ends.
@@ -282,8 +282,13 @@ class Board:
     def _reset(self, payload):
         if not self.info["resets"]:
             raise p.Refusal(p.NOT_ABLE, "cells cannot be reset")
+        self._check_pulse_volts()
         which, cells, _ = self._cells_and(None, payload)
         return self._write(p.RESET, self.chip.reset, which, cells, None)
+
+    def _check_pulse_volts(self):
+        if self.info["pulse_volts"] > self.info["limits"]["write_volts"]:
+            raise p.Refusal(p.BEYOND_LIMIT, "pulse_volts is beyond limits.write_volts")
 
     def _cells_and(self, code, payload):
         which, _, count = struct.unpack_from("<BBH", payload)

@@ -453,6 +453,35 @@ def test_no_drive_beyond_the_limits_leaves_the_driver(board):
             driver.write_cells(WriteRequest(COUPLING, pulses=counts()))
 
 
+WRITTEN = [
+    ("constant", {"pulses": np.ones(SHAPE, dtype=np.int64)}, (Kind.PULSE, struct.pack("<BBHIh", 0, 0, 1, 0, 1))),
+    ("ideal", {"target_siemens": np.full(SHAPE, 5e-5)}, (Kind.SET, struct.pack("<BBHIf", 0, 0, 1, 0, 5e-5))),
+    ("one_sided", {"reset": np.ones(SHAPE, dtype=np.bool_)}, (Kind.RESET, struct.pack("<BBHI", 0, 0, 1, 0))),
+]
+
+
+@pytest.mark.parametrize(("law", "wanted", "frame"), WRITTEN, ids=[law for law, _, _ in WRITTEN])
+def test_pulses_beyond_the_limit_write_in_no_way(law, wanted, frame):
+    """The driver refuses by the section's limit, and the board by its own, however cells are written."""
+    update = {"law": law} if law == "ideal" else {"law": law, "step": 0.004}
+    with rig(update=update) as board:
+        before = board.device.read_cells(COUPLING)
+        with board.driver(limits={**board.section["limits"], "write_volts": 1.0}, pulse_volts=None) as driver:
+            with pytest.raises(CapabilityError, match=r"2 V.*write_volts"):
+                driver.write_cells(WriteRequest(COUPLING, **wanted))
+            assert not driver.budgets[COUPLING].given.any()
+        with Line(board) as line:
+            line.seq = 1
+            assert line.ask(*frame).kind == frame[0] | 0x80
+        np.testing.assert_array_equal(board.device.read_cells(COUPLING).ravel()[1:], before.ravel()[1:])
+    with rig(update=update, converters=BoardConverters(pulse_volts=2.1)) as board:
+        before = board.device.read_cells(COUPLING)
+        with Line(board) as line:
+            line.seq = 1
+            assert line.refused(*frame) == Refused.BEYOND_LIMIT
+        np.testing.assert_array_equal(board.device.read_cells(COUPLING), before)
+
+
 @pytest.mark.parametrize(
     ("section", "key"),
     [
