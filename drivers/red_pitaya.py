@@ -1,7 +1,7 @@
 """Red Pitaya STEMlab boards by their SCPI server (TCP port 5000): two fast outputs and two fast inputs.
 
-Commands: https://redpitaya.readthedocs.io, "List of supported SCPI commands". Outputs reach 1 V into a high impedance;
-inputs 1 V or 20 V by jumpers, 16384 samples at 125 MHz or a power of 2 slower.
+Commands: https://redpitaya.readthedocs.io, "List of supported SCPI commands", of OS 2.00 and later. Outputs
+reach 1 V into a high impedance; inputs 1 V or 20 V by jumpers, 16384 samples at 125 MHz or a power of 2 slower.
 """
 
 import time
@@ -24,6 +24,7 @@ LARGEST_VOLTS = 1.0
 SAMPLES = 16_384
 CLOCK_HZ = 125.0e6
 TRIGGER_STATE = one_of("TD", "WAIT")
+FILLED = one_of("0", "1")
 POLL_SECONDS = 0.002
 TRIGGERS: Final = {
     "now": "NOW", "channel1_rising": "CH1_PE", "channel1_falling": "CH1_NE", "channel2_rising": "CH2_PE",
@@ -91,7 +92,8 @@ class OutputChannel(WaveformOutput):
         with self.instrument.link.lock:
             peak = abs(self.amplitude_volts) + abs(self.offset_volts)
             self._limits.check_volts(f"channel {self._n}: peak of the output", peak)
-            self.configure(f"OUTPUT{self._n}:STATE ON")
+            # What is put out begins with the internal trigger, a continuous wave too.
+            self.configure(f"SOUR{self._n}:TRig:SOUR INT", f"OUTPUT{self._n}:STATE ON", f"SOUR{self._n}:TRig:INT")
 
     def disable(self) -> None:
         """Switch the output off.
@@ -109,6 +111,7 @@ class OutputChannel(WaveformOutput):
             raise InputError(f"channel {self._n}: expected a peak of {LARGEST_VOLTS:g} V at most, got {peak:g} V")
         self.configure(
             f"SOUR{self._n}:VOLT 0",
+            f"SOUR{self._n}:BURS:STAT CONTINUOUS",
             f"SOUR{self._n}:VOLT:OFFS {offset_volts:.9G}",
             f"SOUR{self._n}:FUNC {function}",
             *between,
@@ -175,7 +178,7 @@ class RedPitaya(WaveformGenerator):
 
         Raises:
             InputError: a channel, number or trigger that does not exist.
-            DeviceTimeout: no trigger came; the acquisition is stopped.
+            DeviceTimeout: no trigger came, or not all of the record; the acquisition is stopped.
             BenchError: the instrument cannot be reached.
         """
         if not channels or any(channel not in self.inputs for channel in channels):
@@ -199,11 +202,16 @@ class RedPitaya(WaveformGenerator):
 
     def _wait(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds
-        while self.session.ask("ACQ:TRig:STAT?", TRIGGER_STATE) != "TD":
-            if time.monotonic() >= deadline:
-                self.session.write("ACQ:STOP")
-                raise DeviceTimeout(f"{self.link.address}: no trigger in {seconds:g} s")
-            time.sleep(POLL_SECONDS)
+        # Behind the trigger the memory holds the record before until it is filled.
+        for question, decode, done, what in (
+            ("ACQ:TRig:STAT?", TRIGGER_STATE, "TD", "no trigger"),
+            ("ACQ:TRig:FILL?", FILLED, "1", "a trigger, but no whole record"),
+        ):
+            while self.session.ask(question, decode) != done:
+                if time.monotonic() >= deadline:
+                    self.session.write("ACQ:STOP")
+                    raise DeviceTimeout(f"{self.link.address}: {what} in {seconds:g} s")
+                time.sleep(POLL_SECONDS)
 
     def _samples(self, channel: int, points: int) -> FloatArray:
         found = self.session.ask(f"ACQ:SOUR{channel}:DATA:Old:N? {points}", _braced)

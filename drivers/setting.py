@@ -210,18 +210,22 @@ class Switch(Setting[bool]):
 
 
 @final
-class Numbers(Setting[tuple[float, ...]]):
-    """Several numbers that are set and answered together."""
+class Numbers(Setting[str]):
+    """Several numbers that are set and answered together, as text with commas and no spaces."""
 
-    def encode(self, value: tuple[float, ...]) -> str:
-        """With commas; nine digits."""
-        if not value or not all(math.isfinite(one) for one in value):
-            raise InputError(f"{self.name}: expected finite numbers, got {value!r}")
-        return ",".join(f"{one:.9G}" for one in value)
+    def encode(self, value: str) -> str:
+        """Nine digits each."""
+        try:
+            found = [float(one) for one in value.split(",")]
+        except ValueError:
+            found = []
+        if not found or not all(math.isfinite(one) for one in found):
+            raise InputError(f"{self.name}: expected numbers with commas, got {value!r}")
+        return ",".join(f"{one:.9G}" for one in found)
 
-    def decode(self, answer: str) -> tuple[float, ...]:
-        """Of numbers with commas."""
-        return tuple(number(one) for one in answer.split(","))
+    def decode(self, answer: str) -> str:
+        """As they would be sent."""
+        return ",".join(f"{number(one):.9G}" for one in answer.split(","))
 
 
 @final

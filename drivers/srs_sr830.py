@@ -132,8 +132,8 @@ class Sr830(LockIn):
                 synchronous=False,
                 phase_degrees=0.0,
                 harmonic=1,
-                x_offset_expand=(0.0, 0.0),
-                y_offset_expand=(0.0, 0.0),
+                x_offset_expand="0,0",
+                y_offset_expand="0,0",
             )
 
     def narrow(self, seconds: float) -> float:

@@ -422,11 +422,13 @@ def test_the_red_pitaya_sees_what_it_puts_out(virtual_bench: Open, connect: Any)
     bench = virtual_bench(BOARD)
     board = connect(bench.resources["board"], RedPitayaScpi, read_termination="\r\n", write_termination="\r\n")
     assert bench.instruments["board"].execute(b"ACQ:BUF:SIZE?") == b"16384\r\n"
-    board.write("SOUR1:FUNC SINE;:SOUR1:FREQ:FIX 10000;:SOUR1:VOLT 0.5;:SOUR1:VOLT:OFFS 0.1;:OUTPUT1:STATE ON")
+    board.write("SOUR1:FUNC SINE;:SOUR1:FREQ:FIX 10000;:SOUR1:VOLT 0.5;:SOUR1:VOLT:OFFS 0.1")
+    board.write("OUTPUT1:STATE ON;:SOUR1:TRig:INT")
     board.decimation, board.acq_units, board.acq_format = 64, "VOLTS", "ASCII"
     board.acquisition_start()
     board.acq_trigger_level, board.acq_trigger_source = 0.1, "CH1_PE"
     assert board.acq_trigger_status
+    assert not board.acq_buffer_filled
     assert board.acq_buffer_filled
     volts = board.ain1.get_data()
     assert len(volts) == board.buffer_length == 16_384

@@ -622,6 +622,48 @@ def test_red_pitaya(start):
     assert not out.is_on
 
 
+def test_a_red_pitaya_reads_a_record_once_it_is_whole(start):
+    pitaya = start("pitaya")["pitaya"]
+    pitaya.decimation = 64
+    for volts in (0.5, -0.3):
+        pitaya.outputs[1].dc(volts)
+        pitaya.outputs[1].enable()
+        # The last half of the memory is filled after the trigger.
+        np.testing.assert_allclose(pitaya.record([1], 5.0).volts, volts, atol=0.01)
+
+
+def test_a_red_pitaya_puts_out_nothing_before_its_trigger(start):
+    bench = start("pitaya")
+    pitaya = bench["pitaya"]
+
+    def put_out():
+        with bench.virtual.lock:
+            times = bench.virtual.clock.seconds + np.arange(100) * 1e-6
+            return np.ptp(bench.virtual.fixture.volts(["pitaya.out1"], times))
+
+    # An earlier user wanted single bursts, by a trigger from outside.
+    pitaya.configure("SOUR1:BURS:STAT BURST", "SOUR1:TRig:SOUR EXT_PE")
+    pitaya.outputs[1].sine(1.0e4, 0.5)
+    pitaya.configure("OUTPUT1:STATE ON")
+    assert put_out() == 0.0
+    pitaya.outputs[1].enable()
+    assert put_out() == pytest.approx(1.0, rel=0.05)
+    pitaya.outputs[1].disable()
+    pitaya.configure("OUTPUT1:STATE ON")
+    assert put_out() == 0.0
+
+
+def test_a_red_pitaya_without_a_whole_record_is_told_of(start):
+    bench = start("pitaya")
+    pitaya, device = bench["pitaya"], bench.virtual.instruments["pitaya"]
+    execute = device.execute
+    device.execute = lambda message: b"0\r\n" if b"FILL?" in message else execute(message)
+    with pytest.raises(DeviceTimeout, match="a trigger, but no whole record"):
+        pitaya.record([1], 0.05)
+    device.execute = execute
+    assert pitaya.record([1], 5.0).volts.shape == (1, 16_384)
+
+
 def test_settings_are_checked_before_they_are_sent(start):
     bench = start("generator", "scope")
     heard = []

@@ -6,8 +6,12 @@ Noise of one step, chosen: the documentation gives a bound only (fast analog inp
 -119 dBm/Hz, which in 50 ohm is .25 uV a root of Hz, or 16 steps at the full rate).
 
 ``ACQ:START`` begins to fill the buffer; a trigger stands ``ACQ:TRig:DLY`` samples before its middle. A trigger that is
-due before what precedes it is filled waits for that. The record is taken when the trigger is given, and the clock then
-stands at its end.
+due before what precedes it is filled waits for that. The record is of the circuit as it is when the trigger is given,
+and the clock then stands at the trigger. What comes after it arrives as time goes by: before, the buffer still holds
+what it held. ``ACQ:TRig:FILL?`` says whether all has; to ask too early is answered by 0, and lets the time pass.
+
+An output that is switched on rests at 0 V until the internal trigger, in continuous mode too; switching it off forgets
+the trigger (not confirmed). Phases are counted from ``GEN:RST`` and ``PHAS:ALIGN``, not from triggers.
 """
 
 from collections.abc import Sequence
@@ -58,6 +62,8 @@ class RedPitaya(ScpiInstrument):
     def commands(self) -> Sequence[Command]:
         """Of the list of SCPI commands."""
         self._record: FloatArray | None = None
+        self._before = np.zeros((2, POINTS))
+        self._times = np.zeros(POINTS)
         self._samples = {channel: np.zeros(POINTS) for channel in (1, 2)}
         out, changed = "SOUR#2:", self._changed
         return [
@@ -68,12 +74,12 @@ class RedPitaya(ScpiInstrument):
             self.number(f"{out}PHAS", "phase", 0.0, -360.0, 360.0, changed=changed),
             self.number(f"{out}DCYC", "duty", 0.5, 0.0, 1.0, changed=changed),
             Command(f"{out}TRAC:DATA:DATA", self._load_samples, self._shown_samples, most=POINTS),
-            self.switch(f"{out}BURS:STAT", "burst", False, changed=changed),
+            self.choice(f"{out}BURS:STAT", "burst", "CONTINUOUS", ["CONTINUOUS", "BURST"], changed=changed),
             self.number(f"{out}BURS:NCYC", "cycles", 1, 1, 50_000, integer=True, changed=changed),
             self.choice(f"{out}TRig:SOUR", "generator_trigger", "INT", ["INT", "EXT_PE", "EXT_NE", "GATED"]),
             Command(f"{out}TRig:INT", lambda r: self._begin(r.suffixes[0]), most=0),
             Command("SOUR:TRig:INT", lambda _: self._begin_both(), most=0),
-            self.switch("OUTPUT#2[:STATE]", "output", False, changed=changed),
+            self.switch("OUTPUT#2[:STATE]", "output", False, changed=self._switched),
             Command("PHAS:ALIGN", lambda _: self._align(), most=0),
             Command("GEN:RST", lambda _: self._reset_generator(), most=0),
             *self._acquisition(),
@@ -103,7 +109,7 @@ class RedPitaya(ScpiInstrument):
             Command("ACQ:RST", lambda _: self._reset_acquisition(), most=0),
             Command("ACQ:TRig", self._set_trigger),
             Command("ACQ:TRig:STAT", query=lambda _: "TD" if self._triggered else "WAIT", most=0),
-            Command("ACQ:TRig:FILL", query=lambda _: "1" if self._triggered else "0", most=0),
+            Command("ACQ:TRig:FILL", query=lambda _: self._filled(), most=0),
             self.number("ACQ:TRig:DLY", "delay", 0, -POINTS // 2, POINTS // 2, integer=True),
             Command("ACQ:TRig:DLY:NS", self._set_delay_ns, lambda _: str(round(self.value("delay") * 1e9 / CLOCK_HZ))),
             self.number("ACQ:TRig:LEV", "level", 0.0, -20.0, 20.0, unit="V"),
@@ -143,10 +149,18 @@ class RedPitaya(ScpiInstrument):
     def _changed(self, request: Request) -> None:
         self._update(request.suffixes[0])
 
+    def _switched(self, request: Request) -> None:
+        if not self.value("output", *request.suffixes):
+            self._starts[request.suffixes[0]] = []
+        self._changed(request)
+
     def _update(self, channel: int) -> None:
         node = self.node(f"out{channel}")
         if not self.value("output", channel):
             self.fixture.attach(node, None)
+            return
+        if not self._starts[channel]:
+            self.fixture.attach(node, VoltageSource(Constant(0.0), series_ohms=OUTPUT_OHMS))
             return
         word, starts = self.value("shape", channel), self._starts[channel]
         amplitude, offset = self.value("amplitude", channel), self.value("offset", channel)
@@ -157,19 +171,22 @@ class RedPitaya(ScpiInstrument):
             # The converter ends there; nothing says so.
             amplitude = np.sign(amplitude) * max(0.0, 1.0 - abs(offset))
             offset = float(np.clip(offset, -1.0, 1.0))
+        bursts = self.value("burst", channel) == "BURST"
         wave = GeneratorWave(
             SHAPES[word], self.value("frequency", channel), 2.0 * amplitude, offset,
             phase_cycles=self.value("phase", channel) / 360.0, origin_seconds=self._origin,
             duty=self.value("duty", channel) if word == "PWM" else 0.5, symmetry=SYMMETRY.get(word, 1.0),
-            samples=self._samples[channel], starts=np.array(starts) if self.value("burst", channel) else None,
+            samples=self._samples[channel], starts=np.array(starts) if bursts else None,
             cycles=self.value("cycles", channel), dac_bits=BITS,
         )  # fmt: skip
         self.fixture.attach(node, VoltageSource(wave, series_ohms=OUTPUT_OHMS))
 
     def _begin(self, channel: int) -> None:
+        if not self.value("output", channel):
+            return
         length = self.value("cycles", channel) / self.value("frequency", channel)
         self._starts[channel] = [*self._starts[channel][-1000:], self.clock.seconds]
-        if self.value("burst", channel):
+        if self.value("burst", channel) == "BURST":
             self.occupy(length)
         self._update(channel)
 
@@ -186,7 +203,7 @@ class RedPitaya(ScpiInstrument):
         self._origin = self.clock.seconds
         self._starts: dict[int, list[float]] = {1: [], 2: []}
         defaults = {"output": False, "shape": "SINE", "frequency": 1000.0, "amplitude": 1.0, "offset": 0.0}
-        defaults |= {"phase": 0.0, "duty": 0.5, "burst": False, "cycles": 1}
+        defaults |= {"phase": 0.0, "duty": 0.5, "burst": "CONTINUOUS", "cycles": 1}
         for channel in (1, 2):
             for key, value in defaults.items():
                 self.put(key, value, channel)
@@ -206,6 +223,7 @@ class RedPitaya(ScpiInstrument):
 
     def _reset_acquisition(self) -> None:
         self._record, self._triggered, self._running = None, False, False
+        self._before = np.zeros((2, POINTS))
         for key, value in {"decimation": 1, "averages": True, "delay": 0, "level": 0.0}.items():
             self.put(key, value)
         for key, word in {"units": "VOLTS", "format": "ASCII"}.items():
@@ -221,7 +239,27 @@ class RedPitaya(ScpiInstrument):
         self._running, self._triggered, self._started = True, False, self.clock.seconds
 
     def _stop(self) -> None:
+        if self._record is not None and self._triggered:
+            # What has not arrived never will.
+            self._record, self._triggered = self._buffer(), self._triggered and self._arrived()
         self._running = False
+
+    def _arrived(self) -> bool:
+        return bool(self._times[-1] <= self.clock.seconds)
+
+    def _filled(self) -> str:
+        if not self._triggered:
+            return "0"
+        if self._arrived():
+            return "1"
+        self.clock.advance_to(float(self._times[-1] + self._step()))
+        return "0"
+
+    def _buffer(self) -> FloatArray:
+        """Codes (channel, place) that are in the buffer now."""
+        if self._record is None:
+            raise ScpiError(-230, "nothing acquired")
+        return np.where(self._times <= self.clock.seconds, self._record, self._before)
 
     def _step(self) -> float:
         return float(self.value("decimation") / CLOCK_HZ)
@@ -268,9 +306,11 @@ class RedPitaya(ScpiInstrument):
         skew = 1.0 + sum(rule.value for rule in self.faults.active(self.name, "clock_skew"))
         times: FloatArray = np.asarray(moment + (np.arange(POINTS) - self._position()) * step * skew, dtype=np.float64)
         volts = self.fixture.volts([self.node("in1"), self.node("in2")], times).T
-        self._record = np.stack([self._codes(channel, volts[channel - 1]) for channel in (1, 2)])
+        if self._record is not None:
+            self._before = self._buffer()
+        self._record, self._times = np.stack([self._codes(one, volts[one - 1]) for one in (1, 2)]), times
         self._triggered = True
-        self.clock.advance_to(float(times[-1] + step))
+        self.clock.advance_to(moment)
 
     def _full_scale(self, channel: int) -> float:
         return LV_VOLTS if self.value("gain", channel) == "LV" else HV_VOLTS
@@ -297,9 +337,7 @@ class RedPitaya(ScpiInstrument):
 
     def _data(self, request: Request, part: slice) -> Answer:
         channel = request.suffixes[0]
-        if self._record is None:
-            raise ScpiError(-230, "nothing acquired")
-        codes = self._record[channel - 1][part]
+        codes = self._buffer()[channel - 1][part]
         raw = self.value("units") == "RAW"
         volts = codes / 2.0 ** (BITS - 1) * self._full_scale(channel)
         if self.value("format") == "BIN":
