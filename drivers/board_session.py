@@ -3,7 +3,7 @@
 A request is sent again, with the same sequence number, until its answer has come; the board answers a repeated number
 from its store. Where that does not help the port is opened anew and a new session begun. A reading is then asked for
 again. A write is looked up in the board's journal first: one that was carried out is not sent again, one that never
-arrived is, and one whose fate is unknown ends in an error that says so.
+arrived is, and one whose fate is unknown, or that of some of its cells, ends in an error that says so.
 """
 
 import json
@@ -29,7 +29,7 @@ RECOVERIES = 3
 """Times that one request may lead to a new session."""
 
 DONE = 2
-ENTRY = struct.Struct("<IHBBI")
+ENTRY = struct.Struct("<IHBBIH")
 
 
 @final
@@ -300,27 +300,31 @@ class BoardSession:
         """What the journal knows of a write: an answer if it was carried out, None if it never arrived.
 
         Raises:
-            InstrumentError: it was carried out in part.
+            InstrumentError: it was carried out in part; or some cells failed, and which went with the answer.
         """
         found = self._entry(session, seq)
         if found is None:
             return None
-        state, pulses = found
+        state, pulses, failed = found
         if state != DONE:
             raise InstrumentError(
                 f"{self._link.address}: a write ({kind.name}) was carried out in part ({pulses} pulses); read the "
                 "cells before going on"
             )
-        # Which cells failed went with the answer: none is known to.
+        if failed:
+            raise InstrumentError(
+                f"{self._link.address}: a write ({kind.name}) was carried out ({pulses} pulses), but {failed} of its "
+                "cells failed, and which ones went with an answer that was lost; read the cells before going on"
+            )
         return struct.pack("<IH", pulses, 0)
 
-    def _entry(self, session: int, seq: int) -> tuple[int, int] | None:
-        """State of a write and pulses that it gave, by the journal; None where it never arrived."""
+    def _entry(self, session: int, seq: int) -> tuple[int, int, int] | None:
+        """State of a write, pulses that it gave and cells that failed, by the journal; None where it never arrived."""
         answer = self._exchange(Kind.JOURNAL, b"", 0.0, 0)
         entries = [ENTRY.unpack_from(answer, place) for place in range(2, len(answer), ENTRY.size)]
-        for entry_session, entry_seq, _, state, pulses in entries:
+        for entry_session, entry_seq, _, state, pulses, failed in entries:
             if (entry_session, entry_seq) == (session, seq):
-                return state, pulses
+                return state, pulses, failed
         return None
 
     def _left_behind(self, kind: Kind) -> str:

@@ -72,13 +72,21 @@ class Board:
         }
 
     def run(self):
-        """Serve until the port is closed."""
+        """Serve until the port is closed; however that ends, outputs are at zero after."""
+        try:
+            self._serve()
+        finally:
+            self.zero()
+
+    def _serve(self):
         self.zero()
+        self.chip.guard()
         poller = select.poll()
         poller.register(self._reader, select.POLLIN)
         self._writer.write("Substrate reference board %s ready\r\n" % FIRMWARE)
         last = time.ticks_ms()
         while True:
+            self.chip.feed()
             if poller.poll(20):
                 data = self._reader.read(4096)
                 if data == b"":
@@ -93,7 +101,6 @@ class Board:
             elif time.ticks_diff(time.ticks_ms(), last) > p.IDLE_MILLISECONDS:
                 self._receiver.idle()
             self._watch()
-        self.zero()
 
     def zero(self):
         """All outputs to zero."""
@@ -200,7 +207,7 @@ class Board:
     def _read_journal(self, payload):
         out = bytearray(struct.pack("<H", len(self.journal)))
         for entry in self.journal:
-            out.extend(struct.pack("<IHBBI", *entry))
+            out.extend(struct.pack("<IHBBIH", *entry))
         return out
 
     def _measure(self, payload):
@@ -300,7 +307,7 @@ class Board:
         return which, cells, values
 
     def _write(self, kind, work, which, cells, values):
-        entry = [self.session, self._seq, kind, STARTED, 0]
+        entry = [self.session, self._seq, kind, STARTED, 0, 0]
         self.journal.append(entry)
         if len(self.journal) > JOURNAL_SIZE:
             self.journal.pop(0)
@@ -309,7 +316,7 @@ class Board:
         before = self.chip.pulses
         try:
             failed = work(which, cells, values) if values is not None else work(which, cells)
-            entry[3] = DONE
+            entry[3], entry[5] = DONE, len(failed)
         except OSError:
             entry[3] = FAILED
             raise

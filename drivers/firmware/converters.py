@@ -48,6 +48,10 @@ PULSE_MICROSECONDS = 10
 SETTLE_MICROSECONDS = 20
 STEP_SECONDS = 2.0e-4
 
+WATCHDOG_MILLISECONDS = 8000
+"""Of the microcontroller's own watchdog, which starts the board anew when the firmware hangs; 0: it is not used. An
+RP2040 has 8388 at most."""
+
 # Pins.
 UART = 0
 SPI = 0
@@ -94,6 +98,7 @@ class Converters:
 
     def __init__(self):
         self.pulses = 0
+        self._watchdog = None
         self._spi = machine.SPI(SPI, baudrate=10000000, polarity=0, phase=1)
         self._dacs = [machine.Pin(pin, machine.Pin.OUT, value=1) for pin in DAC_SELECTS]
         self._adcs = [machine.Pin(pin, machine.Pin.OUT, value=1) for pin in ADC_SELECTS]
@@ -137,6 +142,16 @@ class Converters:
             "transposed_products": False,
         }
 
+    def guard(self):
+        """Start the microcontroller's own watchdog, where its port has one. It cannot be stopped again."""
+        if WATCHDOG_MILLISECONDS and hasattr(machine, "WDT"):
+            self._watchdog = machine.WDT(timeout=WATCHDOG_MILLISECONDS)
+
+    def feed(self):
+        """The firmware runs. Whatever may take long feeds for itself."""
+        if self._watchdog is not None:
+            self._watchdog.feed()
+
     def zero(self):
         """All outputs to zero, all switches open."""
         self._up.value(0)
@@ -156,6 +171,7 @@ class Converters:
             for channel in range(INPUTS):
                 self._dac(channel, inputs[sample * INPUTS + channel])
             for step in range(points * periods):
+                self.feed()
                 point = step % points
                 if mode == STEPPED:
                     self._nudge(currents, sample * NODES, levels[point])
@@ -183,6 +199,7 @@ class Converters:
         _, _, rows, columns = ARRAYS[which]
         volts = 2.56 / FULL_SCALE
         for place in range(count):
+            self.feed()
             self._select_cell(which, start + place, rows, columns)
             time.sleep_us(SETTLE_MICROSECONDS)
             found[place] = self._adc(CELL_CHANNEL) * volts / CELL_OHMS / READ_VOLTS
@@ -201,6 +218,7 @@ class Converters:
                 time.sleep_us(PULSE_MICROSECONDS)
                 pin.value(0)
                 self.pulses += 1
+                self.feed()
                 time.sleep_us(PULSE_MICROSECONDS)
         self.zero()
         return array.array("I")

@@ -368,7 +368,7 @@ def test_the_same_seq_gives_the_stored_answer_and_another_is_refused(board):
         assert found.payload[0] == Refused.BAD_SEQUENCE
         assert moved(board.device, before)[0, 0, 0] == 3
         entries = line.answer(encode(Frame(Kind.JOURNAL, line.session, 2, b""))).payload
-        assert struct.unpack_from("<IHBBI", entries, len(entries) - 12) == (line.session, 1, Kind.PULSE, 2, 3)
+        assert struct.unpack_from("<IHBBIH", entries, len(entries) - 14) == (line.session, 1, Kind.PULSE, 2, 3, 0)
 
 
 def test_the_board_refuses_what_is_beyond_its_limits_or_makes_no_sense(board):
@@ -532,6 +532,13 @@ def test_a_chip_that_fails_is_an_instrument_error(board):
     assert not board.chip.outputs_on
 
 
+def layer_of(text, tmp_path, monkeypatch):
+    """The emulated converter layer, changed."""
+    layer = tmp_path / "converters.py"
+    layer.write_text(emulators.bench.board.CONVERTER_LAYER.read_text() + text)
+    monkeypatch.setattr(emulators.bench.board, "CONVERTER_LAYER", layer)
+
+
 BREAKING = """
 
 class Converters(Converters):
@@ -544,9 +551,7 @@ class Converters(Converters):
 
 def test_a_converter_that_fails_in_a_write_says_what_is_known(tmp_path, monkeypatch):
     """The real firmware, whose converter layer gives up half-way."""
-    layer = tmp_path / "converters.py"
-    layer.write_text(emulators.bench.board.CONVERTER_LAYER.read_text() + BREAKING)
-    monkeypatch.setattr(emulators.bench.board, "CONVERTER_LAYER", layer)
+    layer_of(BREAKING, tmp_path, monkeypatch)
     wanted = np.zeros(SHAPE, dtype=np.int64)
     wanted[0, 0] = [3, 2, -1, 4]
     with rig() as board:
@@ -565,6 +570,47 @@ def test_a_converter_that_fails_in_a_write_says_what_is_known(tmp_path, monkeypa
         with board.driver(pulse_ledger=str(tmp_path / "chip.json")) as driver:
             np.testing.assert_array_equal(driver.budgets[COUPLING].given, np.abs(wanted))
             np.testing.assert_allclose(driver.read_cells(COUPLING), board.device.read_cells(COUPLING), rtol=1e-6)
+
+
+FAILING = """
+
+class Converters(Converters):
+    def pulse(self, which, cells, counts):
+        super().pulse(which, cells, counts)
+        return cells[:1]
+"""
+
+
+def test_failed_cells_whose_names_are_lost_are_not_taken_for_none(tmp_path, monkeypatch):
+    """The journal says that a write was carried out, and how many of its cells failed, but not which."""
+    layer_of(FAILING, tmp_path, monkeypatch)
+    with rig() as board, board.driver(attempts=2) as driver:
+        report = driver.write_cells(WriteRequest(COUPLING, pulses=counts()))
+        assert report.failed.sum() == 1
+        board.fault("no_answer", "PULSE answer", count=2)
+        with pytest.raises(InstrumentError, match=r"PULSE\) was carried out \(5 pulses\), but 1 of.*read the cells"):
+            driver.write_cells(WriteRequest(COUPLING, pulses=counts()))
+        # The session goes on.
+        np.testing.assert_allclose(driver.read_cells(COUPLING), board.device.read_cells(COUPLING), rtol=1e-6)
+
+
+EXHAUSTED = """
+
+class Converters(Converters):
+    def cells(self, which, start, count):
+        raise MemoryError("unforeseen")
+"""
+
+
+def test_firmware_that_dies_of_an_error_leaves_outputs_at_zero(tmp_path, monkeypatch):
+    layer_of(EXHAUSTED, tmp_path, monkeypatch)
+    with rig() as board, Line(board) as line:
+        line.seq = 1
+        assert line.ask(Kind.MEASURE, measure(1, [1000, -1000])).kind == Kind.MEASURE | 0x80
+        assert board.chip.outputs_on
+        # Its watchdog, of a minute here, has no part in it.
+        line.link.write(encode(Frame(Kind.CELLS, line.session, 2, struct.pack("<BBHI", 0, 0, 1, 0))), 1.0)
+        assert eventually(lambda: not board.chip.outputs_on)
 
 
 def test_a_budget_outlives_a_run(board, tmp_path):

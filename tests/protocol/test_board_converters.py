@@ -153,3 +153,54 @@ def test_pulses(log):
     assert entries[first:second].count(["pin", 13, 1]) == 0
     assert entries[second:].count(["pin", 13, 1]) == 3
     assert entries[second:].count(["pin", 13, 0]) >= 3
+
+
+WATCHED = """
+
+class WDT:
+    def __init__(self, timeout):
+        log.append(["guard", timeout])
+
+    def feed(self):
+        log.append(["feed"])
+"""
+
+GUARDED = """
+import sys, json, array
+sys.path.insert(0, {machine!r})
+sys.path.insert(0, {firmware!r})
+import machine, converters, board
+{setting}
+layer = converters.Converters()
+class Silent:
+    def write(self, data):
+        pass
+board.Board(layer, sys.stdin.buffer, Silent()).run()
+served = machine.log[:]
+machine.log.clear()
+layer.pulse(0, array.array("I", [0, 47]), array.array("h", [2, -3]))
+pulsed = machine.log.count(["feed"])
+layer.cells(0, 0, 7)
+print(json.dumps([served, pulsed, machine.log.count(["feed"]) - pulsed]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("has", "setting", "milliseconds"),
+    [(True, "", 8000), (True, "converters.WATCHDOG_MILLISECONDS = 0", None), (False, "", None)],
+)
+def test_the_microcontrollers_own_watchdog(tmp_path, has, setting, milliseconds):
+    """Started once outputs are at zero, and fed as the firmware goes round and by whatever may take long."""
+    (tmp_path / "machine.py").write_text(MACHINE + (WATCHED if has else ""))
+    script = tmp_path / "script.py"
+    script.write_text(GUARDED.format(machine=str(tmp_path), firmware=str(FIRMWARE), setting=setting))
+    done = subprocess.run(
+        [sys.executable, "-m", "micropython_unix", str(script)],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    served, pulsed, read = json.loads(done.stdout)
+    started = [entry[1] for entry in served if entry[0] == "guard"]
+    assert started == ([] if milliseconds is None else [milliseconds])
+    assert (["feed"] in served, pulsed, read) == ((False, 0, 0) if milliseconds is None else (True, 5, 7))
+    if started:
+        assert served.index(["matrix", 0, 0, 0, 0]) < served.index(["guard", milliseconds]) < served.index(["feed"])

@@ -34,6 +34,12 @@ class Converters:
         """What the chip and its converters are."""
         return json.loads(self._ask(DESCRIBE).decode())
 
+    def guard(self):
+        """No microcontroller, and no watchdog of one."""
+
+    def feed(self):
+        """As ``guard``."""
+
     def zero(self):
         """All outputs to zero."""
         self._ask(ZERO)
