@@ -76,7 +76,7 @@ class Part(ABC):
             setattr(self, name, value)
         for name, value in values.items():
             found = getattr(self, name)
-            near = isinstance(value, float) and math.isclose(found, value, rel_tol=1e-4)
+            near = isinstance(value, float) and math.isclose(found, value, rel_tol=1e-4, abs_tol=1e-6)
             if found != value and not near:
                 raise InstrumentError(
                     f"{self.session.link.address}: {name} was set to {value!r}, the instrument says {found!r}"
