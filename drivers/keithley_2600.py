@@ -1,7 +1,8 @@
 """Keithley 2600 System SourceMeters, in their Test Script Processor language.
 
 Commands: Series 2600B Reference Manual (2600BS-901-01), sections 7 and 9. A driver is for one of the two channels;
-two drivers may share an instrument over one link each.
+two drivers may share an instrument, over one link each or over one connection (``shared_link``), which many firmware
+versions insist on.
 """
 
 import math

@@ -51,13 +51,15 @@ from drivers.keysight_infiniivision import KeysightInfiniiVision
 from drivers.limits import DriveLimits
 from drivers.lock_in import LockIn
 from drivers.red_pitaya import RedPitaya
+from drivers.resource import open_link
 from drivers.rigol_ds1000z import RigolDS1000Z
+from drivers.shared_link import SharedLink
 from drivers.smu_matrix import PulseConfig, SmuMatrixArray, Station
 from drivers.source_meter import SourceMeter
 from drivers.srs_sr830 import Sr830
 from drivers.srs_sr860 import Sr860
 from drivers.switch_matrix import SwitchMatrix
-from drivers.transport import Transcript
+from drivers.transport import Link, Transcript
 from drivers.wire_log import HeardLog
 from substrate.errors import InputError
 from substrate.sections import Positive, Section
@@ -105,8 +107,9 @@ class InstrumentConfig(Section):
         model: a name of ``DRIVING`` or ``READING``.
         address: see ``resource.py``.
         timeout_seconds: of one exchange.
-        channel: of a Keithley 2600, a where nothing is said. Both channels are two instruments at one address, each
-            with a connection of its own; on a virtual bench, ``smu-a`` and ``smu-b`` are those of ``smu``.
+        channel: of a Keithley 2600, a where nothing is said. Both channels are two instruments at one address, which
+            share a connection, since many accept one only; on a virtual bench, ``smu-a`` and ``smu-b`` are those of
+            ``smu``.
     """
 
     model: str
@@ -309,13 +312,21 @@ class Rack(Instruments):
         self.wire_log = wire_log
         self._all: dict[str, Instrument] = {}
         self._models = {name: section.model for name, section in wiring.instruments.items()}
+        shared: dict[str, tuple[Link, list[SharedLink]]] = {}
         for name, section in wiring.instruments.items():
             options: dict[str, Any] = {"timeout_seconds": section.timeout_seconds}
             if section.channel is not None:
                 options["channel"] = section.channel
             if wire_log is not None:
                 options["transcript"] = _hearer(wire_log, name)
-            if section.model in READING:
+            if section.model == "keithley-2600":
+                # Both channels of one that accepts a single client.
+                seconds, hearer = section.timeout_seconds, options.pop("transcript", None)
+                if section.address not in shared:
+                    shared[section.address] = open_link(section.address, connect_seconds=seconds), []
+                link = SharedLink(*shared[section.address], hearer)
+                self._all[name] = Keithley2600(link, limits.get(name, NOTHING), **options)
+            elif section.model in READING:
                 self._all[name] = READING[section.model](section.address, **options)
             else:
                 self._all[name] = DRIVING[section.model](section.address, limits.get(name, NOTHING), **options)
