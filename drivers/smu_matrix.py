@@ -395,7 +395,7 @@ class SmuMatrixArray(PulsedArray):
             volts: across it; by default the section's ``read_volts``.
 
         Raises:
-            InputError: not open.
+            InputError: not open, or no such line.
             CapabilityError: beyond the safe voltage.
             BenchError: an instrument cannot be reached, or the current was limited.
         """
@@ -464,6 +464,10 @@ class SmuMatrixArray(PulsedArray):
         return found
 
     def _select(self, row: int, column: int, scheme: Scheme) -> None:
+        for name, place, lines in (("row", row, self._rows), ("column", column, self._columns)):
+            # One counted from the end would join its own line to those that are grounded.
+            if not 0 <= place < len(lines):
+                raise InputError(f"{name}: expected 0 .. {len(lines) - 1}, got {place}")
         rows = [line for index, line in enumerate(self._rows) if index != row]
         columns = [line for index, line in enumerate(self._columns) if index != column]
         self._station.connect([self._rows[row]], [self._columns[column]], (rows, columns), scheme)

@@ -10,6 +10,8 @@ from substrate.arrays import FloatArray
 
 MOST_SPARE = 4
 """Blocks of one size that wait to be used again."""
+LARGEST_SPARE_BYTES = 1 << 25
+"""Of a block that waits: what is larger goes back to the system."""
 
 
 @final
@@ -31,5 +33,5 @@ class SpareMemory:
 
 
 def _give_back(spare: list[bytearray], memory: bytearray) -> None:
-    if len(spare) < MOST_SPARE:
+    if len(spare) < MOST_SPARE and len(memory) <= LARGEST_SPARE_BYTES:
         spare.append(memory)

@@ -3,7 +3,7 @@
 import argparse
 
 import numpy as np
-from laboratory import FOLDER, arguments, carry_out, experiment, table
+from laboratory import FOLDER, arguments, carry_out, experiment, table, whole
 from scipy.optimize import curve_fit
 
 from substrate.activations import ACTIVATIONS
@@ -40,7 +40,7 @@ def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--experiment", default=str(FOLDER / "xor.yaml"))
     parser.add_argument("--units", type=float, default=1.5, help="largest current, in activity units")
-    parser.add_argument("--points", type=int, default=13)
+    parser.add_argument("--points", type=whole(4), default=13)
     options = parser.parse_args()
     table(options, ("neuron", "gain", "offset", "swing"), measured(options, experiment(options)))
 

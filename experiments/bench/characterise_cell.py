@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from laboratory import arguments, array, carry_out, of_array, table
+from laboratory import arguments, array, carry_out, of_array, table, whole
 
 from drivers.smu_matrix import SmuMatrixArray
 from substrate.capabilities import WriteRequest
@@ -25,10 +25,10 @@ def measured(cells: SmuMatrixArray, row: int, column: int, points: int, pulses: 
 
 def main() -> None:
     parser = of_array(arguments(__doc__))
-    parser.add_argument("--row", type=int, default=0)
-    parser.add_argument("--column", type=int, default=0)
-    parser.add_argument("--points", type=int, default=20, help="voltages of the sweep")
-    parser.add_argument("--pulses", type=int, default=20, help="up, and then down")
+    parser.add_argument("--row", type=whole(0), default=0)
+    parser.add_argument("--column", type=whole(0), default=0)
+    parser.add_argument("--points", type=whole(2), default=20, help="voltages of the sweep")
+    parser.add_argument("--pulses", type=whole(0), default=20, help="up, and then down")
     options = parser.parse_args()
     with array(options) as cells:
         rows = measured(cells, options.row, options.column, options.points, options.pulses, options.read_volts)

@@ -41,6 +41,10 @@ def carry_out(main: Callable[[], None]) -> None:
     except SubstrateError as error:
         print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
         sys.exit(BAD_INPUT if isinstance(error, InputError) else FAILED)
+    except OSError as error:
+        # Of a file: what goes wrong on a line to an instrument is one of ours.
+        print(f"{Path(sys.argv[0]).name}: {error.filename}: {error.strerror}", file=sys.stderr)
+        sys.exit(BAD_INPUT)
 
 
 @contextmanager
@@ -78,6 +82,19 @@ def experiment(options: argparse.Namespace, overrides: Sequence[str] = ()) -> Ex
     """The experiment of ``options.experiment``, with the wiring and the addresses of the command line."""
     chosen = [f"substrate.wiring={options.wiring}", f"substrate.addresses={options.ready or yaml.safe_dump({})}"]
     return load_experiment(options.experiment, [*chosen, *overrides])
+
+
+def whole(least: int) -> Callable[[str], int]:
+    """The type of an argument: a whole number, ``least`` or more."""
+
+    def number(text: str) -> int:
+        value = int(text)
+        if value < least:
+            raise argparse.ArgumentTypeError(f"expected {least} or more, got {value}")
+        return value
+
+    number.__name__ = "whole number"
+    return number
 
 
 def table(options: argparse.Namespace, head: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

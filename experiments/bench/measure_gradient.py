@@ -3,7 +3,7 @@
 import argparse
 
 import numpy as np
-from laboratory import FOLDER, arguments, carry_out, experiment, table
+from laboratory import FOLDER, arguments, carry_out, experiment, table, whole
 
 from substrate.experiment.assembly import assemble
 
@@ -30,7 +30,7 @@ def measured(options: argparse.Namespace) -> list[tuple[str, float, float, float
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--experiment", default=str(FOLDER / "xor.yaml"))
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=whole(2), default=5)
     options = parser.parse_args()
     table(options, ("coupling", "norm", "predicted_error", "spread_of_repeats"), measured(options))
 

@@ -66,6 +66,28 @@ def test_a_cell_is_characterised(bench, script):
     assert bench.plant.conductances("output-hidden1+")[1, 2] == pytest.approx(curve[-1], rel=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (("--row", "99"), "row: expected 0 .. "),
+        (("--column", "-1"), "expected 0 or more, got -1"),
+        (("--pulses", "-2"), "expected 0 or more, got -2"),
+        (("--output", "nowhere/table.csv"), "nowhere/table.csv: No such file or directory"),
+    ],
+)
+def test_a_cell_that_is_not_there_is_refused_without_a_pulse(bench, tmp_path, given, said):
+    ready = tmp_path / "bench.json"
+    ready.write_text(json.dumps({"instruments": [{"name": n, "resource": r} for n, r in bench.resources.items()]}))
+    before = bench.plant.conductances("output-hidden1+").copy()
+    command = [sys.executable, str(FOLDER / "characterise_cell.py"), "--ready", str(ready), *SWITCHED, *given]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=tmp_path)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    np.testing.assert_array_equal(bench.plant.conductances("output-hidden1+"), before)
+    assert driven(bench) == []
+
+
 def test_a_crossbar_is_mapped(bench, script):
     siemens = bench.plant.conductances("output-hidden1+")
     grounded = script("map_crossbar", *SWITCHED)

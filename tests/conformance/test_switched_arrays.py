@@ -134,6 +134,9 @@ def test_what_is_beyond_budget_or_limits_is_refused_before_anything_is_sent(benc
             array.write_cells(WriteRequest("array", pulses=counts))
         with pytest.raises(CapabilityError):
             array.read_cell(0, 0, 2.5)
+        for row, column in ((-1, 0), (0, -1), (ROWS, 0), (0, COLUMNS)):
+            with pytest.raises(InputError, match=r"expected 0 \.\. "):
+                array.read_cell(row, column)
         with pytest.raises(CapabilityError, match="forming"):
             array.form(counts > 0, FormingPlan(1.0, 5.0, 0.5, 1e-2, 1e-3, 1e-4))
     assert (bench.plant.conductances("array") - before)[0, 1] == pytest.approx(4 * STEP, rel=0.5)
