@@ -83,6 +83,11 @@ class Writer:
         if plan.mode == "outright":
             capabilities.require("continuous_writing", "writing.mode: outright")
         else:
+            if not capabilities.pulses and capabilities.continuous_writing:
+                raise CapabilityError(
+                    f"writing.mode: {plan.mode} needs the capability 'pulses', which this device lacks: its cells are set "
+                    "(writing.mode: outright; on the emulator, any substrate.update but ideal has pulses)"
+                )
             capabilities.require("pulses", f"writing.mode: {plan.mode}")
             if capabilities.step_siemens[0] <= 0:
                 raise CapabilityError("writing needs a device whose pulses move its cells up; step_siemens[0] is 0")
