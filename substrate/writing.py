@@ -85,8 +85,8 @@ class Writer:
         else:
             if not capabilities.pulses and capabilities.continuous_writing:
                 raise CapabilityError(
-                    f"writing.mode: {plan.mode} needs the capability 'pulses', which this device lacks: its cells are set "
-                    "(writing.mode: outright; on the emulator, any substrate.update but ideal has pulses)"
+                    f"writing.mode: {plan.mode} needs the capability 'pulses', which this device lacks: its cells are "
+                    "set (writing.mode: outright; on the emulator, any substrate.update but ideal has pulses)"
                 )
             capabilities.require("pulses", f"writing.mode: {plan.mode}")
             if capabilities.step_siemens[0] <= 0:
