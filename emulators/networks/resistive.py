@@ -117,6 +117,7 @@ class ResistiveNetwork:
         self.levelled_diodes = diodes.scaled(self.level)
         self._check_tied()
         self._rail_drive = self._rail_currents()
+        self._held_siemens = self._held_transfer()
         self.system: System = (
             self._chain() if all(coupling.admittance is None for coupling in self.couplings) else self._dense()
         )
@@ -144,13 +145,9 @@ class ResistiveNetwork:
             InputError: wrong shape, or not finite.
         """
         held = finite("inputs", inputs, (None, self.input_size))
-        first = self.couplings[0]
         drive = np.empty((len(held), self.node_count))
         drive[:] = self._rail_drive
-        size = first.source_size
-        rows = len(first.conductances)
-        transfer = first.conductances[:size] if first.admittance is None else -first.admittance[:size, rows:]
-        drive[:, self.layers[0]] += first.gain * (held @ transfer)
+        drive[:, self.layers[0]] += self.couplings[0].gain * (held @ self._held_siemens)
         return drive
 
     def rows(self, index: int, inputs: FloatArray, volts: FloatArray) -> FloatArray:
@@ -159,6 +156,12 @@ class ResistiveNetwork:
         source = inputs if index == 0 else volts[:, self.layers[index - 1]]
         rails = np.broadcast_to(coupling.rail_volts, (len(source), len(coupling.rail_volts)))
         return np.concatenate([coupling.gain * source, rails], axis=1)
+
+    def _held_transfer(self) -> FloatArray:
+        """Siemens from the held inputs to the nodes of the first layer, (input, node)."""
+        first = self.couplings[0]
+        size, rows = first.source_size, len(first.conductances)
+        return first.conductances[:size] if first.admittance is None else -first.admittance[:size, rows:]
 
     def _rail_currents(self) -> FloatArray:
         currents = np.zeros(self.node_count)
@@ -208,7 +211,7 @@ class ResistiveNetwork:
                 admittance[source, source] += ports[:size, :size]
                 admittance[source, target] += ports[:size, rows:]
                 admittance[target, source] += ports[rows:, :size]
-        return DenseSystem(admittance)
+        return DenseSystem(admittance, self.layers)
 
     def _check_tied(self) -> None:
         """Every free node must have a path of cells to a held one, or its voltage means nothing."""

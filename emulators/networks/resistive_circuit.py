@@ -246,11 +246,10 @@ def refuse_foreign(config: EmulatorConfig, network: Network) -> None:
     if config.wires.segment_ohms and not config.cells.window_siemens[0]:
         # Cells that end at 0 S would leave whole lines on their wires alone.
         raise InputError("substrate.cells.window_siemens: with wires the lowest conductance must be above 0")
-    swept = config.solver.relaxation == "sweeps"
-    if swept and (diodes.law != "ideal" or config.wires.segment_ohms):
+    if config.solver.relaxation == "sweeps" and diodes.law != "ideal":
         raise InputError(
-            "substrate.solver.relaxation: the sweeps of a resistive network are exact with ideal diodes and wires "
-            "without resistance alone; expected equilibrium"
+            "substrate.solver.relaxation: the sweeps of a resistive network are exact with ideal diodes alone; "
+            "expected equilibrium"
         )
     for key, given, wanted in (
         ("solver.precision", config.solver.precision, "float64"),

@@ -1,10 +1,10 @@
 """Steady states of a resistive network: the minimum of its convex co-content.
 
-Ideal diodes make a box-constrained quadratic programme. Block updates (Scellier 2024: v <- clip(sum g v/sum g), odd and
-even layers in turn) are exact within a layer and approach it geometrically; ``settle`` alternates them with projected
-Newton steps (Bertsekas 1982, SIAM J. Control Optim. 20, 221), which end at the solution once the conducting diodes are
-found. Shockley diodes make it smooth: the same Newton steps, junction-limited, with backtracking. Every step lowers the
-co-content, so that both converge from any start.
+Ideal diodes make a box-constrained quadratic programme. Sweeps (Scellier 2024: v <- clip(sum g v/sum g), odd and even
+layers in turn; node by node where wires join those of a layer) are made of exact updates and approach its solution
+geometrically; ``settle`` alternates them with projected Newton steps (Bertsekas 1982, SIAM J. Control Optim. 20, 221),
+which end there once the conducting diodes are found. Shockley diodes make it smooth: the same Newton steps,
+junction-limited, with backtracking. Every step lowers the co-content, so that both converge from any start.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,6 @@ from typing import final
 import numpy as np
 
 from emulators.networks.resistive import ResistiveNetwork
-from emulators.networks.resistive_system import ChainSystem
 from substrate.arrays import BoolArray, FloatArray, IntArray, finite
 from substrate.errors import CapabilityError, ConvergenceError, InputError
 
@@ -139,10 +138,13 @@ def sweep(
     tolerance: SteadyTolerance | None = None,
     load_siemens: FloatArray | None = None,
 ) -> SteadyState:
-    """A fixed number of block updates, as published networks are trained with (4 to 6 sweeps).
+    """A fixed number of updates of all nodes, as published networks are trained with (4 to 6 sweeps).
+
+    Layer by layer, which is exact without wires; with wires, which join the nodes of a layer, node by node, each exact.
+    Both lead to the state of ``settle``.
 
     Args:
-        network: with ideal diodes and wires without resistance.
+        network: with ideal diodes.
         drive: (batch, node) amperes.
         count: sweeps; odd layers (the first hidden one among them), then even ones.
         start: (batch, node) volts; 0 V if left out.
@@ -151,12 +153,12 @@ def sweep(
         load_siemens: (batch, node) conductances from nodes to ground.
 
     Raises:
-        CapabilityError: wires or curved diodes, for which the update is not exact.
+        CapabilityError: curved diodes, for which the update is not exact.
         InputError: wrong shapes.
     """
     system, level = network.system, network.level
-    if not isinstance(system, ChainSystem) or network.diodes.curved:
-        raise CapabilityError("block updates need ideal diodes and wires without resistance; use settle()")
+    if network.diodes.curved:
+        raise CapabilityError("sweeps need ideal diodes; use settle()")
     if count < 1:
         raise InputError(f"count: expected at least one sweep, got {count}")
     forced = finite("drive", drive, (None, network.node_count)) * level

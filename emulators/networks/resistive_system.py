@@ -5,6 +5,7 @@ definite). A vector is (batch, node); ``moving`` says which nodes may move, the 
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import final
 
 import numpy as np
@@ -16,6 +17,9 @@ CHUNK_ENTRIES = 4_000_000
 
 SWEEPS_PER_NODE = 8
 """An elimination costs about half as many sweeps as nodes are kept: a sweep for every 8 of them is little beside it."""
+
+DENSE_SWEEPS_PER_NODE = 32
+"""The same where the nodes of a layer are joined too, whose sweeps go node by node."""
 
 MOST_SWEEPS = 20
 """Sweeps in a row at most: what has not settled by then converges slowly."""
@@ -34,8 +38,29 @@ class System(ABC):
         """H v."""
 
     @abstractmethod
-    def relax(self, volts: FloatArray, drive: FloatArray, low: FloatArray, high: FloatArray) -> FloatArray:
-        """A cheap step that never raises v H v/2 - drive v over the box low <= v <= high, (batch, node) each."""
+    def sweep(
+        self,
+        volts: FloatArray,
+        drive: FloatArray,
+        low: FloatArray,
+        high: FloatArray,
+        count: int,
+        load: FloatArray | None = None,
+    ) -> FloatArray:
+        """``count`` updates of all nodes, odd layers, then even ones; none raises v H v/2 - drive v over the box.
+
+        Where the nodes of a layer aren't joined, all of it moves at once: v <- clip(sum g v_neighbour/sum g).
+
+        Args:
+            volts, drive, low, high: (batch, node) volts, amperes, and the box low <= v <= high.
+            count: sweeps.
+            load: (batch, node) siemens from nodes to ground, part of the second sum.
+        """
+
+    @property
+    @abstractmethod
+    def _few(self) -> int:
+        """Sweeps that take a small share of the time of an elimination."""
 
     @abstractmethod
     def _solve(self, moving: BoolArray, extra: FloatArray, drive: FloatArray) -> FloatArray:
@@ -45,6 +70,11 @@ class System(ABC):
     @abstractmethod
     def _entries(self) -> int:
         """Matrix entries that ``_solve`` holds for one of a batch."""
+
+    @final
+    def relax(self, volts: FloatArray, drive: FloatArray, low: FloatArray, high: FloatArray) -> FloatArray:
+        """A few sweeps: as many as take a small share of the time of an elimination."""
+        return self.sweep(volts, drive, low, high, self._few)
 
     @final
     def solve(self, moving: BoolArray, extra: FloatArray, drive: FloatArray) -> FloatArray:
@@ -77,7 +107,6 @@ class ChainSystem(System):
         self._kept, self._gone, self._between = (
             (odd, even, self._cross) if len(odd) <= len(even) else (even, odd, self._crossed)
         )
-        self._sweeps = min(max(1, len(self._kept) // SWEEPS_PER_NODE), MOST_SWEEPS)
 
     @property
     def diagonal(self) -> FloatArray:
@@ -95,9 +124,9 @@ class ChainSystem(System):
         out[:, self._even] -= volts[:, self._odd] @ self._cross
         return out
 
-    def relax(self, volts: FloatArray, drive: FloatArray, low: FloatArray, high: FloatArray) -> FloatArray:
-        """A few sweeps: as many as take a small share of the time of an elimination."""
-        return self.sweep(volts, drive, low, high, self._sweeps)
+    @property
+    def _few(self) -> int:
+        return min(max(1, len(self._kept) // SWEEPS_PER_NODE), MOST_SWEEPS)
 
     def sweep(
         self,
@@ -108,10 +137,7 @@ class ChainSystem(System):
         count: int,
         load: FloatArray | None = None,
     ) -> FloatArray:
-        """``count`` exact block updates v <- clip(sum g v_neighbour/sum g): odd layers, then even ones.
-
-        ``load``: (batch, node) siemens from nodes to ground, part of the second sum.
-        """
+        """Whole layers at once."""
         odd_resistance, even_resistance = self._odd_resistance, self._even_resistance
         if load is not None:
             resistance = 1.0 / (self._diagonal + load)
@@ -156,11 +182,22 @@ class ChainSystem(System):
 
 @final
 class DenseSystem(System):
-    """Any admittance matrix (node, node): what wires make of the arrays, where nodes of one layer are joined too."""
+    """What wires make of the arrays, where the nodes of one layer are joined too.
 
-    def __init__(self, admittance: FloatArray) -> None:
-        self._admittance = admittance
+    Args:
+        admittance: (node, node) siemens; no entry joins layers that aren't neighbours.
+        layers: places of their nodes.
+    """
+
+    def __init__(self, admittance: FloatArray, layers: Sequence[slice]) -> None:
+        self._admittance = np.ascontiguousarray(admittance)
         self._diagonal = np.ascontiguousarray(np.diagonal(admittance))
+        self._resistance = 1.0 / self._diagonal[None]
+        places = np.arange(len(admittance))
+        self._order = np.concatenate([places[layer] for layer in (*layers[0::2], *layers[1::2])])
+        self._reach = np.empty((len(admittance), 2), dtype=np.int64)
+        for index, layer in enumerate(layers):
+            self._reach[layer] = layers[max(index - 1, 0)].start, layers[min(index + 1, len(layers) - 1)].stop
 
     @property
     def diagonal(self) -> FloatArray:
@@ -171,13 +208,32 @@ class DenseSystem(System):
     def _entries(self) -> int:
         return self._admittance.size
 
+    @property
+    def _few(self) -> int:
+        return min(max(1, len(self._diagonal) // DENSE_SWEEPS_PER_NODE), MOST_SWEEPS)
+
     def apply(self, volts: FloatArray) -> FloatArray:
         """H v."""
         return np.asarray(volts @ self._admittance)
 
-    def relax(self, volts: FloatArray, drive: FloatArray, low: FloatArray, high: FloatArray) -> FloatArray:
-        """Half a Jacobi step: H <= 2 diag(H) by diagonal dominance (Gershgorin), so that it goes downhill."""
-        return np.clip(volts + 0.5 * (drive - self.apply(volts)) / self._diagonal, low, high)
+    def sweep(
+        self,
+        volts: FloatArray,
+        drive: FloatArray,
+        low: FloatArray,
+        high: FloatArray,
+        count: int,
+        load: FloatArray | None = None,
+    ) -> FloatArray:
+        """One node after another."""
+        # Imported on first use: loading compiled code takes a while.
+        from emulators.networks.resistive_kernels import sweep_nodes
+
+        siemens = np.zeros((0, 0)) if load is None else load
+        resistance = self._resistance if load is None else 1.0 / (self._diagonal + load)
+        out = np.array(volts, order="C")
+        sweep_nodes(self._admittance, self._order, self._reach, out, drive, siemens, resistance, low, high, count)
+        return out
 
     def _solve(self, moving: BoolArray, extra: FloatArray, drive: FloatArray) -> FloatArray:
         free = moving.astype(np.float64)

@@ -427,12 +427,14 @@ def test_wires_without_resistance_change_nothing(kind: str) -> None:
     assert errors[2] / errors[1] == pytest.approx(10.0, rel=0.05)
 
 
-def test_box_constrained_solution_is_scipys() -> None:
+@pytest.mark.parametrize("sweeps", [0, 400])
+def test_box_constrained_solution_is_scipys(sweeps: int) -> None:
     """Wires couple the nodes of a layer: the programme that scipy's bounded least squares solves too."""
     rng = np.random.default_rng(10)
     network = with_wires(make_network((6, 9, 7, 3), "ideal", rng), 500.0)
     drive = network.drive(doubled(rng, 12, 6))
-    state = settle(network, drive).checked()
+    state = (sweep(network, drive, sweeps) if sweeps else settle(network, drive)).checked()
+    assert 0.1 < state.moving.mean() < 0.9
     admittance = network.system.apply(np.eye(network.node_count)) * 1e5
     factor = np.linalg.cholesky(admittance)
     bounds = network.diodes.box_volts
@@ -441,9 +443,12 @@ def test_box_constrained_solution_is_scipys() -> None:
         np.testing.assert_allclose(volts, peer, rtol=0, atol=1e-10)
 
 
-def test_sweeps_approach_the_solution_and_stop_there() -> None:
+@pytest.mark.parametrize("ohms", [0.0, 20.0, 200.0])
+def test_sweeps_approach_the_solution_and_stop_there(ohms: float) -> None:
     rng = np.random.default_rng(11)
     network = make_network((20, 30, 25, 6), "ideal", rng, (4.0, 2.0, 2.0))
+    if ohms:
+        network = with_wires(network, ohms)
     inputs = doubled(rng, 16, 20)
     drive = network.drive(inputs)
     exact = settle(network, drive, TIGHT).checked()
@@ -456,14 +461,35 @@ def test_sweeps_approach_the_solution_and_stop_there() -> None:
     # The reported residual is the step that a node would still take on its own.
     rough = sweep(network, drive, 2)
     low, high = network.diodes.box_volts
-    alone = rough.volts + node_currents(network, inputs, rough.volts) / network.system.diagonal
+    level = network.level
+    missing = drive - network.system.apply(rough.volts * level) / level
+    if not ohms:
+        np.testing.assert_allclose(missing, node_currents(network, inputs, rough.volts), rtol=0, atol=1e-15)
+    alone = rough.volts + missing / network.system.diagonal
     expected = np.abs(np.clip(alone, low, high) - rough.volts).max(axis=1)
     np.testing.assert_allclose(rough.residual_volts, expected, rtol=1e-9)
     assert (expected > 1e-6).all()
     assert not rough.settled.any()
-    for other in (with_wires(network, 1.0), make_network((20, 30, 25, 6), "shockley", rng)):
-        with pytest.raises(CapabilityError, match="settle"):
-            sweep(other, drive, 4)
+    with pytest.raises(CapabilityError, match="settle"):
+        sweep(make_network((20, 30, 25, 6), "shockley", rng), drive, 4)
+
+
+def test_sweeps_node_by_node_are_those_layer_by_layer_where_wires_vanish() -> None:
+    """The published block updates, with loads at the outputs, from any start."""
+    rng = np.random.default_rng(19)
+    network = make_network((20, 30, 25, 6), "ideal", rng, (4.0, 2.0, 2.0))
+    drive = network.drive(doubled(rng, 16, 20))
+    start = 0.1 * rng.standard_normal(drive.shape)
+    load = np.zeros_like(drive)
+    load[:, network.output] = 1e-5 * rng.uniform(-1.0, 1.0, (16, 6))
+    for count, siemens in ((1, None), (3, None), (3, load)):
+        blocks = sweep(network, drive, count, start, load_siemens=siemens).volts
+        apart = []
+        for ohms in (0.0, 1.0, 10.0):
+            nodes = sweep(with_wires(network, ohms), drive, count, start, load_siemens=siemens).volts
+            apart.append(np.abs(nodes - blocks).max())
+        assert apart[0] < 1e-9
+        assert apart[2] / apart[1] == pytest.approx(10.0, rel=0.1)
 
 
 @pytest.mark.parametrize("kind", ["ideal", "shockley"])
