@@ -51,6 +51,11 @@ class Aging:
         self._readings = 0
         self._moved = False
 
+    @property
+    def moves_cells(self) -> bool:
+        """Whether time or readings change what was programmed."""
+        return self._devices.update.retention is not None or bool(self._disturb.fraction_per_reading)
+
     def pass_time(self, seconds: float, readings: int) -> None:
         """Count seconds, and readings of every cell."""
         self._seconds += seconds

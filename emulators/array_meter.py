@@ -18,6 +18,7 @@ from emulators.unselected import LEVELS, Scheme, unselected_watts
 from substrate.arrays import BoolArray, FloatArray, IntArray
 from substrate.contract import Direction
 from substrate.ledger import Ledger
+from substrate.outer_products import OuterProducts
 
 SAME = 1e-9
 """Relative difference of conductances that is rounding: such a cell is left as it is."""
@@ -136,6 +137,19 @@ class ArrayMeter:
         count, siemens = asked(*cells, SAME, lines, *sums)
         self._arrays[name].meter.summed(after, sums)
         slots = count if self._operation.pulses_at_once == "cell" else int(np.count_nonzero(lines))
+        joules = self._operation.pulse_seconds * self._pulse_volts**2 * siemens
+        return self._single(name, "write", joules, slots * self._operation.pulse_seconds)
+
+    def moved_apart(self, name: str, apart: OuterProducts) -> float:
+        """The same for pairs that outer products moved apart: a pulse at each cell whose lines take any part in them.
+
+        What one cell of a pair gains the other loses, so that before and after come to the same.
+        """
+        array = self._arrays[name]
+        rows, columns = apart.active
+        siemens = array.meter.siemens_between(array.loading_siemens, rows, columns)
+        lines = int(np.count_nonzero(rows))
+        slots = 2 * lines * int(np.count_nonzero(columns)) if self._operation.pulses_at_once == "cell" else lines
         joules = self._operation.pulse_seconds * self._pulse_volts**2 * siemens
         return self._single(name, "write", joules, slots * self._operation.pulse_seconds)
 

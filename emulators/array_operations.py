@@ -90,6 +90,11 @@ class ArrayOperations:
         """
         array = self._arrays[request.coupling]
         self.age((request.coupling,))
+        if request.apart_siemens is not None and self._meter.isolated(request.coupling):
+            seconds = self._meter.moved_apart(request.coupling, request.apart_siemens)
+            report = array.write(request)
+            self.pass_time(seconds, 0)
+            return report
         before = array.now_siemens
         if request.target_siemens is not None and not array.forms and self._meter.isolated(request.coupling):
             report = array.write(request)
@@ -103,7 +108,8 @@ class ArrayOperations:
         elif request.reset is not None:
             counts = np.asarray(request.reset, dtype=np.int64)
         else:
-            change = np.asarray(request.target_siemens) - before
+            wanted = array.now_siemens if request.target_siemens is None else np.asarray(request.target_siemens)
+            change = wanted - before
             counts = np.where(np.abs(change) > SAME * before, np.sign(change), 0).astype(np.int64)
         newly = array.formed & ~formed
         in_vain = (array.forming_pulses > tried) & ~newly
@@ -124,7 +130,7 @@ class ArrayOperations:
     def pass_time(self, seconds: float, readings: int, only: str | None = None) -> None:
         """Count seconds for all arrays, and readings of ``only`` one, or of all."""
         for name, array in self._arrays.items():
-            array.aging.pass_time(seconds, readings if only in (None, name) else 0)
+            array.pass_time(seconds, readings if only in (None, name) else 0)
 
     def snapshot(self) -> Snapshot:
         """The generator of the noise; arrays and ledger are kept elsewhere."""

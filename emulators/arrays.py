@@ -11,11 +11,14 @@ from emulators.crossbar import CrossbarSolution
 from emulators.memristors.devices import Devices
 from emulators.memristors.stress import Stress
 from emulators.memristors.updates import UpdateLaw
-from emulators.power_meter import PowerMeter
+from emulators.outer_writes import OuterWrites
+from emulators.power_meter import LineSums, PowerMeter
 from emulators.tiling import PairRead, TiledPair
 from substrate.arrays import BoolArray, FloatArray, IntArray
 from substrate.capabilities import WriteRequest
 from substrate.contract import Direction, Snapshot, WriteReport
+from substrate.outer_products import OuterProducts
+from substrate.spare_memory import SpareMemory
 
 
 @final
@@ -36,11 +39,12 @@ class DifferentialArray:
         tiles: physical arrays that the weights are laid over; None is one of their own size.
         surroundings: what fluctuates, and the temperature; by default nothing does.
 
+    Outer products that are written to pairs of ideal cells are carried out when cells are next looked at, all in one
+    pass; ``sums`` knows them before that (``outer_writes``).
+
     Attributes:
-        devices: the cells.
-        aging: what time and readings do to them; ``age`` lets it act.
         meter: of the power that flows into the array.
-        now_siemens: ``conductances`` as of the last write, or the last time that cells aged.
+        takes_outer_products: whether they can be written.
     """
 
     def __init__(
@@ -57,29 +61,73 @@ class DifferentialArray:
         self._rng = rng
         self._wires = wires
         self._unit_siemens = cells.unit_siemens
-        self.devices = Devices((polarities, *shape), cells.window_siemens, update, rng, cells.spread, cells.stuck)
-        self._stress = Stress(self.devices, cells, wires, tiles, rng)
-        self.aging = Aging(self.devices, surroundings)
+        self._devices = Devices((polarities, *shape), cells.window_siemens, update, rng, cells.spread, cells.stuck)
+        self._stress = Stress(self._devices, cells, wires, tiles, rng)
+        self._aging = Aging(self._devices, surroundings)
         self.meter = PowerMeter(wires, cells.cell(), tiles)
         self._writes_since_refresh = 0
-        self._seen_siemens = self.now_siemens = self.conductances
-        self._circuit = TiledPair(self._seen_siemens, wires, cells.cell(), tiles)
+        self._outer = OuterWrites()
+        self._nothing: BoolArray = np.zeros((polarities, *shape), dtype=np.bool_)
+        self._nothing.setflags(write=False)
+        self._memory = SpareMemory()
+        self._seen_siemens = self._now_siemens = self.conductances
+        self._tiled = TiledPair(self._seen_siemens, wires, cells.cell(), tiles)
         self._weights: dict[tuple[Direction, np.dtype[Any]], FloatArray] = {}
+        self._precision: np.dtype[Any] = np.dtype(np.float64)
+        # Lines and what they gave, and how these lines overlap with the rows of what was written since.
+        self._summed: tuple[FloatArray, FloatArray] | None = None
+        self._overlap: tuple[FloatArray, FloatArray] | None = None
+        self.takes_outer_products = (
+            polarities == 2
+            and self._devices.takes_all
+            and not self._aging.moves_cells
+            and self._tiled.cells_alone
+            and wires.refresh == "every_write"
+            and not (cells.forming or cells.endurance)
+        )
+
+    @property
+    def devices(self) -> Devices:
+        """The cells."""
+        self._carry_out()
+        return self._devices
+
+    @property
+    def now_siemens(self) -> FloatArray:
+        """``conductances`` as of the last write, or the last time that cells aged."""
+        self._carry_out()
+        return self._now_siemens
+
+    @property
+    def _circuit(self) -> TiledPair:
+        """The circuit of the cells as they are now."""
+        self._carry_out()
+        return self._tiled
 
     @property
     def conductances(self) -> FloatArray:
         """Conductances now, (polarity, row, column) siemens, those of cells that are not formed yet included."""
-        return self.aging.seen(self._stress.conductances)
+        self._carry_out()
+        return self._aging.seen(self._stress.conductances)
 
     @property
     def seen_siemens(self) -> FloatArray:
         """Conductances that the circuit was last computed with, (polarity, row, column)."""
+        self._carry_out()
+        return self._seen_siemens
+
+    @property
+    def loading_siemens(self) -> FloatArray:
+        """Conductances that load the lines as those that the circuit sees do, (polarity, row, column).
+
+        Cells of pairs that move apart by as much as each other load them alike.
+        """
         return self._seen_siemens
 
     @property
     def ideal_wires(self) -> bool:
         """Whether no resistance stands between the cells and the ports."""
-        return self._circuit.ideal_wires
+        return self._tiled.ideal_wires
 
     def port_admittance(self) -> FloatArray:
         """Admittance of all ports of a single array, word lines first, (lines, lines) siemens.
@@ -91,7 +139,7 @@ class DifferentialArray:
 
     def is_matrix(self, direction: Direction = "forward") -> bool:
         """Whether ``weights`` is all there is to say: proportional cells, and sums that are not digitised."""
-        return self._circuit.proportional and not self._circuit.digitised(direction)
+        return self._tiled.proportional and not self._tiled.digitised(direction)
 
     def weights(self, direction: Direction = "forward", dtype: npt.DTypeLike = np.float64) -> FloatArray:
         """Effective weights, (driven, sensed): forward (rows, columns), backward (columns, rows).
@@ -99,17 +147,37 @@ class DifferentialArray:
         Raises:
             CapabilityError: the cells' law is curved.
         """
+        self._carry_out()
         key = direction, np.dtype(dtype)
+        self._precision = key[1]
         if key not in self._weights:
             self._weights[key] = self._effective(*key)
         return self._weights[key]
+
+    def sums(self, lines: FloatArray) -> FloatArray:
+        """``lines`` (batch, row) times the effective weights, (batch, column), in the precision of ``lines``.
+
+        Of the lines that were asked for last, the same array, outer products that were written since cost little.
+        """
+        change = self._outer.change
+        if self._summed is None or self._summed[0] is not lines:
+            base = lines @ self.weights(dtype=lines.dtype)
+            self._summed, self._overlap = (lines, base), None
+            return base
+        base = self._summed[1]
+        if change is None:
+            return base
+        if self._overlap is None or self._overlap[0] is not change.rows:
+            self._overlap = change.rows, lines @ change.rows.T
+        factor = lines.dtype.type(change.factor / self._unit_siemens)
+        return base + (self._overlap[1] * factor) @ change.columns.astype(lines.dtype, copy=False)
 
     def _effective(self, direction: Direction, dtype: np.dtype[Any]) -> FloatArray:
         if dtype == np.float64:
             return np.ascontiguousarray(self._circuit.matrix(direction) / self._unit_siemens)
         if self.ideal_wires and direction == "backward":
             return self.weights("forward", dtype).T
-        if self._circuit.cells_alone and len(self._seen_siemens) == 2:
+        if self._tiled.cells_alone and len(self._seen_siemens) == 2:
             # Imported on first use: compiling and loading kernels takes a while.
             from emulators.memristors.outright_kernels import difference
 
@@ -148,10 +216,13 @@ class DifferentialArray:
 
     def rounding_amperes(self, direction: Direction) -> float:
         """Largest rounding error of a read, by converters of tiles."""
-        return self._circuit.rounding_amperes(direction)
+        return self._tiled.rounding_amperes(direction)
 
     def write(self, request: WriteRequest) -> WriteReport:
         """Carry out a checked write."""
+        if request.apart_siemens is not None:
+            return self._move_apart(request.apart_siemens)
+        self._carry_out()
         if request.pulses is not None:
             report = self._stress.pulse(np.asarray(request.pulses))
         elif request.reset is not None:
@@ -160,6 +231,59 @@ class DifferentialArray:
             report = self._stress.set(np.asarray(request.target_siemens))
         self._changed()
         return report
+
+    def _move_apart(self, apart: OuterProducts) -> WriteReport:
+        nothing = self._nothing
+        # Cells that are not seen as they are, in a fault say, are gone over at once.
+        plain = self._now_siemens is self._devices.conductances
+        if plain and self._outer.wait(apart):
+            return WriteReport(0, nothing)
+        self._carry_out()
+        return WriteReport(0, nothing, self._move_cells(apart))
+
+    def _carry_out(self) -> None:
+        """Move the cells by what waits."""
+        if self._outer.change is not None:
+            self._move_cells(self._outer.change)
+
+    def _move_cells(self, apart: OuterProducts) -> int:
+        """Move all cells by outer products; how many weights were held at the end of the window."""
+        # Imported on first use: compiling and loading kernels takes a while.
+        from emulators.memristors.outright_kernels import move_apart
+
+        # Before anything asks for the cells again.
+        self._outer.begin(None)
+        before = self._devices.conductances
+        after, room = self._memory.empty(before.shape), np.empty(before.shape[1])
+        weights = self._memory.empty(before.shape[1:], self._precision)
+        sums = LineSums.empty(before.shape)
+        low, high = self._devices.window_siemens
+        product = np.ascontiguousarray(apart.product)
+        unit = self._unit_siemens
+        held = move_apart(before, product, apart.factor, low, high, unit, after, weights, *sums, room)
+        after.setflags(write=False)
+        plain = self._now_siemens is before
+        self._devices.take(after)
+        self._changed()
+        if plain:
+            self._weights["forward", self._precision] = weights
+            self.meter.summed(after, sums)
+            self._outer.begin(room)
+        return int(held)
+
+    def pass_time(self, seconds: float, readings: int) -> None:
+        """Count seconds, and readings of every cell; ``age`` lets them act."""
+        self._aging.pass_time(seconds, readings)
+
+    def scale(self, factor: float) -> None:
+        """Let all cells be seen as ``factor`` times what they are, see ``Aging.scale``."""
+        self._carry_out()
+        self._aging.scale(factor)
+
+    def disturb(self, fraction: float) -> None:
+        """Move all cells by a fraction of their way to the upper end of the window: a fault."""
+        self._carry_out()
+        self._aging.disturb(fraction)
 
     @property
     def forms(self) -> bool:
@@ -179,14 +303,15 @@ class DifferentialArray:
     def age(self) -> bool:
         """Let the time and the readings since the last call act on the cells; whether the circuit changed."""
         before = self._seen_siemens
-        if self.aging.apply():
+        if self._aging.apply():
             self._changed()
         return self._seen_siemens is not before
 
     def _changed(self) -> None:
         self._writes_since_refresh += 1
         refresh = self._wires.refresh
-        now = self.now_siemens = self.conductances
+        now = self._now_siemens = self.conductances
+        self._outer.begin(None)
         if refresh == "every_write":
             due = True
         elif refresh >= 1:
@@ -199,15 +324,16 @@ class DifferentialArray:
 
     def _see(self, siemens: FloatArray) -> None:
         self._seen_siemens = siemens
-        self._circuit.program(siemens)
-        self._weights = {}
+        self._tiled.program(siemens)
+        self._weights, self._summed = {}, None
 
     def snapshot(self) -> Snapshot:
         """Everything that changes, the generator included."""
+        self._carry_out()
         return {
-            "devices": self.devices.snapshot(),
+            "devices": self._devices.snapshot(),
             "stress": self._stress.snapshot(),
-            "aging": self.aging.snapshot(),
+            "aging": self._aging.snapshot(),
             "meter": self.meter.snapshot(),
             "generator": self._rng.bit_generator.state,
             "seen_siemens": self._seen_siemens,
@@ -216,11 +342,12 @@ class DifferentialArray:
 
     def restore(self, snapshot: Snapshot) -> None:
         """Put a snapshot back."""
-        self.devices.restore(snapshot["devices"])
+        self._outer.begin(None)
+        self._devices.restore(snapshot["devices"])
         self._stress.restore(snapshot["stress"])
-        self.aging.restore(snapshot["aging"])
+        self._aging.restore(snapshot["aging"])
         self.meter.restore(snapshot["meter"])
         self._rng.bit_generator.state = snapshot["generator"]
         self._writes_since_refresh = int(snapshot["writes_since_refresh"])
         self._see(snapshot["seen_siemens"])
-        self.now_siemens = self.conductances
+        self._now_siemens = self.conductances

@@ -137,7 +137,7 @@ class EnergyMeter:
         if inputs is not self._inputs:
             self._inputs, self._rows = inputs, input_rows(self._network, inputs, self._volts_per_unit)
             self._input_watts = self._input_squares = None
-        if self._lines_alone and all(array.meter.plain(array.seen_siemens) for array in self._arrays.values()):
+        if self._lines_alone and all(array.meter.plain(array.loading_siemens) for array in self._arrays.values()):
             watts |= self._plain_watts(nodes)
             drives: Iterator[Drive] = iter(())
         else:
@@ -169,7 +169,8 @@ class EnergyMeter:
             self._input_squares = np.einsum("vi,vi->i", self._rows, self._rows)
         watts = {}
         for coupling in network.settling:
-            meter, siemens = self._arrays[coupling.name].meter, self._arrays[coupling.name].seen_siemens
+            array = self._arrays[coupling.name]
+            meter, siemens = array.meter, array.loading_siemens
             if coupling.source.start < 0:
                 watts[coupling.name] = meter.watts_of_squares(siemens, self._input_squares, rows=True)
                 continue

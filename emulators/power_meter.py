@@ -13,7 +13,7 @@ from emulators.crossbar import Crossbar
 from emulators.memristors.cell_law import CellLaw, MemristorLaw
 from emulators.memristors.ohmic import OhmicCell
 from emulators.tiling import leaking
-from substrate.arrays import FloatArray
+from substrate.arrays import BoolArray, FloatArray
 from substrate.contract import Snapshot
 from substrate.errors import InputError
 
@@ -29,6 +29,10 @@ CELLS_AT_ONCE = 1_000_000
 
 class MeteredArray(Protocol):
     """An array that tells what flows into it."""
+
+    @property
+    def loading_siemens(self) -> FloatArray:
+        """(polarity, row, column) siemens that load the lines as the cells that the circuit sees now do."""
 
     @property
     def seen_siemens(self) -> FloatArray:
@@ -158,6 +162,15 @@ class PowerMeter:
             self._see(siemens)
         if self._linear is siemens:
             self._line_sums = sums
+
+    def siemens_between(self, siemens: FloatArray, rows: BoolArray, columns: BoolArray) -> float:
+        """Of all cells where the word lines ``rows`` (row,) and the bit lines ``columns`` (column,) meet, added up."""
+        if siemens is not self._of:
+            self._see(siemens)
+        if 2 * np.count_nonzero(columns) < len(columns):
+            return float(siemens[:, :, columns].sum(axis=(0, 2)) @ rows)
+        total = float(self._line_sum(rows=True) @ rows)
+        return total if columns.all() else total - float(siemens[:, :, ~columns].sum(axis=(0, 2)) @ rows)
 
     def all_cells_watts(self, siemens: FloatArray, volts: float) -> float:
         """The sum of ``cell_watts`` over all cells."""

@@ -110,6 +110,7 @@ class EmulatedSubstrate(Substrate):
             cross_feedback=holomorphic,
             stepping=isinstance(self._circuit, SteppedCircuit) and self._circuit.steps,
             transposed_products=not network.resistive,
+            outer_product_writes=all(array.takes_outer_products for array in self._arrays.values()),
         )
         operation = config.operation
         self.outlay = Outlay(

@@ -10,6 +10,7 @@ from substrate.errors import CapabilityError
 
 if TYPE_CHECKING:
     from substrate.arrays import FloatArray, Numbers
+    from substrate.outer_products import OuterProducts
 
 
 @final
@@ -52,6 +53,8 @@ class Capabilities:
         cross_feedback: held currents can depend on the voltages of other nodes (emulators only).
         stepping: the network can be moved step by step, with writes in between (emulators only).
         transposed_products: one array at a time can be read the other way as well.
+        outer_product_writes: pairs of cells are moved by a sum of outer products of what is on their lines
+            (emulators only).
     """
 
     limits: Limits
@@ -71,6 +74,7 @@ class Capabilities:
     cross_feedback: bool = False
     stepping: bool = False
     transposed_products: bool = False
+    outer_product_writes: bool = False
 
     def require(self, capability: str, purpose: str) -> None:
         """Refuse a purpose that needs a capability that the device lacks.
@@ -135,19 +139,22 @@ class HeldNudge:
 @final
 @dataclass(frozen=True)
 class WriteRequest:
-    """What to write into one array; one of the three is given.
+    """What to write into one array; one of the four is given.
 
     Attributes:
         coupling: name of the array.
         pulses: signed pulse counts (polarity, row, column), positive = potentiation; polarity 0 is the positive device.
         target_siemens: conductances (polarity, row, column) to be set outright.
         reset: booleans (polarity, row, column), cells to be reset.
+        apart_siemens: (row, column), by how much the cells of each pair move apart, the positive one up by half of it
+            and the negative one down, to the end of the window at most. Takes ``outer_product_writes``.
     """
 
     coupling: str
     pulses: Any = None
     target_siemens: Any = None
     reset: Any = None
+    apart_siemens: "OuterProducts | None" = None
 
 
 def _within(what: str, values: "Numbers", limit: float, unit: str, key: str) -> None:
@@ -200,8 +207,14 @@ def _(request: HeldNudge, capabilities: Capabilities) -> None:
 
 @check.register
 def _(request: WriteRequest, capabilities: Capabilities) -> None:
-    if sum(given is not None for given in (request.pulses, request.target_siemens, request.reset)) != 1:
-        raise CapabilityError(f"write to {request.coupling}: expected either pulses, target conductances or a reset")
+    ways = request.pulses, request.target_siemens, request.reset, request.apart_siemens
+    if sum(given is not None for given in ways) != 1:
+        raise CapabilityError(
+            f"write to {request.coupling}: expected either pulses, target conductances, a reset or outer products"
+        )
+    if request.apart_siemens is not None:
+        capabilities.require("outer_product_writes", f"writing outer products to {request.coupling}")
+        return
     if request.reset is not None:
         capabilities.require("resets", f"resetting cells of {request.coupling}")
         return

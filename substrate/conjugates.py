@@ -15,6 +15,7 @@ from substrate import voltage_conjugates
 from substrate.arrays import BoolArray, FloatArray, Numbers
 from substrate.errors import InputError
 from substrate.network import Coupling, Layer, Network
+from substrate.outer_products import Direction, outer_sum
 
 Conjugate = Literal["product", "postsynaptic", "squared_voltage"]
 
@@ -68,7 +69,7 @@ def conjugate_of(network: Network, choice: str) -> Conjugate:
     return "product" if choice == "product" else "postsynaptic"
 
 
-def mean_directions(network: Network, signals: Signals, keep: BoolArray, conjugate: Conjugate) -> dict[str, FloatArray]:
+def mean_directions(network: Network, signals: Signals, keep: BoolArray, conjugate: Conjugate) -> dict[str, Direction]:
     """Descent direction of every array, (rows, columns), as the mean over the samples that are kept."""
     share = (keep / max(int(keep.sum()), 1)).astype(signals.response.dtype, copy=False)
     return {coupling.name: _mean_direction(signals, coupling, share, conjugate) for coupling in network.settling}
@@ -149,31 +150,29 @@ def _rows(signals: Signals, coupling: Coupling, activity: FloatArray) -> FloatAr
     return coupling.lines(source.astype(signals.response.dtype, copy=False))
 
 
-def _mean_direction(signals: Signals, coupling: Coupling, share: FloatArray, conjugate: Conjugate) -> FloatArray:
+def _mean_direction(signals: Signals, coupling: Coupling, share: FloatArray, conjugate: Conjugate) -> Direction:
     if conjugate == "product":
         return _mean_product(signals, coupling, share)
     lines = _rows(signals, coupling, signals.activity)
     if conjugate == "squared_voltage":
         response, functional = share[:, None] * signals.response, share[:, None] * signals.weights
         return voltage_conjugates.mean_direction(coupling, lines, response, signals.waveform, functional)
-    return np.asarray(lines.T @ coupling.columns(share[:, None] * signals.response[:, coupling.target.nodes]))
+    return outer_sum(lines, coupling.columns(share[:, None] * signals.response[:, coupling.target.nodes]))
 
 
 def _weighted(signals: Signals, layer: Layer, share: FloatArray) -> Numbers:
     return signals.waveform[:, :, layer.nodes] * (share[:, None] * signals.weights)[:, :, None]
 
 
-def _mean_product(signals: Signals, coupling: Coupling, share: FloatArray) -> FloatArray:
+def _mean_product(signals: Signals, coupling: Coupling, share: FloatArray) -> Direction:
     source, target = coupling.source, coupling.target
     if source.start < 0:
         # A held line does not move, so its product with a node is the node's response times its own activity.
         rows = _rows(signals, coupling, signals.activity)
-        return np.asarray(rows.T @ coupling.columns(share[:, None] * signals.response[:, target.nodes]))
+        return outer_sum(rows, coupling.columns(share[:, None] * signals.response[:, target.nodes]))
     weighted = coupling.columns(_weighted(signals, target, share).reshape(-1, target.size))
-    products = coupling.driven(signals.waveform[:, :, source.nodes].reshape(-1, source.size)).T @ weighted
-    if not coupling.bias:
-        return np.asarray(products.real)
-    return np.concatenate([products, weighted.sum(axis=0)[None]]).real
+    lines = coupling.lines(signals.waveform[:, :, source.nodes].reshape(-1, source.size))
+    return np.asarray((lines.T @ weighted).real) if np.iscomplexobj(weighted) else outer_sum(lines, weighted)
 
 
 def _sample_products(signals: Signals, coupling: Coupling) -> FloatArray:

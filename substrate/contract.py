@@ -11,7 +11,7 @@ from typing import Any, Literal, final
 
 import numpy as np
 
-from substrate.arrays import BoolArray, FloatArray, IntArray, Numbers, finite, finite_complex, shaped
+from substrate.arrays import BoolArray, FloatArray, IntArray, Numbers, finite, finite_complex, finite_reals, shaped
 from substrate.capabilities import HeldNudge, HeldVoltages, Nudge, WriteRequest, check
 from substrate.device import Device
 from substrate.errors import CapabilityError, InputError
@@ -99,10 +99,12 @@ class WriteReport:
     Attributes:
         pulses: pulses given, over all cells.
         failed: (polarity, row, column), cells that were asked to move and are known not to have.
+        saturated: weights that a relative write would have moved beyond the window, and left at its end.
     """
 
     pulses: int
     failed: BoolArray
+    saturated: int = 0
 
 
 class CrossbarArray(Device):
@@ -450,6 +452,15 @@ class Substrate(Device):
                 raise InputError(f"reset: expected booleans of shape {shape}, got {mask.dtype} of {mask.shape}")
             self._count(request.coupling, mask.astype(np.int64))
             return self._write_cells(WriteRequest(request.coupling, reset=mask))
+        if request.apart_siemens is not None:
+            apart, terms = request.apart_siemens, len(request.apart_siemens.rows)
+            finite_reals("apart_siemens: rows", apart.rows, (terms, shape[1]))
+            finite_reals("apart_siemens: columns", apart.columns, (terms, shape[2]))
+            if shape[0] != 2 or not np.isfinite(apart.factor):
+                raise InputError(
+                    f"apart_siemens: expected pairs and a finite factor, got {shape[0]} and {apart.factor}"
+                )
+            return self._write_cells(request)
         # The check has refused what is not finite.
         targets = shaped("target_siemens", request.target_siemens, shape)
         return self._write_cells(WriteRequest(request.coupling, target_siemens=targets))

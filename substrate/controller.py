@@ -13,6 +13,7 @@ from substrate.contract import Record, Substrate
 from substrate.costs import Cost
 from substrate.network import Network
 from substrate.optimisers import Optimiser
+from substrate.outer_products import Direction, dense, power
 from substrate.pulses import Written
 from substrate.rules.base import Estimate, FreePhase, ProgrammingRule, Rule
 from substrate.rules.homeostasis import Homeostasis, symmetry
@@ -177,7 +178,7 @@ class Controller:
         adjoint = self.exact_adjoint(phase.error) if judged else None
         written = self._follow(learning=True)
 
-        def update(increments: Mapping[str, FloatArray]) -> None:
+        def update(increments: Mapping[str, Direction]) -> None:
             written.extend(self._write(increments, rate, weight_decay=0.0))
 
         estimate = self._rule.measure(self._substrate, phase, update)
@@ -188,7 +189,7 @@ class Controller:
         written += self._update(phase, estimate, rate, weight_decay)
         if estimate.keep.any():
             self._cost.learn(outputs[estimate.keep], labels[estimate.keep], rate)
-        norm = float(np.sqrt(sum(np.vdot(d, d) for d in estimate.directions.values())))
+        norm = float(np.sqrt(sum(power(direction) for direction in estimate.descent.values())))
         noise = float(np.sqrt(sum(error**2 for error in estimate.standard_errors.values())))
         kept = estimate.truncation[estimate.keep]
         report = StepReport(
@@ -228,13 +229,13 @@ class Controller:
         """Write the changes that an estimate asks for; nothing where no sample is left."""
         if not estimate.keep.any():
             return []
-        directions = {} if estimate.applied else dict(estimate.directions)
+        directions = {} if estimate.applied else dict(estimate.descent)
         if self._homeostasis.active:
             for name, pull in self._homeostasis.directions(self._substrate, phase.inputs).items():
-                directions[name] = directions[name] + pull if name in directions else pull
+                directions[name] = dense(directions[name]) + pull if name in directions else pull
         return self._write(directions, rate, weight_decay)
 
-    def _write(self, directions: Mapping[str, FloatArray], rate: float, weight_decay: float) -> list[Written]:
+    def _write(self, directions: Mapping[str, Direction], rate: float, weight_decay: float) -> list[Written]:
         """Write the changes that directions ask for, array by array; those without one stay as they are."""
         written = []
         for coupling in self.network.arrays:
@@ -242,7 +243,7 @@ class Controller:
                 continue
             direction = directions[coupling.name]
             if weight_decay:
-                direction = direction - weight_decay * self._writer.weights(coupling)
+                direction = dense(direction) - weight_decay * self._writer.weights(coupling)
             own_rate = rate * self._relative_rates.get(coupling.name, 1.0)
             written.append(self._writer.change(coupling, self._optimiser.step(coupling.name, direction, own_rate)))
         return written

@@ -7,13 +7,14 @@ import numpy as np
 
 from substrate.arrays import FloatArray
 from substrate.errors import InputError
+from substrate.outer_products import Direction, dense, scaled
 
 
 class Optimiser(ABC):
     """Turns directions into changes. Its memory belongs to the array's name."""
 
     @abstractmethod
-    def step(self, name: str, direction: FloatArray, rate: float) -> FloatArray:
+    def step(self, name: str, direction: Direction, rate: float) -> Direction:
         """The change of weights of one array for its descent direction, both (rows, columns)."""
 
     @abstractmethod
@@ -35,13 +36,14 @@ class SGD(Optimiser):
         self._momentum = momentum
         self._velocity: dict[str, FloatArray] = {}
 
-    def step(self, name: str, direction: FloatArray, rate: float) -> FloatArray:
+    def step(self, name: str, direction: Direction, rate: float) -> Direction:
         """The change of weights of one array."""
-        velocity = direction
-        if self._momentum and name in self._velocity:
-            velocity = self._momentum * self._velocity[name] + direction
-        if self._momentum:
-            self._velocity[name] = velocity
+        if not self._momentum:
+            return scaled(direction, rate)
+        velocity = dense(direction)
+        if name in self._velocity:
+            velocity = self._momentum * self._velocity[name] + velocity
+        self._velocity[name] = velocity
         return rate * velocity
 
     def snapshot(self) -> dict[str, Any]:
@@ -75,8 +77,9 @@ class Adam(Optimiser):
         self._moments: dict[str, tuple[FloatArray, FloatArray]] = {}
         self._steps: dict[str, int] = {}
 
-    def step(self, name: str, direction: FloatArray, rate: float) -> FloatArray:
+    def step(self, name: str, direction: Direction, rate: float) -> Direction:
         """The change of weights of one array."""
+        direction = dense(direction)
         first, second = self._decays
         mean, square = self._moments.get(name, (np.zeros_like(direction), np.zeros_like(direction)))
         mean = first * mean + (1.0 - first) * direction

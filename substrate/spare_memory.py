@@ -2,11 +2,10 @@
 
 import math
 import weakref
-from typing import final
+from typing import Any, final
 
 import numpy as np
-
-from substrate.arrays import FloatArray
+import numpy.typing as npt
 
 MOST_SPARE = 4
 """Blocks of one size that wait to be used again."""
@@ -21,12 +20,13 @@ class SpareMemory:
     def __init__(self) -> None:
         self._spare: dict[int, list[bytearray]] = {}
 
-    def empty(self, shape: tuple[int, ...]) -> FloatArray:
-        """An array of float64 with anything in it."""
-        size = 8 * math.prod(shape)
+    def empty(self, shape: tuple[int, ...], dtype: npt.DTypeLike = np.float64) -> npt.NDArray[Any]:
+        """An array with anything in it."""
+        kind = np.dtype(dtype)
+        size = kind.itemsize * math.prod(shape)
         spare = self._spare.setdefault(size, [])
         memory = spare.pop() if spare else bytearray(size)
-        values = np.ndarray(shape, dtype=np.float64, buffer=memory)
+        values: npt.NDArray[Any] = np.ndarray(shape, dtype=kind, buffer=memory)
         # Views refer to this array, not to the memory, as long as that is no array itself.
         weakref.finalize(values, _give_back, spare, memory).atexit = False
         return values

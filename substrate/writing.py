@@ -21,6 +21,7 @@ from substrate.capabilities import WriteRequest
 from substrate.contract import Substrate
 from substrate.errors import CapabilityError
 from substrate.network import Coupling
+from substrate.outer_products import Direction, OuterProducts, dense
 from substrate.pulses import Pulses, Written
 from substrate.spare_memory import SpareMemory
 from substrate.tiki_taka import TikiTaka, TransferPlan
@@ -126,14 +127,20 @@ class Writer:
             self._targets[coupling.name] = held
         return Written(written.pulses, written.failed, saturated, written.refreshed)
 
-    def change(self, coupling: Coupling, change: FloatArray) -> Written:
+    def change(self, coupling: Coupling, change: Direction) -> Written:
         """Move the weights of an array by ``change`` (rows, columns).
 
         Raises:
             InputError: wrong shape or a change that is not finite.
         """
+        capabilities = self._substrate.capabilities
+        if isinstance(change, OuterProducts) and self._plan.mode == "outright" and capabilities.outer_product_writes:
+            # The device moves its cells by it, and need not be read.
+            apart = change.scaled(self._substrate.scale.unit_siemens)
+            report = self._substrate.write_cells(WriteRequest(coupling.name, apart_siemens=apart))
+            return Written(report.pulses, int(np.count_nonzero(report.failed)), report.saturated)
         # A NaN would become the largest pulse count there is.
-        written = self._change(coupling, finite_reals("change", change, coupling.shape))
+        written = self._change(coupling, finite_reals("change", dense(change), coupling.shape))
         if not self._refreshes(coupling):
             return written
         name = coupling.name

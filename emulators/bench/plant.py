@@ -319,12 +319,12 @@ class NetworkPlant(Plant):
 
     def _scale(self, factor: float) -> None:
         for array in self.substrate.arrays.values():
-            array.aging.scale(factor)
+            array.scale(factor)
         self.substrate.age()
 
     def _disturb(self, fraction: float) -> None:
         for array in self.substrate.arrays.values():
-            array.aging.disturb(fraction)
+            array.disturb(fraction)
         self.substrate.age()
 
     def _pulse(self, array: str, counts: IntArray) -> None:

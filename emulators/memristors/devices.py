@@ -237,6 +237,15 @@ class Devices:
         siemens.setflags(write=False)
         self._siemens = siemens
 
+    @property
+    def takes_all(self) -> bool:
+        """Whether every cell takes any conductance of the window, and keeps it."""
+        return not (self._update.pulsed or self._any_stuck or self._update.retention is not None)
+
+    def take(self, siemens: FloatArray) -> None:
+        """Keep ``siemens`` (inside the window, read-only) as they are; of cells that ``takes_all``."""
+        self._behind, self._siemens = True, siemens
+
     def pulse(self, counts: npt.NDArray[np.integer]) -> PulseReport:
         """Give each cell |counts| pulses, up where positive, down where negative; each with noise of its own.
 

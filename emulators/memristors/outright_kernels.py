@@ -68,6 +68,60 @@ def _asked(
 asked: Callable[..., tuple[int, float]] = njit(cache=True, error_model="numpy", fastmath={"reassoc"})(_asked)
 
 
+def _move_apart(
+    before: FloatArray,
+    apart: npt.NDArray[Any],
+    factor: float,
+    low: float,
+    high: float,
+    unit: float,
+    after: FloatArray,
+    weights: npt.NDArray[Any],
+    lines: FloatArray,
+    columns: FloatArray,
+    room: FloatArray,
+) -> int:
+    """Move the cells of pairs apart by ``factor`` times ``apart``, each by half of it and to the window's end at most.
+
+    Args:
+        before, after: (2, row, column) siemens; the latter is filled, like what follows.
+        apart: (row, column).
+        factor: siemens.
+        low, high: the window.
+        unit: siemens of a weight of one.
+        weights: (row, column), (g+ - g-)/unit.
+        lines, columns: all cells of each line are added to them, as ``line_sums`` does.
+        room: (row,), by how much a pair of a word line can move apart or together before any of its cells is at an end.
+
+    Returns:
+        How many pairs were held.
+    """
+    held = 0
+    half = 0.5 * factor
+    for row in range(before.shape[1]):
+        first, second, more = before[0, row], before[1, row], apart[row]
+        up, down, out = after[0, row], after[1, row], weights[row]
+        least, most = high, low
+        line = 0.0
+        for column in range(before.shape[2]):
+            step = half * more[column]
+            one, other = first[column] + step, second[column] - step
+            held += (one < low) | (one > high) | (other < low) | (other > high)
+            one, other = min(max(one, low), high), min(max(other, low), high)
+            up[column], down[column] = one, other
+            out[column] = (one - other) / unit
+            least = min(least, min(one, other))
+            most = max(most, max(one, other))
+            line += one + other
+            columns[column] += one + other
+        lines[row] += line
+        room[row] = 2.0 * min(least - low, high - most)
+    return held
+
+
+move_apart: Callable[..., int] = njit(cache=True, error_model="numpy", fastmath={"reassoc"})(_move_apart)
+
+
 def _difference(siemens: FloatArray, unit: float, out: npt.NDArray[Any]) -> None:
     """(g+ - g-)/unit of ``siemens`` (2, row, column) into ``out`` (row, column), rounded once."""
     for row in range(out.shape[0]):

@@ -31,7 +31,7 @@ from substrate.arrays import BoolArray, FloatArray
 from substrate.capabilities import HeldNudge
 from substrate.contract import Scale
 from substrate.errors import InputError
-from substrate.network import Network
+from substrate.network import Coupling, Network
 from substrate.tones import SamplingPlan
 
 
@@ -95,6 +95,7 @@ class CurrentModeCircuit(Circuit, HolomorphicCircuit, NeuronCircuit, SteppedCirc
         self._equations: dict[str, CurrentModeNetwork] = {}
         self._inputs = np.zeros((0, network.input_size))
         self._drives: dict[str, FloatArray] = {}
+        self._lines: dict[str, FloatArray] = {}
         self._free: FloatArray | None = None
         self._settled: BoolArray = np.zeros(0, dtype=np.bool_)
 
@@ -106,7 +107,7 @@ class CurrentModeCircuit(Circuit, HolomorphicCircuit, NeuronCircuit, SteppedCirc
     def hold(self, volts: FloatArray) -> None:
         """Hold inputs."""
         self._inputs = volts
-        self._drives = {}
+        self._drives, self._lines = {}, {}
         self._free = None
         self._mover.forget()
 
@@ -243,14 +244,21 @@ class CurrentModeCircuit(Circuit, HolomorphicCircuit, NeuronCircuit, SteppedCirc
         """Currents into the free nodes from held inputs and bias lines, (batch, node) activity units."""
         key = np.dtype(dtype).name
         if key not in self._drives:
-            activities = (self._inputs / self._scale.volts_per_unit).astype(dtype, copy=False)
-            drive = np.zeros((len(activities), self._network.node_count), dtype=dtype)
+            drive = np.zeros((len(self._inputs), self._network.node_count), dtype=dtype)
             for coupling in self._network.forward:
-                weights = self._arrays[coupling.name].weights(dtype=dtype)
-                nodes = coupling.target.nodes
-                lines = coupling.source_lines
-                drive[:, nodes] += coupling.into_target(coupling.per_place(weights[lines:]))
+                array, nodes = self._arrays[coupling.name], coupling.target.nodes
                 if coupling.source.start < 0:
-                    drive[:, nodes] += coupling.into_target(coupling.driven(activities) @ weights[:lines])
+                    drive[:, nodes] += coupling.into_target(array.sums(self._input_lines(coupling, dtype)))
+                else:
+                    biases = array.weights(dtype=dtype)[coupling.source_lines :]
+                    drive[:, nodes] += coupling.into_target(coupling.per_place(biases))
             self._drives[key] = drive
         return self._drives[key]
+
+    def _input_lines(self, coupling: Coupling, dtype: npt.DTypeLike) -> FloatArray:
+        """Activities on the word lines of the first array, (batch * place, row); one object while they are held."""
+        key = np.dtype(dtype).name
+        if key not in self._lines:
+            activities = (self._inputs / self._scale.volts_per_unit).astype(dtype, copy=False)
+            self._lines[key] = coupling.lines(activities)
+        return self._lines[key]

@@ -42,7 +42,7 @@ def adjoint_estimate(
         conjugate=conjugate,
         keep=keep,
         excluded=Excluded(int(np.sum(phase.usable & ~sound)), 0, int(np.sum(~phase.usable))),
-        directions=mean_directions(network, signals, keep, conjugate),
+        descent=mean_directions(network, signals, keep, conjugate),
         standard_errors=standard_errors(network, signals, keep, conjugate),
         amplitude=np.full(len(keep), amplitude),
         truncation=np.full(len(keep), np.nan),

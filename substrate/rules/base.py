@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeAlias, final
 
 import numpy as np
@@ -11,9 +12,10 @@ from substrate.arrays import BoolArray, FloatArray
 from substrate.conjugates import Conjugate, Signals
 from substrate.contract import Substrate
 from substrate.network import Network
+from substrate.outer_products import Direction, dense
 from substrate.tones import SamplingPlan
 
-Update: TypeAlias = Callable[[Mapping[str, FloatArray]], None]
+Update: TypeAlias = Callable[[Mapping[str, Direction]], None]
 """What a rule that learns while the network moves hands its increments to: descent directions by array, (rows,
 columns) in weight units, which are written at once, at the step's rate and with its optimiser."""
 
@@ -61,7 +63,7 @@ class Estimate:
         conjugate: how directions follow from the signals.
         keep: (batch,), samples that may enter an update.
         excluded: the others, counted by reason.
-        directions: mean descent direction of each array, (rows, columns), weight units.
+        descent: mean descent direction of each array, (rows, columns), weight units, as it was found.
         standard_errors: Frobenius norm of the noise on each direction.
         amplitude: (batch,), beta of each sample.
         truncation: (batch,), estimated relative truncation error of each sample's response.
@@ -76,7 +78,7 @@ class Estimate:
     conjugate: Conjugate
     keep: BoolArray
     excluded: Excluded
-    directions: dict[str, FloatArray]
+    descent: dict[str, Direction]
     standard_errors: dict[str, float]
     amplitude: FloatArray
     truncation: FloatArray
@@ -84,6 +86,11 @@ class Estimate:
     phase_origin: float = 0.0
     plan: SamplingPlan | None = None
     applied: bool = False
+
+    @cached_property
+    def directions(self) -> dict[str, FloatArray]:
+        """``descent``, all of its entries."""
+        return {name: dense(direction) for name, direction in self.descent.items()}
 
 
 class Rule(ABC):

@@ -20,6 +20,7 @@ from substrate.conjugates import Conjugate, Signals, conjugate_of, mean_directio
 from substrate.contract import Substrate
 from substrate.errors import InputError
 from substrate.network import Network
+from substrate.outer_products import Direction, added, scaled
 from substrate.rules.base import Estimate, Excluded, FreePhase, Rule, Update
 from substrate.rules.held import NudgeKind, check_kind, held_nudge
 from substrate.rules.sections import NudgeConfig, RuleContext, RuleSection, one_tone, without_tone
@@ -125,7 +126,7 @@ class ContinualEP(Rule):
         beta = self._beta(batch)
         held = held_nudge(network, scale, phase, beta[:, None], section.nudge)
         functional = np.stack([-1.0 / beta, 1.0 / beta], axis=1)
-        total = {coupling.name: np.zeros(coupling.shape) for coupling in network.settling}
+        total: dict[str, Direction] = {}
         keep, saturated = phase.usable.copy(), np.zeros(batch, dtype=np.bool_)
         before = phase.activity
         after = before
@@ -141,8 +142,7 @@ class ContinualEP(Rule):
             increments = mean_directions(network, signals, keep, conjugate)
             if update is not None and keep.any():
                 update(increments)
-            for name, increment in increments.items():
-                total[name] += increment
+            total = _sums(total, increments)
             before = after
         path = np.stack([phase.activity, after], axis=1)
         response = (after - phase.activity) / beta[:, None]
@@ -157,7 +157,7 @@ class ContinualEP(Rule):
         beta = self._beta(batch)
         nudge = held_nudge(network, substrate.scale, phase, beta[:, None], "open_loop")
         amperes = np.asarray(nudge.amperes[:, 0].real)
-        total = {coupling.name: np.zeros(coupling.shape) for coupling in network.settling}
+        total: dict[str, Direction] = {}
         keep, saturated = phase.usable.copy(), np.zeros(batch, dtype=np.bool_)
         for period in range(count):
             if period and update is not None:
@@ -170,14 +170,11 @@ class ContinualEP(Rule):
                 phase.inputs, found.activity, found.response, found.variance, found.waveform, found.weights
             )
             # Each period is a share of the whole.
-            increments = {
-                name: direction / count
-                for name, direction in mean_directions(network, signals, keep, conjugate).items()
-            }
+            whole = mean_directions(network, signals, keep, conjugate)
+            increments = {name: scaled(direction, 1.0 / count) for name, direction in whole.items()}
             if update is not None and keep.any():
                 update(increments)
-            for name, increment in increments.items():
-                total[name] += increment
+            total = _sums(total, increments)
         return self._estimate(phase, signals, conjugate, keep, saturated, total, beta, update is not None)
 
     def _estimate(
@@ -187,7 +184,7 @@ class ContinualEP(Rule):
         conjugate: Conjugate,
         keep: BoolArray,
         saturated: BoolArray,
-        total: dict[str, FloatArray],
+        total: dict[str, Direction],
         beta: FloatArray,
         applied: bool,
     ) -> Estimate:
@@ -199,7 +196,7 @@ class ContinualEP(Rule):
             conjugate=conjugate,
             keep=keep,
             excluded=Excluded(int(lost.sum()), int(clipped.sum()), int(unsettled.sum())),
-            directions=total,
+            descent=total,
             standard_errors=dict.fromkeys(total, float("nan")),
             amplitude=np.abs(beta),
             truncation=np.full(len(keep), np.nan),
@@ -217,6 +214,11 @@ class ContinualEP(Rule):
     def restore(self, snapshot: dict[str, Any]) -> None:
         """Put the generator back."""
         self._rng.bit_generator.state = snapshot["rng"]
+
+
+def _sums(total: Mapping[str, Direction], increments: Mapping[str, Direction]) -> dict[str, Direction]:
+    """By array."""
+    return {name: added(total[name], one) if name in total else one for name, one in increments.items()}
 
 
 def _unknown(batch: int) -> FloatArray:

@@ -91,7 +91,7 @@ class Contrastive(LastingRule):
         band = section.dead_band / (sides * self._amplitude)
         return replace(
             found,
-            directions={name: _signs(direction, band) for name, direction in found.directions.items()},
+            descent={name: _signs(direction, band) for name, direction in found.directions.items()},
             standard_errors=dict.fromkeys(found.directions, float("nan")),
         )
 

@@ -19,6 +19,7 @@ from substrate.conjugates import Signals, mean_directions, standard_errors
 from substrate.contract import Substrate
 from substrate.errors import InputError
 from substrate.network import Coupling, Network
+from substrate.outer_products import Direction
 from substrate.products import weighted_sums
 from substrate.rules.base import Estimate, Excluded, FreePhase, LastingRule, Rule, Update
 
@@ -72,7 +73,7 @@ class FeedbackRule(Rule):
         outputs = network.output.nodes
         delta = np.zeros(phase.activity.shape)
         delta[:, outputs] = phase.error * slope[:, outputs]
-        directions: dict[str, FloatArray] = {}
+        directions: dict[str, Direction] = {}
         for coupling in reversed(network.forward[1:]):
             nodes = coupling.source.nodes
             weighted = share[:, None] * phase.activity[:, nodes]
@@ -89,7 +90,7 @@ class FeedbackRule(Rule):
             conjugate="postsynaptic",
             keep=keep,
             excluded=Excluded(0, 0, int(np.count_nonzero(~keep))),
-            directions=directions | mean_directions(network, signals, keep, "postsynaptic"),
+            descent=directions | mean_directions(network, signals, keep, "postsynaptic"),
             standard_errors=standard_errors(network, signals, keep, "postsynaptic"),
             amplitude=nothing,
             truncation=nothing,

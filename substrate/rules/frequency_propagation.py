@@ -96,7 +96,7 @@ class FrequencyPropagation(LastingRule):
             conjugate="squared_voltage",
             keep=keep,
             excluded=Excluded(int(lost.sum()), int(saturated.sum()), int(unsettled.sum())),
-            directions=mean_directions(network, signals, keep, "squared_voltage"),
+            descent=mean_directions(network, signals, keep, "squared_voltage"),
             standard_errors=standard_errors(network, signals, keep, "squared_voltage"),
             amplitude=np.full(len(keep), gamma),
             truncation=np.full(len(keep), np.nan),

@@ -172,7 +172,7 @@ def combined(
         conjugate=conjugate,
         keep=keep,
         excluded=Excluded(int(lost.sum()), int(clipped.sum()), int(unsettled.sum())),
-        directions=mean_directions(network, signals, keep, conjugate),
+        descent=mean_directions(network, signals, keep, conjugate),
         standard_errors=standard_errors(network, signals, keep, conjugate),
         amplitude=np.full(len(keep), amplitude),
         truncation=np.full(len(keep), np.nan) if truncation is None else truncation,

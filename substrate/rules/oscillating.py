@@ -162,7 +162,7 @@ class OscillatingEP(Rule):
             conjugate=conjugate,
             keep=keep,
             excluded=Excluded(int(lost.sum()), int(saturated.sum()), int(unsettled.sum())),
-            directions=mean_directions(network, signals, keep, conjugate),
+            descent=mean_directions(network, signals, keep, conjugate),
             standard_errors=standard_errors(network, signals, keep, conjugate),
             amplitude=beta,
             truncation=truncation,

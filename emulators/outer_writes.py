@@ -1,0 +1,43 @@
+"""Outer products that were written to pairs of cells and are not yet carried out cell by cell.
+
+What they do to the currents of given lines follows from their factors, x^T (W + R^T C) = x^T W + (x^T R^T) C: an array
+that is written many times while the same inputs are held is gone over once. They wait only as long as no cell
+can have come to the end of its window on the way: the changes of a word line, added up in magnitude, must be less than
+what the closest of its cells has left.
+"""
+
+from typing import final
+
+import numpy as np
+
+from substrate.arrays import FloatArray
+from substrate.outer_products import OuterProducts
+
+
+@final
+class OuterWrites:
+    """What waits.
+
+    Attributes:
+        change: what all of it comes to, siemens of g+ - g-; None: nothing waits.
+    """
+
+    def __init__(self) -> None:
+        self.change: OuterProducts | None = None
+        self._room: FloatArray | None = None
+        self._reach: FloatArray | float = 0.0
+
+    def begin(self, room: FloatArray | None) -> None:
+        """Nothing waits any more; pairs of each word line may still move apart by ``room`` (row,), None: unknown."""
+        self.change, self._room, self._reach = None, room, 0.0
+
+    def wait(self, change: OuterProducts) -> bool:
+        """Whether ``change`` can wait; it is taken then."""
+        if self._room is None:
+            return False
+        reach = self._reach + change.reach
+        if not bool(np.all(reach < self._room)):
+            return False
+        self._reach = reach
+        self.change = change if self.change is None else self.change.plus(change)
+        return True

@@ -1,0 +1,113 @@
+"""Changes of an array's weights as sums of outer products of what is on its lines, kept in their factors.
+
+A mean over a batch is one: rows^T @ columns, a term a sample. Arrays take such a change in one parallel write
+(T. Gokmen & Y. Vlasov, Front. Neurosci. 10, 333 (2016)), and of few terms it is much less to handle than its entries.
+"""
+
+from typing import TypeAlias, final
+
+import numpy as np
+
+from substrate.arrays import BoolArray, FloatArray
+
+
+@final
+class OuterProducts:
+    """factor rows^T @ columns; what is computed of it is kept, and shared by its multiples.
+
+    Args:
+        rows: (term, row), left alone afterwards, as are
+        columns: (term, column).
+        factor: of all terms.
+    """
+
+    def __init__(self, rows: FloatArray, columns: FloatArray, factor: float = 1.0) -> None:
+        self.rows = rows
+        self.columns = columns
+        self.factor = factor
+        self._product: list[FloatArray] = []
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(row, column)."""
+        return self.rows.shape[1], self.columns.shape[1]
+
+    @property
+    def product(self) -> FloatArray:
+        """rows^T @ columns, (row, column), without the factor."""
+        if not self._product:
+            self._product.append(self.rows.T @ self.columns)
+        return self._product[0]
+
+    @property
+    def dense(self) -> FloatArray:
+        """All entries, (row, column)."""
+        return self.product if self.factor == 1.0 else self.product * self.product.dtype.type(self.factor)
+
+    @property
+    def power(self) -> float:
+        """Sum of the squares of all entries."""
+        terms, (rows, columns) = len(self.rows), self.shape
+        if not self._product and terms * (rows + columns) < rows * columns:
+            squares = np.vdot(self.rows @ self.rows.T, self.columns @ self.columns.T)
+        else:
+            squares = np.vdot(self.product, self.product)
+        return self.factor**2 * float(squares)
+
+    @property
+    def active(self) -> tuple[BoolArray, BoolArray]:
+        """Rows and columns on which there is anything at all, (row,) and (column,)."""
+        if not self.factor:
+            return np.zeros(self.shape[0], dtype=np.bool_), np.zeros(self.shape[1], dtype=np.bool_)
+        return np.asarray(self.rows.any(axis=0)), np.asarray(self.columns.any(axis=0))
+
+    @property
+    def reach(self) -> FloatArray:
+        """What no entry of a row exceeds in magnitude, (row,)."""
+        return np.asarray(np.abs(self.rows).T @ np.abs(self.columns).max(axis=1) * abs(self.factor))
+
+    def scaled(self, factor: float) -> "OuterProducts":
+        """A multiple."""
+        other = OuterProducts(self.rows, self.columns, self.factor * factor)
+        other._product = self._product
+        return other
+
+    def plus(self, other: "OuterProducts") -> "OuterProducts":
+        """The sum; of no more terms than this has where both have the same rows."""
+        own, added = (one.columns * one.columns.dtype.type(one.factor) for one in (self, other))
+        if self.rows is other.rows or np.array_equal(self.rows, other.rows):
+            return OuterProducts(self.rows, own + added)
+        return OuterProducts(np.concatenate([self.rows, other.rows]), np.concatenate([own, added]))
+
+
+Direction: TypeAlias = FloatArray | OuterProducts
+"""A descent direction or a change of an array's weights, (row, column)."""
+
+
+def outer_sum(rows: FloatArray, columns: FloatArray) -> Direction:
+    """rows^T @ columns, kept in its factors where these are less than its entries."""
+    if len(rows) * (rows.shape[1] + columns.shape[1]) < rows.shape[1] * columns.shape[1]:
+        return OuterProducts(rows, columns)
+    return rows.T @ columns
+
+
+def dense(direction: Direction) -> FloatArray:
+    """All entries, (row, column)."""
+    return direction.dense if isinstance(direction, OuterProducts) else direction
+
+
+def power(direction: Direction) -> float:
+    """Sum of the squares of all entries."""
+    return direction.power if isinstance(direction, OuterProducts) else float(np.vdot(direction, direction))
+
+
+def scaled(direction: Direction, factor: float) -> Direction:
+    """A multiple, in the same precision."""
+    return direction.scaled(factor) if isinstance(direction, OuterProducts) else factor * direction
+
+
+def added(first: Direction, second: Direction) -> Direction:
+    """The sum of two."""
+    if isinstance(first, OuterProducts) and isinstance(second, OuterProducts):
+        return first.plus(second)
+    return dense(first) + dense(second)
