@@ -32,7 +32,7 @@ from substrate.testing.preparing import random_cells, random_weights
 from substrate.testing.requests import REQUESTS
 from substrate.testing.responses import RESPONSES
 from substrate.testing.tolerance import Tolerance
-from substrate.testing.writes import WRITES, snapshot_is_exact
+from substrate.testing.writes import WRITES, outer_products_move_pairs, snapshot_is_exact
 
 __all__ = [
     "Bench",
@@ -56,7 +56,8 @@ EXACT = Tolerance()
 
 def substrate_checks() -> tuple[Check[Substrate], ...]:
     """All checks of a network that settles by itself."""
-    return tuple(as_check(function) for function in (*COMMON, *REQUESTS, *RESPONSES, *HELD, *WRITES, snapshot_is_exact))
+    whole = (outer_products_move_pairs, snapshot_is_exact)
+    return tuple(as_check(function) for function in (*COMMON, *REQUESTS, *RESPONSES, *HELD, *WRITES, *whole))
 
 
 def crossbar_checks() -> tuple[Check[CrossbarArray], ...]:

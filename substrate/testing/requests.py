@@ -10,6 +10,7 @@ from substrate.arrays import FloatArray
 from substrate.capabilities import HeldNudge, Nudge, WriteRequest
 from substrate.contract import Substrate
 from substrate.errors import CapabilityError, InputError
+from substrate.outer_products import OuterProducts
 from substrate.testing.checks import REFUSAL, Bench, ConformanceError, closed_refuses, expect, refused, untouched
 from substrate.testing.preparing import inputs, no_nudge, output_nudges, sampling_plan
 
@@ -100,6 +101,10 @@ def capabilities_are_honest(bench: Bench[Substrate]) -> None:
         _declared(device, "resets", lambda: device.write_cells(WriteRequest(name, reset=mask)))
         target = np.full(shape, 0.5 * (low + high))
         _declared(device, "continuous_writing", lambda: device.write_cells(WriteRequest(name, target_siemens=target)))
+        if shape[0] == 2:
+            apart = OuterProducts(np.zeros((1, shape[1])), np.zeros((1, shape[2])))
+            what = WriteRequest(name, apart_siemens=apart)
+            _declared(device, "outer_product_writes", lambda: device.write_cells(what))
 
 
 def _declared(device: Substrate, capability: str, use: Callable[[], object]) -> None:

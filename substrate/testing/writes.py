@@ -11,6 +11,7 @@ from substrate.arrays import BoolArray, FloatArray, IntArray
 from substrate.capabilities import Capabilities, Nudge, WriteRequest
 from substrate.contract import CrossbarArray, Substrate, WriteReport
 from substrate.device import Device
+from substrate.outer_products import OuterProducts
 from substrate.testing.checks import REFUSAL, Bench, NotApplicable, close, expect, refused
 from substrate.testing.preparing import inputs, output_nudges, sampling_plan, writer_of
 
@@ -172,6 +173,30 @@ def outright_writes_read_back(bench: Bench[Any]) -> None:
                 )
 
 
+def outer_products_move_pairs(bench: Bench[Substrate]) -> None:
+    """Outer products move the cells of each pair apart by their half, up to the ends of the window."""
+    with bench.opened() as device:
+        capabilities = device.capabilities
+        if not capabilities.outer_product_writes:
+            raise NotApplicable("outer_product_writes is not declared")
+        low, high = capabilities.conductance_window_siemens
+        for cells in cells_of(device):
+            for size in (0.01, 0.1, 1.0):
+                before = cells.read()
+                rows, columns = (bench.rng.uniform(-1.0, 1.0, (2, length)) for length in cells.shape[1:])
+                apart = OuterProducts(rows, columns, size * (high - low))
+                report = cells.write(WriteRequest(cells.name, apart_siemens=apart))
+                half = 0.5 * apart.dense
+                wanted = np.stack([before[0] + half, before[1] - half])
+                allowed = bench.tolerance.cells_siemens + 1e-12 * high
+                close(cells.read(), np.clip(wanted, low, high), allowed, f"{cells.name}: pairs moved apart, siemens")
+                beyond = ((wanted < low - allowed) | (wanted > high + allowed)).any(axis=0)
+                expect(
+                    report.saturated >= int(beyond.sum()),
+                    f"{cells.name}: {int(beyond.sum())} pairs were held at the window, {report.saturated} reported",
+                )
+
+
 def snapshot_is_exact(bench: Bench[Substrate]) -> None:
     """After a snapshot is put back, everything happens again bit for bit, as often as it is put back."""
     with bench.opened() as device:
@@ -214,4 +239,9 @@ def _use(device: Substrate, bench: Bench[Substrate], rng: np.random.Generator) -
     return [*seen, cells(), free()]
 
 
-WRITES = (pulses_move_cells, writes_stay_in_place, stuck_cells_are_reported, outright_writes_read_back)
+WRITES = (
+    pulses_move_cells,
+    writes_stay_in_place,
+    stuck_cells_are_reported,
+    outright_writes_read_back,
+)

@@ -27,6 +27,7 @@ from substrate.testing import (
 )
 
 OUTRIGHT = NOISY | {"update": {"law": "ideal"}}
+IDEAL = {"cells": {"law": "ohmic", "window_siemens": [1e-6, 1e-4]}, "update": {"law": "ideal"}}
 SIZES = (5, 3, 3)
 
 
@@ -178,9 +179,22 @@ class ClipsTargets(Whole):
     section = OUTRIGHT
 
     def _write_cells(self, request):
+        if request.target_siemens is None:
+            return self.inner._write_cells(request)
         low, high = self.capabilities.conductance_window_siemens
         target = np.clip(request.target_siemens, 1.5 * low, 0.9 * high)
         return self.inner._write_cells(WriteRequest(request.coupling, target_siemens=target))
+
+
+class MovesPairsTwiceAsFar(Whole):
+    """Each cell of a pair takes the whole of a change of their difference."""
+
+    section = IDEAL
+
+    def _write_cells(self, request):
+        if request.apart_siemens is not None:
+            request = WriteRequest(request.coupling, apart_siemens=request.apart_siemens.scaled(2.0))
+        return self.inner._write_cells(request)
 
 
 class StaysAlive(Whole):
@@ -612,6 +626,7 @@ CAUGHT_BY = {
     MovesNeighbours: "writes_stay_in_place",
     HidesStuckCells: "stuck_cells_are_reported",
     ClipsTargets: "outright_writes_read_back",
+    MovesPairsTwiceAsFar: "outer_products_move_pairs",
     StaysAlive: "exit_is_safe",
     StaysAliveOnException: "exit_is_safe",
     SafeOnlyOnce: "opens_and_closes",
@@ -646,7 +661,7 @@ CAUGHT_BY = {
 }
 
 
-@pytest.mark.parametrize("section", [NOISY, OUTRIGHT], ids=["pulsed", "outright"])
+@pytest.mark.parametrize("section", [NOISY, OUTRIGHT, IDEAL], ids=["pulsed", "outright", "ideal"])
 def test_the_whole_one_passes(section):
     kind = type("Sound", (Whole,), {"section": section})
     assert failures(substrate_checks(), substrate_bench(kind, tolerance_of(section))) == {}
