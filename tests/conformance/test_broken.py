@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
-from configurations import NOISY, failures, substrate_of, tolerance_of
+from configurations import IDEAL, NOISY, failures, substrate_of, tolerance_of
 
 from emulators.config import CellsConfig, WiresConfig
 from emulators.crossbar_array import EmulatedCrossbar
@@ -27,7 +27,6 @@ from substrate.testing import (
 )
 
 OUTRIGHT = NOISY | {"update": {"law": "ideal"}}
-IDEAL = {"cells": {"law": "ohmic", "window_siemens": [1e-6, 1e-4]}, "update": {"law": "ideal"}}
 SIZES = (5, 3, 3)
 
 
