@@ -147,9 +147,13 @@ class ArrayMeter:
         """
         array = self._arrays[name]
         rows, columns = apart.active
-        siemens = array.meter.siemens_between(array.loading_siemens, rows, columns)
         lines = int(np.count_nonzero(rows))
-        slots = 2 * lines * int(np.count_nonzero(columns)) if self._operation.pulses_at_once == "cell" else lines
+        pairs = lines * int(np.count_nonzero(columns))
+        if array.pair_siemens is None:
+            siemens = array.meter.siemens_between(array.loading_siemens, rows, columns)
+        else:
+            siemens = pairs * array.pair_siemens
+        slots = 2 * pairs if self._operation.pulses_at_once == "cell" else lines
         joules = self._operation.pulse_seconds * self._pulse_volts**2 * siemens
         return self._single(name, "write", joules, slots * self._operation.pulse_seconds)
 

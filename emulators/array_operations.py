@@ -91,9 +91,8 @@ class ArrayOperations:
         array = self._arrays[request.coupling]
         self.age((request.coupling,))
         if request.apart_siemens is not None and self._meter.isolated(request.coupling):
-            seconds = self._meter.moved_apart(request.coupling, request.apart_siemens)
             report = array.write(request)
-            self.pass_time(seconds, 0)
+            self.pass_time(self._meter.moved_apart(request.coupling, request.apart_siemens), 0)
             return report
         before = array.now_siemens
         if request.target_siemens is not None and not array.forms and self._meter.isolated(request.coupling):

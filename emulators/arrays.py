@@ -20,6 +20,9 @@ from substrate.contract import Direction, Snapshot, WriteReport
 from substrate.outer_products import OuterProducts
 from substrate.spare_memory import SpareMemory
 
+EVEN = 1e-12
+"""Relative difference of what the cells of pairs come to that is rounding."""
+
 
 @final
 class DifferentialArray:
@@ -45,6 +48,7 @@ class DifferentialArray:
     Attributes:
         meter: of the power that flows into the array.
         takes_outer_products: whether they can be written.
+        pair_siemens: what the cells of each pair come to together, where that is known to be the same for all.
     """
 
     def __init__(
@@ -77,6 +81,7 @@ class DifferentialArray:
         # Lines and what they gave, and how these lines overlap with the rows of what was written since.
         self._summed: tuple[FloatArray, FloatArray] | None = None
         self._overlap: tuple[FloatArray, FloatArray] | None = None
+        self.pair_siemens: float | None = None
         self.takes_outer_products = (
             polarities == 2
             and self._devices.takes_all
@@ -260,7 +265,7 @@ class DifferentialArray:
         low, high = self._devices.window_siemens
         product = np.ascontiguousarray(apart.product)
         unit = self._unit_siemens
-        held = move_apart(before, product, apart.factor, low, high, unit, after, weights, *sums, room)
+        held, uneven = move_apart(before, product, apart.factor, low, high, unit, after, weights, *sums, room)
         after.setflags(write=False)
         plain = self._now_siemens is before
         self._devices.take(after)
@@ -269,6 +274,7 @@ class DifferentialArray:
             self._weights["forward", self._precision] = weights
             self.meter.summed(after, sums)
             self._outer.begin(room)
+            self.pair_siemens = low + high if uneven <= EVEN * (low + high) else None
         return int(held)
 
     def pass_time(self, seconds: float, readings: int) -> None:
@@ -312,6 +318,7 @@ class DifferentialArray:
         refresh = self._wires.refresh
         now = self._now_siemens = self.conductances
         self._outer.begin(None)
+        self.pair_siemens = None
         if refresh == "every_write":
             due = True
         elif refresh >= 1:
@@ -343,6 +350,7 @@ class DifferentialArray:
     def restore(self, snapshot: Snapshot) -> None:
         """Put a snapshot back."""
         self._outer.begin(None)
+        self.pair_siemens = None
         self._devices.restore(snapshot["devices"])
         self._stress.restore(snapshot["stress"])
         self._aging.restore(snapshot["aging"])

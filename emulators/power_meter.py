@@ -35,6 +35,10 @@ class MeteredArray(Protocol):
         """(polarity, row, column) siemens that load the lines as the cells that the circuit sees now do."""
 
     @property
+    def pair_siemens(self) -> float | None:
+        """What the cells of each pair come to together, where that is known to be the same for all."""
+
+    @property
     def seen_siemens(self) -> FloatArray:
         """(polarity, row, column) siemens that the circuit sees now."""
 

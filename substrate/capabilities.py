@@ -131,6 +131,12 @@ class HeldNudge:
         return self.siemens is not None or self.cross_siemens is not None
 
     @property
+    def writeable(self) -> bool:
+        """Whether what it asks for may still be changed in place."""
+        given = (one for one in (self.amperes, self.siemens, self.cross_siemens) if one is not None)
+        return any(one.flags.writeable for one in given)
+
+    @property
     def complex(self) -> bool:
         """Whether it is one that no wire carries."""
         return np.iscomplexobj(self.amperes) or (self.siemens is not None and np.iscomplexobj(self.siemens))

@@ -202,6 +202,7 @@ class Substrate(Device):
     ledger: Ledger | None = None
     stepper: Stepper | None = None
     _sent: dict[str, IntArray] | None = None
+    _accepted: tuple[HeldNudge | None, HeldNudge] = None, HeldNudge(np.zeros((0, 0, 0)))
     export: CircuitExport | None = None
 
     @property
@@ -368,6 +369,8 @@ class Substrate(Device):
     @final
     def _checked(self, nudge: HeldNudge) -> HeldNudge:
         """The nudge with arrays of full shape, once it has passed all checks."""
+        if nudge is self._accepted[0]:
+            return self._accepted[1]
         count = self.network.node_count
         amperes = _numbers("held nudge", nudge.amperes, (None, None, count))
         siemens = cross = None
@@ -389,6 +392,9 @@ class Substrate(Device):
         currents += [cross[hidden]] if cross is not None else []
         if any(np.any(current) for current in currents):
             self.capabilities.require("node_nudges", "a nudge of hidden nodes")
+        if not nudge.writeable:
+            # The same one is asked for at every step that it is held.
+            self._accepted = nudge, checked
         return checked
 
     @final

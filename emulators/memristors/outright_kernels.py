@@ -80,7 +80,7 @@ def _move_apart(
     lines: FloatArray,
     columns: FloatArray,
     room: FloatArray,
-) -> int:
+) -> tuple[int, float]:
     """Move the cells of pairs apart by ``factor`` times ``apart``, each by half of it and to the window's end at most.
 
     Args:
@@ -94,9 +94,10 @@ def _move_apart(
         room: (row,), by how much a pair of a word line can move apart or together before any of its cells is at an end.
 
     Returns:
-        How many pairs were held.
+        How many pairs were held, and by how much the cells of a pair come to something else than the two ends of the
+        window, at most.
     """
-    held = 0
+    held, uneven = 0, 0.0
     half = 0.5 * factor
     for row in range(before.shape[1]):
         first, second, more = before[0, row], before[1, row], apart[row]
@@ -112,14 +113,15 @@ def _move_apart(
             out[column] = (one - other) / unit
             least = min(least, min(one, other))
             most = max(most, max(one, other))
+            uneven = max(uneven, abs(one + other - (low + high)))
             line += one + other
             columns[column] += one + other
         lines[row] += line
         room[row] = 2.0 * min(least - low, high - most)
-    return held
+    return held, uneven
 
 
-move_apart: Callable[..., int] = njit(cache=True, error_model="numpy", fastmath={"reassoc"})(_move_apart)
+move_apart: Callable[..., tuple[int, float]] = njit(cache=True, error_model="numpy", fastmath={"reassoc"})(_move_apart)
 
 
 def _difference(siemens: FloatArray, unit: float, out: npt.NDArray[Any]) -> None:

@@ -1,13 +1,13 @@
 """Where a current-mode network is, and how steps move it: phases of so many sweeps, and free running."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 import numpy as np
 
 from emulators.config import SolverConfig
 from emulators.networks.current_mode import CurrentModeNetwork
-from emulators.networks.stepping import Motion, Push, SteppingMap
+from emulators.networks.stepping import Load, Motion, Push, SteppingMap
 from substrate.arrays import FloatArray, Numbers, Reals
 from substrate.capabilities import HeldNudge
 from substrate.contract import Scale, Snapshot
@@ -57,6 +57,7 @@ class Mover:
         self._motion: Motion | None = None
         self._start: FloatArray | None = None
         self._rested = True
+        self._pushed: tuple[HeldNudge, Push] | None = None
 
     def rest(self) -> None:
         """The next steps begin at u = 0; held nudges still begin in the free state."""
@@ -131,6 +132,7 @@ class Mover:
 
     def _mapped(self, network: CurrentModeNetwork, drive: FloatArray) -> SteppingMap:
         if self._map is None or self._network is None or self._network.neurons is not network.neurons:
+            self._pushed = None
             self._map = SteppingMap(network.layers, network.blocks, network.neurons, self.dtype, self._noise)
         elif self._network is not network:
             self._map.weigh(network.blocks)
@@ -141,20 +143,29 @@ class Mover:
 
     def _acted(self, mapped: SteppingMap, nudge: HeldNudge, motion: Motion) -> tuple[Motion, Push]:
         """The state, complex if it has to be, and what acts on it, points one after another along the rows."""
+        if self._pushed is None or self._pushed[0] is not nudge or nudge.writeable:
+            self._pushed = nudge, self._push(mapped, nudge)
+        push = self._pushed[1]
         batch, points, nodes = nudge.amperes.shape
-        currents = mapped.arrange((nudge.amperes / self._scale.unit_amperes).transpose(1, 0, 2))
-        currents = currents.reshape(len(currents), points * batch, nodes)
+        currents = push.currents
         if nudge.complex or motion.complex:
             currents = currents if len(currents) == 2 else _padded(currents)
             motion = motion if motion.complex else Motion(_padded(motion.u), _padded(motion.s))
-        currents[0].reshape(points, batch, nodes)[...] += self._held[0]
+        total = currents.reshape(len(currents), points, batch, nodes).copy()
+        total[0] += self._held[0]
+        return motion, replace(push, currents=total.reshape(currents.shape))
+
+    def _push(self, mapped: SteppingMap, nudge: HeldNudge) -> Push:
+        """What a nudge does by itself, points one after another along the rows."""
+        batch, points, nodes = nudge.amperes.shape
+        currents = mapped.arrange((nudge.amperes / self._scale.unit_amperes).transpose(1, 0, 2))
         load = None
         if nudge.siemens is not None:
-            load = (nudge.siemens / self._scale.unit_siemens).transpose(1, 0, 2).reshape(points * batch, nodes)
-            load = load[:, mapped.order]
+            siemens = (nudge.siemens / self._scale.unit_siemens).transpose(1, 0, 2).reshape(points * batch, nodes)
+            load = Load(siemens[:, mapped.order], self.dtype)
         # Row i of the request is the current into node i; weights are (source, target).
         cross = () if nudge.cross_siemens is None else mapped.cross(-nudge.cross_siemens.T / self._scale.unit_siemens)
-        return motion, Push(currents, load, cross)
+        return Push(currents.reshape(len(currents), points * batch, nodes), load, cross)
 
     def snapshot(self) -> Snapshot:
         """The generator; no state outlives what is held."""

@@ -53,12 +53,12 @@ class Push:
 
     Attributes:
         currents: (part, row, node), held.
-        load: (row, node), current into a node by its own activity, with a minus; real or complex. None: none.
+        load: currents into nodes by their own activity, with a minus. None: none.
         cross: blocks of weights that act beside the network's own.
     """
 
     currents: Reals
-    load: Numbers | None = None
+    load: "Load | None" = None
     cross: tuple[tuple[slice, slice, Reals], ...] = ()
 
 
@@ -167,7 +167,7 @@ class SteppingMap:
         parts, rows, nodes = u.shape
         force = np.empty_like(u)
         activities = s.reshape(parts * rows, nodes)
-        loaded = None if push.load is None else _Load(push.load, self.dtype)
+        loaded = push.load
         residual = np.zeros(rows)
         copies, motion.copies = motion.copies if parts == 1 else 1, 1
         for step in range(steps):
@@ -277,8 +277,11 @@ def _plain(values: FloatArray, neutral: float, dtype: npt.DTypeLike) -> Reals | 
 
 
 @final
-class _Load:
-    """Currents out of nodes by their own activity; only the nodes that have any are looked at."""
+class Load:
+    """Currents out of nodes by their own activity, of (row, node) times it, real or complex, in stepping order.
+
+    Only the nodes that have any are looked at.
+    """
 
     def __init__(self, load: Numbers, dtype: npt.DTypeLike) -> None:
         found = np.flatnonzero(np.any(load, axis=0))

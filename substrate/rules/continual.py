@@ -125,20 +125,23 @@ class ContinualEP(Rule):
         batch = len(phase.error)
         beta = self._beta(batch)
         held = held_nudge(network, scale, phase, beta[:, None], section.nudge)
-        functional = np.stack([-1.0 / beta, 1.0 / beta], axis=1)
+        per_beta, functional = 1.0 / beta[:, None], np.stack([-1.0 / beta, 1.0 / beta], axis=1)
         total: dict[str, Direction] = {}
-        keep, saturated = phase.usable.copy(), np.zeros(batch, dtype=np.bool_)
-        before = phase.activity
-        after = before
+        keep, saturated, unknown = phase.usable.copy(), np.zeros(batch, dtype=np.bool_), _unknown(batch)
+        before = after = phase.activity
         for _ in range(section.count):
             states = substrate.evolve(held, 1, section.time_constants)
             after = np.asarray(states.volts[:, 0].real) / scale.volts_per_unit
+            if after.dtype != functional.dtype:
+                # In the precision of the states, single where an emulator moves in it.
+                per_beta, functional, before = (one.astype(after.dtype) for one in (per_beta, functional, before))
             saturated |= states.saturated[:, 0]
             # What ran away must not be written; it is out for the rest of the phase.
             keep &= np.isfinite(after).all(axis=1) & ~saturated
-            after = np.where(keep[:, None], after, 0.0)
+            if not keep.all():
+                after[~keep] = 0.0
             path = np.stack([before, after], axis=1)
-            signals = Signals(phase.inputs, before, (after - before) / beta[:, None], _unknown(batch), path, functional)
+            signals = Signals(phase.inputs, before, (after - before) * per_beta, unknown, path, functional)
             increments = mean_directions(network, signals, keep, conjugate)
             if update is not None and keep.any():
                 update(increments)
@@ -146,7 +149,7 @@ class ContinualEP(Rule):
             before = after
         path = np.stack([phase.activity, after], axis=1)
         response = (after - phase.activity) / beta[:, None]
-        signals = Signals(phase.inputs, phase.activity, response, _unknown(batch), path, functional)
+        signals = Signals(phase.inputs, phase.activity, response, unknown, path, functional)
         return self._estimate(phase, signals, conjugate, keep, saturated, total, beta, update is not None)
 
     def _by_periods(

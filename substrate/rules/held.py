@@ -80,10 +80,14 @@ def held_nudge(
     if kind == "feedback":
         siemens = np.zeros(amperes.shape, dtype=nudges.dtype)
         siemens[:, :, outputs] = nudges[:, :, None] * scale.unit_siemens
-    if cross is None:
-        return HeldNudge(amperes, siemens)
-    amperes += (phase.activity @ cross.T * scale.unit_amperes)[:, None, :]
-    return HeldNudge(amperes, siemens, cross * scale.unit_siemens)
+    if cross is not None:
+        amperes += (phase.activity @ cross.T * scale.unit_amperes)[:, None, :]
+        cross = cross * scale.unit_siemens
+    for given in (amperes, siemens, cross):
+        if given is not None:
+            # Whoever holds it need not look at it again.
+            given.setflags(write=False)
+    return HeldNudge(amperes, siemens, cross)
 
 
 def measure_held(
