@@ -35,6 +35,7 @@ class Drive:
     rows: FloatArray | None
     columns: FloatArray | None
     weight: float
+    mirrored: int = 0
 
 
 def input_rows(network: Network, inputs: FloatArray, volts_per_unit: float) -> FloatArray:
@@ -60,7 +61,8 @@ def line_drives(network: Network, held: FloatArray, nodes: FloatArray, volts_per
         rows = held if first else _row_volts(coupling, flat[:, coupling.source.nodes], volts_per_unit)
         columns = coupling.columns(flat[:, coupling.target.nodes])
         if network.resistive:
-            yield Drive(coupling.name, rows, columns, 1.0 / times)
+            mirrored = coupling.source_lines // 2 if coupling.line_signs == (1.0, -1.0) else 0
+            yield Drive(coupling.name, rows, columns, 1.0 / times, mirrored)
             continue
         both_ways = network.feedback == "shared" and not first
         share = 0.5 if both_ways else 1.0
@@ -147,7 +149,9 @@ class EnergyMeter:
             array = self._arrays[drive.array]
             siemens = array.seen_siemens
             if drive.rows is not self._rows or drive.columns is not None:
-                watts[drive.array] += drive.weight * array.meter.watts(siemens, drive.rows, drive.columns)
+                watts[drive.array] += drive.weight * array.meter.watts(
+                    siemens, drive.rows, drive.columns, drive.mirrored
+                )
                 continue
             if self._input_watts is None or self._input_watts[0] is not siemens:
                 self._input_watts = siemens, array.meter.watts(siemens, drive.rows, None)

@@ -86,8 +86,11 @@ class PowerMeter:
         self._transferred: tuple[FloatArray, float, FloatArray] | None = None
         self._calibrated: FloatArray | None = None
         self._corrections: dict[tuple[bool, bool], FloatArray] = {}
+        self._folded: dict[int, tuple[FloatArray, FloatArray, FloatArray]] = {}
 
-    def watts(self, siemens: FloatArray, rows: FloatArray | None, columns: FloatArray | None) -> float:
+    def watts(
+        self, siemens: FloatArray, rows: FloatArray | None, columns: FloatArray | None, mirrored: int = 0
+    ) -> float:
         """Power summed over vectors: sum of V I over the ports.
 
         Args:
@@ -95,6 +98,7 @@ class PowerMeter:
             rows: (vector, row) volts behind the source resistance; None: virtual grounds behind the sense resistance.
             columns: (vector, column) likewise. Both given: held directly, without terminations; then each of the rows
                 may have several columns, (vector * time, column), over which the power is summed.
+            mirrored: so many rows at the front have the volts of as many behind them, with the other sign.
 
         Raises:
             InputError: neither rows nor columns.
@@ -102,8 +106,8 @@ class PowerMeter:
         if siemens is not self._of:
             self._see(siemens)
         if rows is not None and columns is not None:
-            if self._is_linear and self._ideal:
-                return max(self._both(rows, columns), 0.0)
+            if self._is_linear:
+                return max(self._both(rows, columns, mirrored), 0.0)
             rows = np.repeat(rows, len(columns) // max(1, len(rows)), axis=0)
             volts = np.concatenate([rows, columns], axis=1)
         elif rows is not None:
@@ -138,17 +142,42 @@ class PowerMeter:
             self._see(siemens)
         return float(squares @ self._line_sum(rows))
 
-    def _both(self, rows: FloatArray, columns: FloatArray) -> float:
-        """Bare proportional cells between held rows and columns: sum g (r - c)^2, as squares and products."""
+    def _both(self, rows: FloatArray, columns: FloatArray, mirrored: int) -> float:
+        """Proportional cells between held rows and columns: sum g (r - c)^2, as squares and products, and the wires."""
         times = len(columns) // max(1, len(rows))
         if self._transferred is None or self._transferred[0] is not rows:
             squares = float(np.einsum("vi,vi->i", rows, rows) @ self._line_sum(rows=True))
             total = self._linear[0] if len(self._linear) == 1 else self._linear.sum(axis=0)
-            self._transferred = rows, squares, rows @ total
+            transferred = rows @ total
+            if not self._ideal:
+                upper, between, _ = self._blocks(mirrored)
+                held = np.concatenate([rows[:, :mirrored], rows[:, 2 * mirrored :]], axis=1)
+                squares += _quadratic(upper, held)
+                transferred -= held @ between
+            self._transferred = rows, squares, transferred
         _, squares, transferred = self._transferred
         crossed = columns if times == 1 else columns.reshape(len(rows), times, -1).sum(axis=1)
         below = float(np.einsum("vi,vi->i", columns, columns) @ self._line_sum(rows=False))
+        if not self._ideal:
+            below += _quadratic(self._blocks(mirrored)[2], columns)
         return times * squares + below - 2.0 * float(np.vdot(transferred, crossed))
+
+    def _blocks(self, mirrored: int) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """What wires add to the admittance between rows, from columns to rows, and between columns, siemens.
+
+        Of mirrored rows (v, -v, w) what belongs to (v, w) alone.
+        """
+        if mirrored not in self._folded:
+            correction, count = self._correction(True, True), self._linear.shape[1]
+            rest = np.arange(2 * mirrored, len(correction))
+            first = np.concatenate([np.arange(mirrored), rest])
+            folded = correction[:, first]
+            folded[:, :mirrored] -= correction[:, mirrored : 2 * mirrored]
+            half = folded[first]
+            half[:mirrored] -= folded[mirrored : 2 * mirrored]
+            rows = count - mirrored
+            self._folded[mirrored] = half[:rows, :rows].copy(), half[:rows, rows:].copy(), half[rows:, rows:].copy()
+        return self._folded[mirrored]
 
     def _line_sum(self, rows: bool) -> FloatArray:
         """Siemens of all cells of each word line, or bit line."""
@@ -206,13 +235,10 @@ class PowerMeter:
             first = self._calibrated.ravel()
             if moved @ moved > WIRE_REFRESH**2 * (first @ first):
                 self._calibrated = None
-                self._corrections = {}
+                self._corrections, self._folded = {}, {}
 
     def _admittance(self, rows: bool, columns: bool) -> FloatArray:
-        """Of the driven ports, siemens: bare cells as they are now, and the share of wires."""
-        if rows and columns:
-            bare = bare_admittance(self._linear.sum(axis=0))
-            return bare if self._ideal else bare + self._correction(True, True)
+        """Of the ports of the side that is driven, siemens: bare cells as they are now, and the share of wires."""
         admittance = self._correction(rows, columns).copy()
         admittance.reshape(-1)[:: len(admittance) + 1] += self._linear.sum(axis=(0, 2) if rows else (0, 1))
         return admittance
@@ -279,7 +305,7 @@ class PowerMeter:
     def restore(self, snapshot: Snapshot) -> None:
         """Put a snapshot back."""
         self._calibrated = snapshot["calibrated"]
-        self._corrections = {}
+        self._corrections, self._folded = {}, {}
         self._of = None
 
 

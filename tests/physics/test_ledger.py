@@ -79,6 +79,25 @@ def test_power_of_columns_and_of_both_sides_is_that_of_the_ports() -> None:
     assert PowerMeter(WiresConfig()).watts(siemens, rows, columns) == pytest.approx(ideal, rel=1e-12)
 
 
+@pytest.mark.parametrize("wires", [WiresConfig(), WIRES])
+def test_mirrored_rows_take_the_power_of_all_rows(wires: WiresConfig) -> None:
+    """Doubled inputs and rails, several columns to a row, cells that move a little under the wires' share."""
+    rng = np.random.default_rng(6)
+    siemens = _siemens(rng, (1, 10, 4))
+    inputs, rails = rng.uniform(-0.2, 0.2, (3, 4)), np.tile([0.1, -0.05], (3, 1))
+    rows = np.concatenate([inputs, -inputs, rails], axis=1)
+    columns = rng.uniform(-0.2, 0.2, (3 * 2, 4))
+    meter, plain = PowerMeter(wires), PowerMeter(wires)
+    for cells in (siemens, 1.001 * siemens, 2.0 * siemens):
+        wanted = plain.watts(cells, rows.copy(), columns)
+        assert meter.watts(cells, rows, columns, mirrored=4) == pytest.approx(wanted, rel=1e-12)
+        assert meter.watts(cells, rows, 0.5 * columns, mirrored=4) == pytest.approx(
+            plain.watts(cells, rows.copy(), 0.5 * columns), rel=1e-12
+        )
+    repeated = plain.watts(cells, np.repeat(rows, 2, axis=0), columns)
+    assert wanted == pytest.approx(repeated, rel=1e-12)
+
+
 def test_power_of_tiles_is_the_sum_over_tiles() -> None:
     rng = np.random.default_rng(6)
     siemens, volts = _siemens(rng, (2, 7, 5)), rng.uniform(-0.2, 0.2, (4, 7))
