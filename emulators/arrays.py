@@ -254,18 +254,19 @@ class DifferentialArray:
     def _move_cells(self, apart: OuterProducts) -> int:
         """Move all cells by outer products; how many weights were held at the end of the window."""
         # Imported on first use: compiling and loading kernels takes a while.
-        from emulators.memristors.outright_kernels import move_apart
+        from emulators.memristors.outright_kernels import held_pairs, move_apart
 
         # Before anything asks for the cells again.
         self._outer.begin(None)
-        before = self._devices.conductances
-        after, room = self._memory.empty(before.shape), np.empty(before.shape[1])
-        weights = self._memory.empty(before.shape[1:], self._precision)
-        sums = LineSums.empty(before.shape)
+        before, unit = self._devices.conductances, self._unit_siemens
         low, high = self._devices.window_siemens
-        product = np.ascontiguousarray(apart.product)
-        unit = self._unit_siemens
-        held, uneven = move_apart(before, product, apart.factor, low, high, unit, after, weights, *sums, room)
+        columns = before.shape[2]
+        after, weights = self._memory.empty(before.shape), self._memory.empty(before.shape[1:], self._precision)
+        sums, uneven = LineSums.empty(before.shape), np.zeros(columns)
+        least, most = np.full(columns, high), np.full(columns, low)
+        moves = before, np.ascontiguousarray(apart.product), apart.factor, low, high
+        move_apart(*moves, unit, after, weights, *sums, least, most, uneven)
+        held = int(held_pairs(*moves)) if least.min() < low or most.max() > high else 0
         after.setflags(write=False)
         plain = self._now_siemens is before
         self._devices.take(after)
@@ -273,9 +274,9 @@ class DifferentialArray:
         if plain:
             self._weights["forward", self._precision] = weights
             self.meter.summed(after, sums)
-            self._outer.begin(room)
-            self.pair_siemens = low + high if uneven <= EVEN * (low + high) else None
-        return int(held)
+            self._outer.begin(np.maximum(2.0 * np.minimum(least - low, high - most), 0.0))
+            self.pair_siemens = low + high if uneven.max() <= EVEN * (low + high) else None
+        return held
 
     def pass_time(self, seconds: float, readings: int) -> None:
         """Count seconds, and readings of every cell; ``age`` lets them act."""

@@ -2,7 +2,7 @@
 
 What they do to the currents of given lines follows from their factors, x^T (W + R^T C) = x^T W + (x^T R^T) C: an array
 that is written many times while the same inputs are held is gone over once. They wait only as long as no cell
-can have come to the end of its window on the way: the changes of a word line, added up in magnitude, must be less than
+can have come to the end of its window on the way: the changes of a bit line, added up in magnitude, must be less than
 what the closest of its cells has left.
 """
 
@@ -28,7 +28,7 @@ class OuterWrites:
         self._reach: FloatArray | float = 0.0
 
     def begin(self, room: FloatArray | None) -> None:
-        """Nothing waits any more; pairs of each word line may still move apart by ``room`` (row,), None: unknown."""
+        """Nothing waits any more; pairs of each bit line may still move apart by ``room`` (column,), None: unknown."""
         self.change, self._room, self._reach = None, room, 0.0
 
     def wait(self, change: OuterProducts) -> bool:

@@ -48,7 +48,8 @@ class OuterProducts:
     def power(self) -> float:
         """Sum of the squares of all entries."""
         terms, (rows, columns) = len(self.rows), self.shape
-        if not self._product and terms * (rows + columns) < rows * columns:
+        # Where it is not much cheaper the entries are computed: whoever asks mostly wants them written as well.
+        if not self._product and terms**2 * (rows + columns) < 4 * rows * columns:
             squares = np.vdot(self.rows @ self.rows.T, self.columns @ self.columns.T)
         else:
             squares = np.vdot(self.product, self.product)
@@ -63,8 +64,9 @@ class OuterProducts:
 
     @property
     def reach(self) -> FloatArray:
-        """What no entry of a row exceeds in magnitude, (row,)."""
-        return np.asarray(np.abs(self.rows).T @ np.abs(self.columns).max(axis=1) * abs(self.factor))
+        """What no entry of a column exceeds in magnitude, (column,)."""
+        largest = np.maximum(self.rows.max(axis=1), -self.rows.min(axis=1))
+        return np.asarray(largest @ np.abs(self.columns) * abs(self.factor))
 
     def scaled(self, factor: float) -> "OuterProducts":
         """A multiple."""

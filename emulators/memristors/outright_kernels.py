@@ -79,8 +79,10 @@ def _move_apart(
     weights: npt.NDArray[Any],
     lines: FloatArray,
     columns: FloatArray,
-    room: FloatArray,
-) -> tuple[int, float]:
+    least: FloatArray,
+    most: FloatArray,
+    uneven: FloatArray,
+) -> None:
     """Move the cells of pairs apart by ``factor`` times ``apart``, each by half of it and to the window's end at most.
 
     Args:
@@ -91,37 +93,45 @@ def _move_apart(
         unit: siemens of a weight of one.
         weights: (row, column), (g+ - g-)/unit.
         lines, columns: all cells of each line are added to them, as ``line_sums`` does.
-        room: (row,), by how much a pair of a word line can move apart or together before any of its cells is at an end.
-
-    Returns:
-        How many pairs were held, and by how much the cells of a pair come to something else than the two ends of the
-        window, at most.
+        least, most: (column,), extremes of what the cells of a bit line were asked for, and of what is there already.
+        uneven: (column,), the same of the difference between the cells of a pair together and ``low + high``.
     """
-    held, uneven = 0, 0.0
-    half = 0.5 * factor
+    half, both = 0.5 * factor, low + high
     for row in range(before.shape[1]):
         first, second, more = before[0, row], before[1, row], apart[row]
         up, down, out = after[0, row], after[1, row], weights[row]
-        least, most = high, low
         line = 0.0
+        # Nothing but ``line`` passes from column to column: the loop runs several at a time.
         for column in range(before.shape[2]):
             step = half * more[column]
             one, other = first[column] + step, second[column] - step
-            held += (one < low) | (one > high) | (other < low) | (other > high)
+            least[column] = min(least[column], min(one, other))
+            most[column] = max(most[column], max(one, other))
             one, other = min(max(one, low), high), min(max(other, low), high)
             up[column], down[column] = one, other
             out[column] = (one - other) / unit
-            least = min(least, min(one, other))
-            most = max(most, max(one, other))
-            uneven = max(uneven, abs(one + other - (low + high)))
-            line += one + other
+            uneven[column] = max(uneven[column], abs(one + other - both))
             columns[column] += one + other
+            line += one + other
         lines[row] += line
-        room[row] = 2.0 * min(least - low, high - most)
-    return held, uneven
 
 
-move_apart: Callable[..., tuple[int, float]] = njit(cache=True, error_model="numpy", fastmath={"reassoc"})(_move_apart)
+move_apart: Callable[..., None] = njit(cache=True, error_model="numpy", fastmath={"reassoc"})(_move_apart)
+
+
+def _held_pairs(before: FloatArray, apart: npt.NDArray[Any], factor: float, low: float, high: float) -> int:
+    """How many pairs ``move_apart`` holds at an end of the window."""
+    held = 0
+    half = 0.5 * factor
+    for row in range(before.shape[1]):
+        for column in range(before.shape[2]):
+            step = half * apart[row, column]
+            one, other = before[0, row, column] + step, before[1, row, column] - step
+            held += (one < low) | (one > high) | (other < low) | (other > high)
+    return held
+
+
+held_pairs: Callable[..., int] = njit(cache=True, error_model="numpy")(_held_pairs)
 
 
 def _difference(siemens: FloatArray, unit: float, out: npt.NDArray[Any]) -> None:

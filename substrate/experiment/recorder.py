@@ -67,24 +67,27 @@ class _Appender:
         self._memory: dict[int, h5py.h5s.SpaceID] = {}
         self._zeros = (0,) * len(self.shape)
 
-    def prepare(self, value: Any) -> np.ndarray[Any, Any]:
-        """`value` as the array `(1, *shape)` of this dataset's type; `InputError` when it does not fit."""
+    def prepare(self, values: Sequence[Any]) -> np.ndarray[Any, Any]:
+        """`values` as the array `(row, *shape)` of this dataset's type; `InputError` when one does not fit."""
         kind = self.dtype.kind
         try:
             if kind == "S":
-                text = str(value).encode()
-                if len(text) > self.dtype.itemsize:
+                texts = [str(value).encode() for value in values]
+                longest = max(map(len, texts), default=0)
+                if longest > self.dtype.itemsize:
                     raise InputError(
-                        f"column {self.name}: expected at most {self.dtype.itemsize} bytes of text, got {len(text)}"
+                        f"column {self.name}: expected at most {self.dtype.itemsize} bytes of text, got {longest}"
                     )
-                return np.array([text], dtype=self.dtype)
+                return np.array(texts, dtype=self.dtype)
             if not self.shape:
-                number = bool(value) if kind == "b" else operator.index(value) if kind in "iu" else float(value)
-                return np.array([number], dtype=self.dtype)
-            array = np.asarray(value)
-            if array.shape != self.shape:
-                raise InputError(f"column {self.name}: expected shape {self.shape}, got {array.shape}")
-            return np.ascontiguousarray(array.astype(self.dtype, casting="same_kind", copy=False)[np.newaxis])
+                # One by one: NumPy would cut numbers to whole ones, and parse texts.
+                number = bool if kind == "b" else operator.index if kind in "iu" else float
+                return np.array([number(value) for value in values], dtype=self.dtype)
+            arrays = [np.asarray(value) for value in values]
+            for array in arrays:
+                if array.shape != self.shape:
+                    raise InputError(f"column {self.name}: expected shape {self.shape}, got {array.shape}")
+            return np.stack([array.astype(self.dtype, casting="same_kind", copy=False) for array in arrays])
         except (TypeError, ValueError, OverflowError) as error:
             if isinstance(error, InputError):
                 raise
@@ -96,14 +99,13 @@ class _Appender:
         space.select_hyperslab((row, *self._zeros), (count, *self.shape))
         return space
 
-    def write(self, row: int, place: h5py.h5s.SpaceID, values: Sequence[np.ndarray[Any, Any]]) -> None:
-        """Write `values` (each made by `prepare`) as the last rows, from row `row` on, at their `place`."""
+    def write(self, row: int, place: h5py.h5s.SpaceID, values: np.ndarray[Any, Any]) -> None:
+        """Write `values` (made by `prepare`) as the last rows, from row `row` on, at their `place`."""
         count = len(values)
         if count not in self._memory:
             self._memory[count] = h5py.h5s.create_simple((count, *self.shape))
         self._id.set_extent((row + count, *self.shape))
-        rows = values[0] if count == 1 else np.concatenate(values)
-        self._id.write(self._memory[count], place, rows, self._type)
+        self._id.write(self._memory[count], place, values, self._type)
 
 
 @final
@@ -264,8 +266,8 @@ class Recorder:
                 missing, unknown = sorted(columns.keys() - row.keys()), sorted(row.keys() - columns.keys())
                 raise InputError(f"series {series}: missing columns {missing}, unknown columns {unknown}")
         number, count = self._lengths[series], len(rows)
-        values = [(column, [column.prepare(row[name]) for row in rows]) for name, column in columns.items()]
-        values.append((self._index[series], [self._index[series].prepare(index) for index in indices]))
+        values = [(column, column.prepare([row[name] for row in rows])) for name, column in columns.items()]
+        values.append((self._index[series], self._index[series].prepare(indices)))
         # Making a selection costs more than the write itself; columns of one shape share it.
         places: dict[tuple[int, ...], h5py.h5s.SpaceID] = {}
         try:
