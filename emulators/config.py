@@ -51,7 +51,10 @@ class EnduranceConfig(Section):
 
 
 class CellsConfig(CellLawConfig):
-    """The cells, their law (see ``CellLawConfig``), and how a pair of them stands for a weight."""
+    """The cells, their law (see ``CellLawConfig``), and how a pair of them stands for a weight.
+
+    ``spread``: relative standard deviation of what forming leaves, and of nothing else.
+    """
 
     window_siemens: tuple[NonNegative, Positive] = (1.0e-6, 1.0e-4)
     unit_siemens: Positive = 2.5e-5

@@ -10,6 +10,7 @@ from emulators.aging import Surroundings
 from emulators.arrays import DifferentialArray
 from emulators.config import DiodesConfig, EmulatorConfig
 from emulators.converters import Adc, Dac
+from emulators.idle_keys import EmulatorIdleKeys
 from emulators.memristors.catalogue import PresetCatalogue
 from emulators.memristors.updates import PulsedLaw, update_from_config
 from emulators.networks.circuit import Circuit, HolomorphicCircuit, NudgedStates, SteppedCircuit
@@ -364,9 +365,11 @@ class EmulatorBackend(Backend):
 
     Attributes:
         devices: the presets of ``update``.
+        idle_keys: those of ``EmulatorConfig``.
     """
 
     devices = PresetCatalogue()
+    idle_keys = EmulatorIdleKeys()
 
     @property
     def summary(self) -> str:

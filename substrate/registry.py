@@ -2,8 +2,9 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.metadata import entry_points
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 
@@ -17,6 +18,23 @@ GROUP = "substrate.backends"
 """Entry-point group; each entry is an instance of ``Backend``."""
 
 
+@final
+@dataclass(frozen=True)
+class IdleKey:
+    """A key that does nothing beside the others: what would make it act, and its default."""
+
+    why: str
+    default: Any
+
+
+class IdleKeys(ABC):
+    """Tells which keys of a section do nothing."""
+
+    @abstractmethod
+    def among(self, section: Mapping[str, Any], network: Network) -> Mapping[str, IdleKey]:
+        """Of a resolved section, given or not, by their paths under ``substrate``."""
+
+
 class Backend(ABC):
     """What turns the ``substrate`` section of an experiment file into a device.
 
@@ -24,9 +42,11 @@ class Backend(ABC):
 
     Attributes:
         devices: published memristors by name.
+        idle_keys: which keys of its section do nothing; None: all of them count.
     """
 
     devices: DeviceCatalogue | None = None
+    idle_keys: IdleKeys | None = None
 
     @property
     @abstractmethod

@@ -4,9 +4,11 @@ A key that has its default is not meant, unless it was given as an override: the
 """
 
 from collections.abc import Collection, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, final
 
 from substrate.network import Network
+from substrate.registry import load_backend
 from substrate.rules.sections import NO_NUDGE, TONE_KEYS
 
 if TYPE_CHECKING:
@@ -21,22 +23,47 @@ def refused_keys(experiment: "Experiment", given: Collection[str], tones: bool =
         given: paths of the keys that were given as overrides.
         tones: the experiment is measured with tones of the section ``nudge`` whatever its rule.
     """
-    meant: dict[str, list[str]] = {}
-    for key, why in _idle(experiment, tones).items():
-        value, default = _value(experiment, key)
-        if value != default or key in given:
-            meant.setdefault(why, []).append(key)
-    return [_line(experiment, keys, why, given) for why, keys in meant.items()]
+    meant: dict[str, list[_Key]] = {}
+    for one in (*_of_sections(experiment, tones), *_of_backend(experiment)):
+        if one.value != one.default or one.path in given:
+            meant.setdefault(one.why, []).append(one)
+    return [_line(experiment, keys, given) for keys in meant.values()]
 
 
-def _line(experiment: "Experiment", keys: list[str], why: str, given: Collection[str]) -> str:
+@final
+@dataclass(frozen=True)
+class _Key:
+    path: str
+    why: str
+    value: Any
+    default: Any
+
+
+def _line(experiment: "Experiment", keys: list[_Key], given: Collection[str]) -> str:
     # What was just given is to blame rather than what the file has.
-    first = next((key for key in keys if key in given), keys[0])
-    section = first.rpartition(".")[0]
-    out = [section] if why == NO_NUDGE.format(experiment.rule.name) and len(keys) > 1 else keys
-    which = "it" if len(keys) == 1 else ", ".join(key.rpartition(".")[2] for key in keys)
+    first = next((key for key in keys if key.path in given), keys[0])
+    section = first.path.rpartition(".")[0]
+    whole = first.why == NO_NUDGE.format(experiment.rule.name) and len(keys) > 1
+    out = [section] if whole else [key.path for key in keys]
+    which = "it" if len(keys) == 1 else ", ".join(key.path.rpartition(".")[2] for key in keys)
     sets = " ".join(f"--set {key}=null" for key in out)
-    return f"{first}: {why}; leave {which} out ({sets}), got {_shown(_value(experiment, first)[0])}"
+    return f"{first.path}: {first.why}; leave {which} out ({sets}), got {_shown(first.value)}"
+
+
+def _of_sections(experiment: "Experiment", tones: bool) -> Iterator[_Key]:
+    for path, why in _idle(experiment, tones).items():
+        yield _Key(path, why, *_value(experiment, path))
+
+
+def _of_backend(experiment: "Experiment") -> Iterator[_Key]:
+    """What the backend says of its own section."""
+    section = experiment.substrate
+    told = load_backend(str(section["backend"])).idle_keys
+    for path, key in told.among(section, experiment.topology()).items() if told is not None else ():
+        value: Any = section
+        for part in path.split("."):
+            value = value[part]
+        yield _Key(f"substrate.{path}", key.why, value, key.default)
 
 
 def _idle(experiment: "Experiment", tones: bool) -> dict[str, str]:
