@@ -9,16 +9,16 @@ layer don't see each other, and a pass over the layers is the block update of Sc
 from numba import njit
 
 
-# The order in which a sum is taken is left to the compiler, so that it runs on vector units.
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract"})
-def sweep_nodes(admittance, order, reach, volts, drive, siemens, resistance, low, high, count):  # type: ignore[no-untyped-def]
-    """``count`` passes over all nodes in ``order``; ``volts`` are changed in place.
+@njit(cache=True, nogil=True, error_model="numpy")
+def sweep_nodes(admittance, order, reach, volts, missing, siemens, resistance, low, high, count):  # type: ignore[no-untyped-def]
+    """``count`` passes over all nodes in ``order``; ``volts`` and ``missing`` are changed in place.
 
     Args:
         admittance: (node, node) siemens, symmetric.
         order: (node,) places, in the order of updates.
         reach: (node, 2), from and up to which place a node is joined to others, itself among them.
-        volts, drive, low, high: (batch, node) volts, amperes and bounds.
+        volts, low, high: (batch, node) volts and their bounds.
+        missing: (batch, node) amperes of the drive that do not leave the nodes yet.
         siemens: (batch, node) from nodes to ground, beside the admittance; or (0, 0) for none.
         resistance: (batch or 1, node) ohms, 1/(admittance of the node itself + siemens).
     """
@@ -28,11 +28,15 @@ def sweep_nodes(admittance, order, reach, volts, drive, siemens, resistance, low
             row = admittance[node]
             first, last = reach[node]
             for sample in range(len(volts)):
-                state = volts[sample]
-                missing = drive[sample, node]
-                for other in range(first, last):
-                    missing -= row[other] * state[other]
+                before, short = volts[sample, node], missing[sample]
+                after = before + short[node] * resistance[sample if loaded else 0, node]
+                after = min(max(after, low[sample, node]), high[sample, node])
+                step = after - before
+                if step == 0.0:
+                    # A diode holds it where it was.
+                    continue
+                volts[sample, node] = after
                 if loaded:
-                    missing -= siemens[sample, node] * state[node]
-                ohms = resistance[sample if loaded else 0, node]
-                state[node] = min(max(state[node] + missing * ohms, low[sample, node]), high[sample, node])
+                    short[node] -= siemens[sample, node] * step
+                for other in range(first, last):
+                    short[other] -= row[other] * step

@@ -229,10 +229,13 @@ class DenseSystem(System):
         # Imported on first use: loading compiled code takes a while.
         from emulators.networks.resistive_kernels import sweep_nodes
 
-        siemens = np.zeros((0, 0)) if load is None else load
-        resistance = self._resistance if load is None else 1.0 / (self._diagonal + load)
         out = np.array(volts, order="C")
-        sweep_nodes(self._admittance, self._order, self._reach, out, drive, siemens, resistance, low, high, count)
+        missing = drive - self.apply(out)
+        siemens, resistance = np.zeros((0, 0)), self._resistance
+        if load is not None:
+            siemens, resistance = load, 1.0 / (self._diagonal + load)
+            missing -= load * out
+        sweep_nodes(self._admittance, self._order, self._reach, out, missing, siemens, resistance, low, high, count)
         return out
 
     def _solve(self, moving: BoolArray, extra: FloatArray, drive: FloatArray) -> FloatArray:

@@ -1,5 +1,6 @@
 """What benchmarks of learning rules share: 784-256-256-10 on an emulated device, log and writes on; the bare loop."""
 
+import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ import numpy as np
 from substrate.arrays import FloatArray, IntArray
 from substrate.controller import Controller
 from substrate.experiment.assembly import Assembly, assemble
-from substrate.experiment.config import load_experiment
+from substrate.experiment.config import Experiment, load_experiment
 from substrate.experiment.recorder import Recorder, RunHeader
 from substrate.experiment.run_layout import series_of
 
@@ -49,11 +50,18 @@ def images(count: int, seed: int = 0) -> tuple[FloatArray, IntArray]:
 
 @contextmanager
 def training(folder: Path, *overrides: str) -> Iterator["Training"]:
-    """A programmed device with its controller, and an open run file."""
+    """The experiment above, on images of its own."""
     path = folder / "images.npz"
     inputs, labels = images(64 * 16)
     np.savez(path, train_inputs=inputs, train_labels=labels, test_inputs=inputs[:64], test_labels=labels[:64])
-    assembly = assemble(load_experiment("speed", overrides, text=EXPERIMENT.format(path=path)))
+    with begun(load_experiment("speed", overrides, text=EXPERIMENT.format(path=path)), folder) as one:
+        yield one
+
+
+@contextmanager
+def begun(experiment: Experiment, folder: Path) -> Iterator["Training"]:
+    """The programmed device of an experiment with its controller, and an open run file."""
+    assembly = assemble(experiment)
     recorder = Recorder.create(
         folder / f"run{time.monotonic_ns()}.h5",
         RunHeader(assembly.experiment.to_yaml(), 0, ("benchmark",), "", {}, ""),
@@ -74,16 +82,17 @@ class Training:
         self.assembly, self.controller, self.recorder = assembly, controller, recorder
         self.count, self.rows = 0, list[dict[str, Any]]()
 
-    def batch(self, size: int = BATCH) -> tuple[FloatArray, IntArray]:
+    def batch(self) -> tuple[FloatArray, IntArray]:
         """The next samples."""
-        data = self.assembly.dataset
+        data, size = self.assembly.dataset, self.assembly.experiment.training.batch_size
         chosen = np.arange(self.count * size, (self.count + 1) * size) % len(data.train_labels)
         return data.train_inputs[chosen].astype(np.float64), data.train_labels[chosen]
 
     def step(self) -> None:
         """One of them."""
-        found = self.controller.step(*self.batch(), RATE)
-        row = vars(found.report) | {"learning_rate": RATE}
+        rate = self.assembly.experiment.training.learning_rate
+        found = self.controller.step(*self.batch(), rate)
+        row = vars(found.report) | {"learning_rate": rate}
         row |= {f"error_cosine_{layer.name}": float("nan") for layer in self.controller.network.layers[1:]}
         self.rows.append(row)
         if len(self.rows) == self.assembly.experiment.logging.steps_at_once:
@@ -136,3 +145,9 @@ def cpu_seconds(work: Callable[[], Any], times: int) -> float:
     for _ in range(times):
         work()
     return (time.process_time() - start) / times
+
+
+def in_turns(first: Callable[[], Any], second: Callable[[], Any], rounds: int = 11, times: int = 4) -> list[float]:
+    """Median seconds of each, one thread."""
+    pairs = [(cpu_seconds(first, times), cpu_seconds(second, times)) for _ in range(rounds)]
+    return [statistics.median(one) for one in zip(*pairs, strict=True)]

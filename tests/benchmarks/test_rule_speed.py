@@ -5,13 +5,12 @@ is taken. Seconds are of the processor, and what is compared runs in turns.
 """
 
 import statistics
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from rule_bench import BETA, SWEPT, BareLoop, Training, cpu_seconds, training
+from rule_bench import BETA, SWEPT, BareLoop, Training, cpu_seconds, in_turns, training
 from threadpoolctl import threadpool_limits
 
 from substrate.conjugates import exact_mean
@@ -28,12 +27,6 @@ NOT_IDEAL = (
     "substrate.converters={dac_bits: 8, dac_range_volts: 0.5, adc_bits: 10, adc_noise_volts: 1.0e-4}",
 )
 EPOCH_SAMPLES, EPOCH_SECONDS = 60_000, 90.0
-
-
-def in_turns(first: Callable[[], Any], second: Callable[[], Any], rounds: int = 11, times: int = 4) -> list[float]:
-    """Median seconds of each, one thread."""
-    pairs = [(cpu_seconds(first, times), cpu_seconds(second, times)) for _ in range(rounds)]
-    return [statistics.median(one) for one in zip(*pairs, strict=True)]
 
 
 def gradient_cosine(one: Training) -> float:
