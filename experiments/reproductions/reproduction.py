@@ -98,7 +98,11 @@ def write_table() -> None:
         lines += [f"### {one['title']}", "", f"{one['source']}. Remade by `{one['command']}`"]
         lines[-1] += f" in {one['seconds']:.0f} s ({_told(one['commit'])}; {one['machine']})."
         lines += ["", "| what | published | here |", "|---|---|---|"]
-        lines += [f"| {row['what']} | {row['published']} | {row['ours']} |" for row in one["findings"]]
+        for row in one["findings"]:
+            # A bar in a cell would end it.
+            lines.append(
+                "| " + " | ".join(row[key].replace("|", "\\|") for key in ("what", "published", "ours")) + " |"
+            )
         if (RESULTS / f"{one['name']}.png").exists():
             lines += ["", f"![{one['title']}](results/{one['name']}.png)"]
         lines.append("")

@@ -50,7 +50,7 @@ def here(tmp_path: Path) -> Iterator[tuple[Any, Path, Git]]:
 def kept(module: Any) -> tuple[str, str]:
     """The commit in the result of a reproduction now, and the table."""
     with module.reproduction("one", "One", "a paper", "python one.py") as result:
-        result.found("what", "1", "1")
+        result.found("|what|", "1", "1")
     text = (module.FOLDER / "README.md").read_text(encoding="utf-8")
     return json.loads((module.RESULTS / "one.json").read_text(encoding="utf-8"))["commit"], text
 
@@ -63,6 +63,7 @@ def test_what_the_scripts_write_is_no_change_of_the_tree(here: tuple[Any, Path, 
         found, text = kept(module)
         assert found == commit
         assert f"(commit {commit[:7]};" in text
+        assert r"| \|what\| | 1 | 1 |" in text
     assert "README.md" in git("status", "--porcelain")
 
 
