@@ -32,6 +32,9 @@ class DifferentialArray:
     they are computed anew as ``wires.refresh`` says, and only when a conductance has changed. Other cells, and tiles
     whose sums are digitised, are read (``read``).
 
+    Outer products that are written to pairs of ideal cells are carried out when cells are next looked at, all in one
+    pass; ``sums`` knows them before that (``outer_writes``).
+
     Args:
         shape: (rows, columns) of the weights.
         cells: law, window and flaws of the cells.
@@ -41,9 +44,6 @@ class DifferentialArray:
         polarities: 2, or 1 for a single array of positive weights, w = g/unit.
         tiles: physical arrays that the weights are laid over; None is one of their own size.
         surroundings: what fluctuates, and the temperature; by default nothing does.
-
-    Outer products that are written to pairs of ideal cells are carried out when cells are next looked at, all in one
-    pass; ``sums`` knows them before that (``outer_writes``).
 
     Attributes:
         meter: of the power that flows into the array.
