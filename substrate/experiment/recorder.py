@@ -87,7 +87,9 @@ class _Appender:
             for array in arrays:
                 if array.shape != self.shape:
                     raise InputError(f"column {self.name}: expected shape {self.shape}, got {array.shape}")
-            return np.stack([array.astype(self.dtype, casting="same_kind", copy=False) for array in arrays])
+            # Of arrays in another order NumPy stacks one in that order, which is no row of a file.
+            rows = np.stack([array.astype(self.dtype, casting="same_kind", copy=False) for array in arrays])
+            return np.ascontiguousarray(rows)
         except (TypeError, ValueError, OverflowError) as error:
             if isinstance(error, InputError):
                 raise

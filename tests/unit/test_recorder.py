@@ -144,6 +144,14 @@ def test_every_row_comes_back_from_a_finished_file(tmp_path: Path) -> None:
             run.table("tests")
 
 
+def test_rows_in_any_order_of_memory_are_kept_as_they_are(tmp_path: Path) -> None:
+    transposed = np.arange(18.0, dtype=np.float32).reshape(3, 6).T
+    with create(tmp_path / "run.h5") as recorder:
+        recorder.append("outputs", {"outputs": transposed})
+    with open_run(tmp_path / "run.h5") as run:
+        np.testing.assert_array_equal(run.table("outputs")["outputs"][0], transposed)
+
+
 def test_root_attributes_and_summary_say_what_was_run(tmp_path: Path) -> None:
     path = tmp_path / "run.h5"
     with create(path) as recorder:
