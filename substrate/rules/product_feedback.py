@@ -2,8 +2,9 @@
 
 Beside y = W x stand B (outputs, lambda outputs), fixed with rows of length 1, and R (lambda outputs, inputs). The error
 that reaches x is (B R)^T delta; R descends along (B^T delta) x^T with the rate and weight decay of W. R then tends to
-B^T W, so that the path B R tends to B B^T W: no weight is transported, and none is to be mirrored. For a random B the
-angle to W is atan(1/sqrt(lambda)); an orthogonal one, lambda = 1, makes it zero.
+B^T W, so that the path B R tends to B B^T W: no weight is transported, and none is to be mirrored. For a random B and a
+random W the angle to W is atan(1/sqrt(lambda)); a W that training leaves few directions lies off that. An orthogonal B,
+lambda = 1, makes it zero.
 """
 
 from collections.abc import Mapping

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from emulators import SinhCell
+from emulators.crossbar import Crossbar
 from emulators.substrate import EmulatedSubstrate, backend
 from substrate.arrays import FloatArray
 from substrate.capabilities import HeldNudge, Nudge, WriteRequest
@@ -411,6 +412,32 @@ def test_sweeps_of_resistive_networks_lead_to_their_steady_states(ohms: float) -
         np.testing.assert_allclose(near, exact, atol=1e-9)
         assert few is found[2][3] or np.abs(few - exact).max() > 1e-6
     np.testing.assert_allclose(found[2][3], found[0][3], atol=1e-9)
+
+
+def test_wires_of_a_resistive_network_are_solved_for_once_while_its_cells_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    solved, solve = [], Crossbar.port_admittance
+
+    def counted(crossbar: Crossbar) -> FloatArray:
+        solved.append(crossbar.shape)
+        return solve(crossbar)
+
+    monkeypatch.setattr(Crossbar, "port_admittance", counted)
+    described = {"backend": "emulator", "solver": {"relaxation": "sweeps"}, "wires": {"segment_ohms": 5.0}}
+    network = Network(SIZES, family="resistive", activation="rectified", feedback="shared")
+    with backend.build(described, network, np.random.default_rng(0)) as substrate:
+        random_weights(substrate, np.random.default_rng(1))
+        rng = np.random.default_rng(2)
+        for batch in range(3):
+            if batch == 2:
+                name = network.arrays[0].name
+                substrate.write_cells(WriteRequest(name, target_siemens=1.2 * substrate.read_cells(name)))
+            for _ in range(2):
+                substrate.hold(rng.uniform(-0.2, 0.2, (3, 4)))
+                substrate.settle()
+                substrate.settle_nudged(feedback(substrate, 0.1))
+            if batch == 0:
+                first = len(solved)
+            assert (len(solved) == first) == (batch < 2)
 
 
 @pytest.mark.parametrize(
