@@ -16,15 +16,17 @@ A sweep file names an experiment, what all runs change in it, and the axes whose
 
 Each run is a process of its own with one thread of linear algebra. Runs that are there and finished are not repeated,
 interrupted ones go on from their last checkpoint, and a run that fails is a row of the table with its message. Where a
-process is killed, the sweep ends once the others have stopped, and goes on when it is asked for again.
+process is killed, the sweep ends once the others have stopped, and goes on when it is asked for again. A scheduler
+gives the run of a worker that is killed to another one, which goes on from the last checkpoint, until it has lost as
+many as its ``allowed-failures``.
 """
 
 import csv
 import itertools
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import BrokenExecutor, CancelledError, Future, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -39,6 +41,9 @@ from substrate.experiment.config import load_experiment
 from substrate.experiment.runfile import open_run
 from substrate.experiment.runner import resume, run
 from substrate.validation import describe
+
+LOOK_SECONDS = 5.0
+"""How often it is looked whether a scheduler has workers at all, while no run ends."""
 
 COLUMNS = ("status", "epochs", "train_accuracy", "test_accuracy", "test_loss", "samples_per_second", "wall_seconds")
 """What the table takes from a run's summary."""
@@ -147,7 +152,8 @@ def run_sweep(
 
     Raises:
         InputError: a sweep file that is not one; no Dask where a scheduler is given.
-        WorkerKilled: a process was killed; the runs that are finished are kept, and in the table.
+        WorkerKilled: a process was killed, or the scheduler is gone; the runs that are finished are kept, and in the
+            table.
     """
     points = load_sweep(source)
     folder = points[0].path.parent
@@ -156,7 +162,7 @@ def run_sweep(
     rows: dict[SweepPoint, Row] = {}
     table = folder / "table.csv"
     try:
-        for row in _finished(points, scheduler, workers):
+        for row in _here(points, workers) if scheduler is None else _on_scheduler(points, scheduler, told):
             rows[row.point] = row
             accuracy = row.summary.get("test_accuracy")
             told(
@@ -167,10 +173,14 @@ def run_sweep(
             _write_table(table, [rows[point] for point in points if point in rows])
     except BrokenExecutor as error:
         done = [point for point in points if point in rows and rows[point].summary.get("status") == "finished"]
+        why = (
+            str(error)
+            if scheduler is not None
+            else ("a process was killed before its run ended, for want of memory perhaps (fewer --workers take less)")
+        )
         raise WorkerKilled(
-            f"{source}: a process was killed before its run ended, for want of memory perhaps (fewer --workers take "
-            f"less); {len(done)} of {len(points)} runs are finished{f' and in {table}' if done else ''}; the same "
-            "command goes on with the others from their last checkpoints"
+            f"{source}: {why}; {len(done)} of {len(points)} runs are finished{f' and in {table}' if done else ''}; "
+            "the same command goes on with the others from their last checkpoints"
         ) from error
     return table
 
@@ -251,20 +261,46 @@ def _flow(value: Any) -> str:
     return yaml.safe_dump(value, default_flow_style=True, width=10**6).removesuffix("\n").removesuffix("\n...")
 
 
-def _finished(points: Iterable[SweepPoint], scheduler: str | None, workers: int | None) -> Iterator[Row]:
-    """Rows as their runs end."""
-    if scheduler is not None:
-        try:
-            import distributed
-        except ImportError as error:
-            raise InputError("--scheduler: needs the package distributed: pip install analog-substrate[cluster]") from (
-                error
-            )
-        with distributed.Client(scheduler) as client:
-            futures = client.map(carry_out, list(points), pure=False)
-            for _, row in distributed.as_completed(futures, with_results=True):
-                yield row
-        return
+def _on_scheduler(points: Sequence[SweepPoint], address: str, told: Callable[[str], None]) -> Iterator[Row]:
+    """Rows as their runs end on the workers of a Dask scheduler.
+
+    Raises:
+        BrokenExecutor: workers were killed, or the scheduler is gone; says so.
+    """
+    try:
+        import distributed
+    except ImportError as error:
+        raise InputError("--scheduler: needs the package distributed: pip install analog-substrate[cluster]") from error
+    with distributed.Client(address) as client:
+        left = set(client.map(carry_out, points, pure=False))
+        killed: Exception | None = None
+        alone = False
+        while left:
+            try:
+                ended, left = distributed.wait(left, timeout=LOOK_SECONDS, return_when="FIRST_COMPLETED")
+            except TimeoutError:
+                if bool(client.scheduler_info()["workers"]) == alone:
+                    alone = not alone
+                    told(f"the scheduler at {address} has {'no workers; waiting for some' if alone else 'workers'}")
+                continue
+            except CancelledError as error:
+                raise BrokenExecutor(f"the scheduler at {address} ended before its runs did") from error
+            for future in ended:
+                failure = future.exception()
+                if isinstance(failure, distributed.KilledWorker):
+                    # The others are heard out: what they finish need not be run again.
+                    killed = failure
+                else:
+                    yield future.result()
+        if killed is not None:
+            raise BrokenExecutor(
+                f"workers of the scheduler at {address} were killed before a run ended, for want of memory perhaps "
+                "(fewer workers on a machine take less)"
+            ) from killed
+
+
+def _here(points: Iterable[SweepPoint], workers: int | None) -> Iterator[Row]:
+    """Rows as their runs end on this machine."""
     with _one_thread(), ProcessPoolExecutor(workers or os.cpu_count(), mp_context=get_context("spawn")) as pool:
         pending: list[Future[Row]] = [pool.submit(carry_out, point) for point in points]
         broken: BrokenExecutor | None = None

@@ -5,13 +5,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
 from substrate.cli import main
-from substrate.errors import InputError, SubstrateError
+from substrate.errors import InputError, SubstrateError, WorkerKilled
 from substrate.experiment.runfile import open_run
 from substrate.experiment.sweep import load_sweep, run_sweep
 
@@ -25,6 +26,14 @@ axes:
   seed: [0, 1]
 output: %s
 """
+
+LONG = """
+experiment: xor
+set: {training.batch_size: 4, logging.quality_every: 0}
+axes: {training.epochs: [1, 150]}
+output: %s
+"""
+"""The second run is long enough to be killed; the first is over by then."""
 
 
 def _write(folder: Path, text: str = SWEEP) -> Path:
@@ -71,14 +80,7 @@ def test_a_run_that_fails_is_a_row_with_its_message(tmp_path: Path) -> None:
 
 
 def test_a_killed_process_leaves_what_is_finished_and_the_rest_to_go_on_with(tmp_path: Path) -> None:
-    # The second run is long enough to be killed; the first is over by then.
-    text = """
-experiment: xor
-set: {training.batch_size: 4, logging.quality_every: 0}
-axes: {training.epochs: [1, 150]}
-output: %s
-"""
-    path = _write(tmp_path, text)
+    path = _write(tmp_path, LONG)
     sweep = subprocess.Popen(
         [sys.executable, "-m", "substrate.cli", "sweep", str(path), "--workers", "1"],
         stderr=subprocess.PIPE,
@@ -160,6 +162,64 @@ def test_a_dask_scheduler_gives_the_same_table(tmp_path: Path) -> None:
     for row in here + there:
         del row["wall_seconds"], row["samples_per_second"]
     assert here == there
+
+
+def _kill_the_second_run(folder: Path, pids: list[int]) -> threading.Thread:
+    """Kill processes once the second run of ``LONG`` has begun to be kept."""
+
+    def kill() -> None:
+        until = time.monotonic() + 60
+        first, second = folder / "runs" / "1.h5", folder / "runs" / "150.h5"
+        while not (first.exists() and second.exists() and _epochs(second)) and time.monotonic() < until:
+            time.sleep(0.01)
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    return thread
+
+
+def test_a_killed_worker_of_a_scheduler_is_told_like_one_of_this_machine(tmp_path: Path) -> None:
+    distributed = pytest.importorskip("distributed", reason="needs the extra cluster")
+    import dask
+
+    path = _write(tmp_path, LONG)
+    settings = {"distributed.scheduler.allowed-failures": 0}
+    with (
+        dask.config.set(settings),
+        distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster,
+    ):
+        killer = _kill_the_second_run(tmp_path, [nanny.pid for nanny in cluster.workers.values()])
+        with pytest.raises(WorkerKilled) as raised:
+            run_sweep(path, scheduler=cluster.scheduler_address)
+        killer.join()
+        said = str(raised.value)
+        assert f"workers of the scheduler at {cluster.scheduler_address} were killed before a run ended" in said
+        assert f"1 of 2 runs are finished and in {tmp_path / 'runs' / 'table.csv'}; the same command goes on" in said
+        # The nanny has started another one.
+        rows = _table(run_sweep(path, scheduler=cluster.scheduler_address))
+    assert [(row["status"], row["epochs"]) for row in rows] == [("finished", "1"), ("finished", "150")]
+    with open_run(tmp_path / "runs" / "150.h5") as run:
+        assert run.summary()["resumes"] == 1
+
+
+def test_a_scheduler_without_workers_is_waited_for_aloud_and_one_that_ends_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    distributed = pytest.importorskip("distributed", reason="needs the extra cluster")
+    monkeypatch.setattr("substrate.experiment.sweep.LOOK_SECONDS", 0.1)
+    told: list[str] = []
+    with distributed.LocalCluster(n_workers=0, processes=False, dashboard_address=None) as cluster:
+        address = cluster.scheduler_address
+
+        def hear(line: str) -> None:
+            told.append(line)
+            cluster.close()
+
+        with pytest.raises(WorkerKilled, match="ended before its runs did; 0 of 2 runs are finished; the same command"):
+            run_sweep(_write(tmp_path, LONG), scheduler=address, told=hear)
+    assert told == [f"the scheduler at {address} has no workers; waiting for some"]
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
