@@ -171,6 +171,9 @@ def _run(options: argparse.Namespace) -> None:
         print("\n".join(str(demand) for demand in found.demands))
         if found.unreachable is not None:
             print(f"not to be opened as things stand: {found.unreachable}")
+        doubtful = [demand.what for demand in found.demands if demand.doubtful]
+        if doubtful:
+            print(f"beyond the device's limit at worst; a run that gets there ends: {', '.join(doubtful)}")
         refused = [demand.what for demand in found.demands if demand.refused]
         if refused:
             raise InputError(f"{found.experiment}: at worst beyond what the device allows: {', '.join(refused)}")

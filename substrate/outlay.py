@@ -9,24 +9,42 @@ from typing import final
 @final
 @dataclass(frozen=True)
 class Demand:
-    """One figure: what is asked for at most, and what the device survives (infinite: no limit is known)."""
+    """One figure: what is asked for at most, and what the device survives (infinite: no limit is known).
+
+    Attributes:
+        what: is asked for.
+        value: at most.
+        unit: of it; empty of what is counted.
+        limit: of the device.
+        least: what a run gets to, where nothing says that it gets to ``value``; None: it is taken to.
+    """
 
     what: str
     value: float
     unit: str
     limit: float = math.inf
+    least: float | None = None
 
     @property
     def refused(self) -> bool:
-        """Whether a request of this size would be refused."""
-        return self.value > self.limit * (1 + 1e-12)
+        """Whether a run will be refused a request."""
+        return self._beyond(self.value if self.least is None else self.least)
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether a run may be refused a request, or not."""
+        return self._beyond(self.value) and not self.refused
+
+    def _beyond(self, value: float) -> bool:
+        return value > self.limit * (1 + 1e-12)
 
     def __str__(self) -> str:
         # What has no unit is counted.
         value, limit = (f"{one:.4g} {self.unit}" if self.unit else f"{one:.0f}" for one in (self.value, self.limit))
         if math.isinf(self.limit):
             return f"{self.what:44}{value}"
-        return f"{self.what:44}{value:16}limit {limit}{'  BEYOND: refused' if self.refused else ''}"
+        beyond = "  BEYOND: refused" if self.refused else "  beyond at worst" if self.doubtful else ""
+        return f"{self.what:44}{value:16}limit {limit}{beyond}"
 
 
 @final

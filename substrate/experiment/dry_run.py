@@ -2,9 +2,10 @@
 
 All figures are bounds from the experiment file, the data and the device's description: what stands on lines is known
 from the data, the nudge from its amplitude and the largest error that outputs can have, pulses from the largest burst
-of a write. A device whose neurons have no saturation is taken to reach the largest voltage that its lines bear. Times
-are estimates: samples one after another, at the device's own pace (``substrate.outlay``); that of writing is a bound,
-with every cell pulsed by every write.
+of a write. Neurons that saturate are taken to do so. Outputs without a saturation are bounded by the largest voltage
+that lines bear alone, which runs seldom get to: a nudge that is beyond a limit only there is in doubt, and not refused.
+Times are estimates: samples one after another, at the device's own pace (``substrate.outlay``); that of writing is a
+bound, with every cell pulsed by every write: how many are is not known before the training.
 """
 
 from collections.abc import Iterator
@@ -45,7 +46,7 @@ class DryRun:
 
     @property
     def refused(self) -> bool:
-        """Whether any request may be refused."""
+        """Whether any request will be refused."""
         return any(one.refused for one in self.demands)
 
     def as_data(self) -> dict[str, Any]:
@@ -72,8 +73,8 @@ def dry_run(assembly: Assembly) -> DryRun:
         reading, writing = _reading_seconds(assembly, device.outlay.pace), _writing_seconds(assembly, device.outlay)
         found += [
             Demand("time reading, an estimate", reading, "s"),
-            Demand("time writing, every cell at every write", writing, "s"),
-            Demand("time in all", reading + writing, "s"),
+            Demand("time writing, at most", writing, "s"),
+            Demand("time in all, at most", reading + writing, "s"),
         ]
     missing = None if device.unreachable is None else str(device.unreachable)
     return DryRun(assembly.experiment.experiment, str(assembly.experiment.substrate["backend"]), tuple(found), missing)
@@ -91,12 +92,13 @@ def _drives(assembly: Assembly) -> Iterator[Demand]:
     if outlay.drives_neurons:
         low, high = _outputs(assembly)
         yield Demand("neurons on lines", max(-low, high) * scale.volts_per_unit, "V", limits.read_volts)
-    amperes = _nudge_amperes(assembly)
+    amperes, surely = _nudge_amperes(assembly)
     if amperes:
-        yield Demand("largest nudge", amperes, "A", limits.current_amperes)
+        yield Demand("largest nudge", amperes, "A", limits.current_amperes, surely)
         if outlay.nudge_volts_per_ampere:
             volts = outlay.nudge_volts_per_ampere
-            yield Demand("largest nudge, at its source", amperes * volts, "V", limits.current_amperes * volts)
+            most = limits.current_amperes * volts
+            yield Demand("largest nudge, at its source", amperes * volts, "V", most, surely * volts)
     if experiment.rule.periodic:
         highest = device.capabilities.highest_frequency_hz
         yield Demand("nudge frequency", experiment.nudge.frequency_hz, "Hz", highest)
@@ -235,27 +237,52 @@ def _cells(assembly: Assembly) -> int:
 
 def _outputs(assembly: Assembly) -> tuple[float, float]:
     """Lowest and highest output of a neuron, within what lines bear."""
+    rail = _rail(assembly)
+    low, high = _saturation(assembly)
+    return max(low, -rail), min(high, rail)
+
+
+def _rail(assembly: Assembly) -> float:
+    """What lines bear, activity units."""
     device = assembly.substrate
-    network = device.network
-    rail = device.capabilities.limits.read_volts / device.scale.volts_per_unit
+    return device.capabilities.limits.read_volts / device.scale.volts_per_unit
+
+
+def _saturation(assembly: Assembly) -> tuple[float, float]:
+    """Lowest and highest output of a neuron by its own nature; infinite where there is none."""
+    network = assembly.substrate.network
     if network.linear_outputs or network.resistive or network.activation == "linear":
-        return -rail, rail
+        return -np.inf, np.inf
     low, high = ACTIVATIONS[network.activation].value(np.array([-FAR, FAR]))
-    return max(float(low), -rail), min(float(high), rail)
+    return float(low), float(high)
 
 
-def _nudge_amperes(assembly: Assembly) -> float:
-    """Amplitude times the largest error; an automatic amplitude goes up to the limit, and no further; 0: no nudge."""
+def _nudge_amperes(assembly: Assembly) -> tuple[float, float]:
+    """Amplitude times the largest error, and times one that is met surely; 0: no nudge.
+
+    An automatic amplitude goes up to the limit, and no further.
+    """
     experiment, device = assembly.experiment, assembly.substrate
     nudge, section = experiment.nudge, experiment.homeostasis
-    units = section.amplitude if section.strength > 0 and section.by_tones else 0.0
+    most = surely = section.amplitude if section.strength > 0 and section.by_tones else 0.0
     if "nudge.amplitude" not in experiment.rule.idle(nudge):
         if nudge.amplitude == "auto":
-            return device.capabilities.limits.current_amperes
-        # Neurons are pushed as they are; a softmax of any logits is within 0 .. 1, and so is its error.
-        error = 1.0
-        if experiment.rule.name != "multiplexed" and experiment.cost.name == "squared_error":
-            (least, most), (low, high) = _outputs(assembly), experiment.cost.targets
-            error = max(abs(most - low), abs(high - least))
-        units = max(units, float(nudge.amplitude) * error)
-    return units * device.scale.unit_amperes
+            limit = device.capabilities.limits.current_amperes
+            return limit, limit
+        error, least = _errors(assembly)
+        most, surely = max(most, float(nudge.amplitude) * error), max(surely, float(nudge.amplitude) * least)
+    return most * device.scale.unit_amperes, surely * device.scale.unit_amperes
+
+
+def _errors(assembly: Assembly) -> tuple[float, float]:
+    """Largest error of an output that can be, and one that is met."""
+    experiment = assembly.experiment
+    # Neurons are pushed as they are; a softmax of any logits is within 0 .. 1, and so is its error.
+    if experiment.rule.name == "multiplexed" or experiment.cost.name != "squared_error":
+        return 1.0, 1.0
+    (least, most), (low, high) = _outputs(assembly), experiment.cost.targets
+    error = max(abs(most - low), abs(high - least))
+    if np.all(np.abs(_saturation(assembly)) <= _rail(assembly)):
+        return error, error
+    # An output that does not tell classes apart yet is off by half their distance from one of them, or more.
+    return error, min(error, 0.5 * (high - low))
