@@ -1,7 +1,7 @@
 """The EP controller: free phase, errors, nudge, gradient, update, write. It sees only a ``Substrate``."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, final
 
 import numpy as np
@@ -29,7 +29,8 @@ class StepReport:
     """What one training step did; the scalars that a run's log keeps.
 
     ``gradient_norm`` is over all arrays; ``gradient_error`` the predicted noise on it relative to it, NaN if not known;
-    ``gradient_cosine`` its cosine with the exact gradient, NaN where it was not judged. ``kinked`` samples are in use.
+    ``gradient_cosine`` its cosine with the exact gradient, NaN where it was not judged. ``free_residual`` and
+    ``settled_fraction`` are NaN without a free phase. ``kinked`` samples are in use.
     """
 
     loss: float
@@ -156,9 +157,12 @@ class Controller:
         return self._free_phase(inputs, labels)[0]
 
     def measure(self, inputs: FloatArray, labels: IntArray) -> tuple[FreePhase, Estimate]:
-        """The gradient of a batch as the device gives it; nothing is written."""
-        phase, _ = self._free_phase(inputs, labels)
-        return phase, self._rule.measure(self._substrate, phase)
+        """The free phase of a batch, and its gradient as the device gives it; nothing is written."""
+        if self._rule.free_phase:
+            phase, _ = self._free_phase(inputs, labels)
+            return phase, self._rule.measure(self._substrate, phase)
+        estimate = self._rule.measure(self._substrate, self._at_rest(inputs, labels))
+        return self._free_phase(inputs, labels)[0], estimate
 
     def step(
         self, inputs: FloatArray, labels: IntArray, rate: float, judge: bool = False, weight_decay: float = 0.0
@@ -172,17 +176,23 @@ class Controller:
             judge: also compare the gradient with the device's exact adjoint, where it has one.
             weight_decay: times the weight in a cell, off its direction.
         """
-        phase, free = self._free_phase(inputs, labels)
         judged = judge and self._substrate.oracle is not None
+        free = None
+        if judged or self._rule.free_phase:
+            phase, free = self._free_phase(inputs, labels)
         # Before the rule: one that learns while the network moves leaves other cells behind.
-        adjoint = self.exact_adjoint(phase.error) if judged else None
+        reference = (phase, self.exact_adjoint(phase.error)) if judged else None
+        if not self._rule.free_phase:
+            phase, free = self._at_rest(inputs, labels), None
         written = self._follow(learning=True)
 
         def update(increments: Mapping[str, Direction]) -> None:
             written.extend(self._write(increments, rate, weight_decay=0.0))
 
         estimate = self._rule.measure(self._substrate, phase, update)
-        quality = self._judge(phase, estimate, adjoint) if adjoint is not None else None
+        quality = self._judge(estimate, *reference) if reference is not None else None
+        if free is None:
+            phase = replace(phase, activity=estimate.signals.activity)
         outputs = phase.activity[:, self.network.output.nodes]
         loss = float(self._cost.loss(outputs, labels).mean())
         accuracy = float((self._cost.predict(outputs) == labels).mean())
@@ -208,8 +218,8 @@ class Controller:
             lost_branch=estimate.excluded.lost_branch,
             saturated=estimate.excluded.saturated,
             unsettled=estimate.excluded.unsettled,
-            free_residual=float(np.max(free.residual)),
-            settled_fraction=float(free.settled.mean()),
+            free_residual=float("nan") if free is None else float(np.max(free.residual)),
+            settled_fraction=float("nan") if free is None else float(free.settled.mean()),
             kinked=estimate.kinked,
         )
         return Step(report, quality, phase, estimate)
@@ -248,7 +258,7 @@ class Controller:
             written.append(self._writer.change(coupling, self._optimiser.step(coupling.name, direction, own_rate)))
         return written
 
-    def _judge(self, phase: FreePhase, estimate: Estimate, adjoint: FloatArray) -> Quality:
+    def _judge(self, estimate: Estimate, phase: FreePhase, adjoint: FloatArray) -> Quality:
         keep = estimate.keep
         share = keep / max(int(keep.sum()), 1)
         dot = own = other = 0.0
@@ -331,6 +341,13 @@ class Controller:
             self._rule.restore(snapshot["rule"])
         if cost:
             self._cost.restore(snapshot["cost"])
+
+    def _at_rest(self, inputs: FloatArray, labels: IntArray) -> FreePhase:
+        """Hold a batch, and leave the network at rest: what a rule without a free phase begins with."""
+        self._substrate.hold(inputs * self._substrate.scale.volts_per_unit)
+        activity = np.zeros((len(inputs), self.network.node_count))
+        error = self._cost.error(activity[:, self.network.output.nodes], labels)
+        return FreePhase(inputs, activity, error, np.ones(len(inputs), dtype=np.bool_))
 
     def _free_phase(self, inputs: FloatArray, labels: IntArray) -> tuple[FreePhase, Record]:
         scale = self._substrate.scale

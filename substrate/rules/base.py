@@ -94,7 +94,14 @@ class Estimate:
 
 
 class Rule(ABC):
-    """A learning rule."""
+    """A learning rule.
+
+    Attributes:
+        free_phase: a free phase goes before it. Without one it begins with the network at rest; what it is then handed
+            as a ``FreePhase`` has activities of zero, and the state without a nudge is the ``activity`` of its signals.
+    """
+
+    free_phase: bool = True
 
     @property
     @abstractmethod

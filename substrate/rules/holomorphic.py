@@ -29,7 +29,7 @@ class CircleSection(RuleSection):
     conjugate: Literal["auto", "product", "postsynaptic"] = "auto"
 
     @final
-    def check(self, network: Network, nudge: NudgeConfig, cost_name: str) -> None:
+    def check_circle(self, network: Network, nudge: NudgeConfig, cost_name: str) -> None:
         """The amplitude is a number; diodes that switch have no response to complex nudges."""
         conjugate_of(network, self.conjugate)
         nudge.fixed_amplitude(self.name)
@@ -51,6 +51,10 @@ class HolomorphicSection(CircleSection):
 
     name: Literal["holomorphic_ep"] = "holomorphic_ep"
     points: Count = 6
+
+    def check(self, network: Network, nudge: NudgeConfig, cost_name: str) -> None:
+        """That of every circle."""
+        self.check_circle(network, nudge, cost_name)
 
     def build(self, context: RuleContext) -> Rule:
         """The rule."""

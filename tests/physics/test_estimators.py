@@ -212,6 +212,32 @@ def test_always_on_comes_closer_with_every_step_of_a_dwell() -> None:
     assert np.linalg.norm(once - often) > 1e-6 * np.linalg.norm(once)
 
 
+def test_always_on_takes_no_free_phase(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From rest, fed back to targets: the same as from a settled network, the loss included; nothing ever settles."""
+    network = Network((4, 6, 6, 3), "tanh", "shared")
+    weights, batch = _weights(network), _batch(network)
+    settled: list[EmulatedSubstrate] = []
+    settle = EmulatedSubstrate._settle
+    monkeypatch.setattr(EmulatedSubstrate, "_settle", lambda one: (settled.append(one), settle(one))[1])
+    found = []
+    for free_phase, lead in ((True, 0), (False, 0), (False, 2)):
+        section = AlwaysOnSection(
+            points=10, steps_per_point=30, nudge="feedback", free_phase=free_phase, lead_periods=lead
+        )
+        with _device(network, section, {"amplitude": 0.1}) as (_, controller):
+            controller.program(weights)
+            settled.clear()
+            step = controller.step(*batch, rate=0.0)
+            assert len(settled) == free_phase
+            assert np.isnan(step.report.free_residual) == (not free_phase)
+            found.append(step)
+    expected = _joined(found[0].estimate)
+    for step in found[1:]:
+        assert step.report.loss == pytest.approx(found[0].report.loss, rel=1e-6)
+        np.testing.assert_allclose(step.phase.activity, found[0].phase.activity, atol=1e-6)
+        assert np.linalg.norm(_joined(step.estimate) - expected) < 1e-5 * np.linalg.norm(expected)
+
+
 @pytest.mark.parametrize("feedback", ["shared", "separate"])
 def test_recurrent_backpropagation_is_exact_and_backpropagation_through_time_goes_there(feedback: Any) -> None:
     network = Network((4, 5, 3), "tanh", feedback)

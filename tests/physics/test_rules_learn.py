@@ -21,6 +21,11 @@ RULES: dict[str, tuple[str, str, float]] = {
     "holomorphic": ("{name: holomorphic_ep, points: 6}", "{amplitude: 0.3}", 0.999),
     "vector_field": ("{name: holomorphic_ep, points: 4, conjugate: postsynaptic}", "{amplitude: 0.3}", 0.99),
     "always_on": ("{name: always_on_ep, points: 6, steps_per_point: 10}", "{amplitude: 0.3}", 0.99),
+    "never_free": (
+        "{name: always_on_ep, points: 6, steps_per_point: 10, nudge: feedback, free_phase: false, lead_periods: 1}",
+        "{amplitude: 0.3}",
+        0.999,
+    ),
     "recurrent_backpropagation": ("{name: recurrent_backpropagation}", "{}", 1 - 1e-9),
     "bptt": ("{name: bptt, steps: 30}", "{}", 1 - 1e-6),
     "auto": ("{name: oscillating_ep}", "{harmonics: auto, periods: auto, amplitude: auto}", 0.999),
@@ -60,7 +65,7 @@ def test_a_rule_learns_and_its_gradient_can_be_checked(name: str, tmp_path: Path
     assert sum(found.samples_excluded.values()) == 0
 
 
-@pytest.mark.parametrize("name", ["symmetric", "random_sign", "always_on", "auto"])
+@pytest.mark.parametrize("name", ["symmetric", "random_sign", "always_on", "never_free", "auto"])
 def test_a_resumed_rule_goes_on_bit_for_bit(name: str, tmp_path: Path) -> None:
     whole = run(_experiment(name, "training.epochs=2"), tmp_path / "whole.h5")
     half = run(_experiment(name, "training.epochs=1"), tmp_path / "half.h5")
@@ -105,6 +110,10 @@ def test_adam_with_weight_decay_learns_and_resumes(tmp_path: Path) -> None:
             r"rule\.variant: expected one of one_sided, symmetric, random_sign, got 'both'",
         ),
         ("rule={name: hebb}", r"rule\.name: expected one of always_on_ep, .*holomorphic_ep, .*got 'hebb'"),
+        (
+            "rule={name: always_on_ep, free_phase: false}",
+            r"rule\.free_phase: the error of an open-loop nudge takes one",
+        ),
         ("rule={name: always_on_ep, points: 1}", r"rule\.points: expected at least 2, got 1"),
         ("nudge.amplitude=auto", r"nudge\.amplitude: rule ep is given its amplitude; expected a number"),
         ("rule={name: ep, conjugate: postsynaptic}", r"rule\.conjugate: a shared array .* expected product"),

@@ -118,6 +118,8 @@ VALUES: dict[str, str] = {
     "rule.variant": "one_sided",
     "rule.readings": "3",
     "rule.steps_per_point": "3",
+    "rule.lead_periods": "1",
+    "rule.free_phase": "false",
     "rule.periods": "2",
     "rule.time_constants": "0.5",
     "rule.moves": "periods",
