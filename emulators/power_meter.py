@@ -23,6 +23,9 @@ WIRE_REFRESH = 0.05
 The wires' share is a correction of some percent, and it moves with the cells: what is left out is second order.
 """
 
+FEW_VECTORS = 8
+"""Up to which a quadratic form takes as long as its matrix takes to be read, of which half will do."""
+
 CELLS_AT_ONCE = 1_000_000
 """Curved cells whose currents are computed at a time."""
 
@@ -82,6 +85,8 @@ class PowerMeter:
         self._is_linear = True
         self._admittances: dict[tuple[bool, bool], FloatArray] = {}
         self._line_sums: LineSums | None = None
+        # Of how many mirrored rows, and what they put into the columns.
+        self._between: tuple[int, FloatArray] | None = None
         # Held rows, the squares of their volts times the conductances on them, and what they put into the columns.
         self._transferred: tuple[FloatArray, float, FloatArray] | None = None
         self._calibrated: FloatArray | None = None
@@ -147,20 +152,27 @@ class PowerMeter:
         times = len(columns) // max(1, len(rows))
         if self._transferred is None or self._transferred[0] is not rows:
             squares = float(np.einsum("vi,vi->i", rows, rows) @ self._line_sum(rows=True))
-            total = self._linear[0] if len(self._linear) == 1 else self._linear.sum(axis=0)
-            transferred = rows @ total
+            held = rows
             if not self._ideal:
-                upper, between, _ = self._blocks(mirrored)
                 held = np.concatenate([rows[:, :mirrored], rows[:, 2 * mirrored :]], axis=1)
-                squares += _quadratic(upper, held)
-                transferred -= held @ between
-            self._transferred = rows, squares, transferred
+                squares += _quadratic(self._blocks(mirrored)[0], held)
+            self._transferred = rows, squares, held @ self._transfer(mirrored)
         _, squares, transferred = self._transferred
         crossed = columns if times == 1 else columns.reshape(len(rows), times, -1).sum(axis=1)
         below = float(np.einsum("vi,vi->i", columns, columns) @ self._line_sum(rows=False))
         if not self._ideal:
             below += _quadratic(self._blocks(mirrored)[2], columns)
         return times * squares + below - 2.0 * float(np.vdot(transferred, crossed))
+
+    def _transfer(self, mirrored: int) -> FloatArray:
+        """Siemens from held rows, one for each pair of mirrored ones, to columns that are held too."""
+        if self._between is None or self._between[0] != mirrored:
+            total = self._linear[0] if len(self._linear) == 1 else self._linear.sum(axis=0)
+            if not self._ideal:
+                front = total[:mirrored] - total[mirrored : 2 * mirrored]
+                total = np.concatenate([front, total[2 * mirrored :]]) - self._blocks(mirrored)[1]
+            self._between = mirrored, total
+        return self._between[1]
 
     def _blocks(self, mirrored: int) -> tuple[FloatArray, FloatArray, FloatArray]:
         """What wires add to the admittance between rows, from columns to rows, and between columns, siemens.
@@ -205,6 +217,10 @@ class PowerMeter:
         total = float(self._line_sum(rows=True) @ rows)
         return total if columns.all() else total - float(siemens[:, :, ~columns].sum(axis=(0, 2)) @ rows)
 
+    def sums_of(self, siemens: FloatArray) -> LineSums | None:
+        """The sums over the lines of ``siemens``, where they are known."""
+        return self._line_sums if siemens is self._of and self._linear is siemens else None
+
     def all_cells_watts(self, siemens: FloatArray, volts: float) -> float:
         """The sum of ``cell_watts`` over all cells."""
         if isinstance(self.cell, OhmicCell):
@@ -229,7 +245,7 @@ class PowerMeter:
         self._linear = siemens if linear is None else linear
         self._admittances = {}
         self._line_sums = None
-        self._transferred = None
+        self._transferred = self._between = None
         if self._calibrated is not None:
             moved = (self._linear - self._calibrated).ravel()
             first = self._calibrated.ravel()
@@ -319,5 +335,10 @@ def bare_admittance(siemens: FloatArray) -> FloatArray:
 
 
 def _quadratic(matrix: FloatArray, volts: FloatArray) -> float:
-    """Sum of v^T M v over vectors."""
-    return float(np.vdot(volts @ matrix, volts))
+    """Sum of v^T M v over vectors, of a symmetric M."""
+    if len(volts) > FEW_VECTORS:
+        return float(np.vdot(volts @ matrix, volts))
+    # Imported on first use: compiling and loading kernels takes a while.
+    from emulators.quadratic_kernels import symmetric_form
+
+    return float(symmetric_form(matrix, np.ascontiguousarray(volts)))
