@@ -346,7 +346,21 @@ class DifferentialArray:
             "generator": self._rng.bit_generator.state,
             "seen_siemens": self._seen_siemens,
             "writes_since_refresh": self._writes_since_refresh,
+            "known": self._known(),
         }
+
+    def _known(self) -> FloatArray:
+        """What passes over the cells have left to be used again, NaN where nothing has: its last bits count."""
+        _, rows, columns = self._devices.shape
+        known = np.full(1 + rows + 2 * columns, np.nan)
+        if self.pair_siemens is not None:
+            known[0] = self.pair_siemens
+        if self._outer.room is not None:
+            known[1 : 1 + columns] = self._outer.room
+        sums = self.meter.sums_of(self._seen_siemens)
+        if sums is not None:
+            known[1 + columns :] = np.concatenate(sums)
+        return known
 
     def restore(self, snapshot: Snapshot) -> None:
         """Put a snapshot back."""
@@ -360,3 +374,9 @@ class DifferentialArray:
         self._writes_since_refresh = int(snapshot["writes_since_refresh"])
         self._see(snapshot["seen_siemens"])
         self._now_siemens = self.conductances
+        _, rows, columns = self._devices.shape
+        pair, room, *sums = np.split(snapshot["known"], np.cumsum([1, columns, rows]))
+        self.pair_siemens = None if np.isnan(pair[0]) else float(pair[0])
+        self._outer.begin(None if np.isnan(room).any() else room.copy())
+        if not any(np.isnan(one).any() for one in sums):
+            self.meter.summed(self._seen_siemens, LineSums(*(one.copy() for one in sums)))

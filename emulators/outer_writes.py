@@ -20,23 +20,24 @@ class OuterWrites:
 
     Attributes:
         change: what all of it comes to, siemens of g+ - g-; None: nothing waits.
+        room: (column,), by how much pairs of each bit line may still move apart; None: unknown.
     """
 
     def __init__(self) -> None:
         self.change: OuterProducts | None = None
-        self._room: FloatArray | None = None
+        self.room: FloatArray | None = None
         self._reach: FloatArray | float = 0.0
 
     def begin(self, room: FloatArray | None) -> None:
-        """Nothing waits any more; pairs of each bit line may still move apart by ``room`` (column,), None: unknown."""
-        self.change, self._room, self._reach = None, room, 0.0
+        """Nothing waits any more."""
+        self.change, self.room, self._reach = None, room, 0.0
 
     def wait(self, change: OuterProducts) -> bool:
         """Whether ``change`` can wait; it is taken then."""
-        if self._room is None:
+        if self.room is None:
             return False
         reach = self._reach + change.reach
-        if not bool(np.all(reach < self._room)):
+        if not bool(np.all(reach < self.room)):
             return False
         self._reach = reach
         self.change = change if self.change is None else self.change.plus(change)

@@ -1,14 +1,17 @@
 """Outer products written to pairs: the same cells, sums and costs as cell by cell, whenever they are carried out."""
 
+import copy
 from typing import Any
 
 import numpy as np
 import pytest
 
 from emulators.substrate import EmulatedSubstrate, backend
+from substrate import load_experiment
 from substrate.arrays import FloatArray
 from substrate.capabilities import WriteRequest
 from substrate.errors import CapabilityError, InputError
+from substrate.experiment.assembly import assemble
 from substrate.network import Network
 from substrate.outer_products import OuterProducts
 
@@ -152,6 +155,47 @@ def test_what_waits_is_in_a_snapshot_and_gone_after_it_is_put_back() -> None:
         one.write_cells(WriteRequest(NAME, apart_siemens=change(2, 1e-3)))
         one.states.restore(kept)
         np.testing.assert_array_equal(one.read_cells(NAME), cells)
+
+
+TRAINED = (
+    "network.feedback=shared",
+    "network.layers=[64, 48, 10]",
+    "homeostasis.strength=0",
+    "writing={mode: outright}",
+    "training={epochs: 1, batch_size: 4, learning_rate: 0.01, momentum: 0.0}",
+    "nudge={amplitude: 0.2}",
+    "substrate.solver={relaxation: sweeps, precision: float32, sweeps: {free: 20, nudged: 10}}",
+    "substrate.neurons.time_constant_seconds=null",
+)
+
+
+@pytest.mark.parametrize("rule", ["{name: ep}", "{name: continual_ep, count: 5}"])
+def test_training_goes_on_to_the_bit_from_a_snapshot(rule: str) -> None:
+    """Cells, and the ledger, whose sums over lines are kept from write to write."""
+    assembly = assemble(load_experiment("digits-ideal", [*TRAINED, f"rule={rule}"]))
+    data, device = assembly.dataset, assembly.substrate
+    assert isinstance(device, EmulatedSubstrate)
+    assert device.ledger is not None
+    assert device.arrays[NAME].takes_outer_products
+
+    def train(first: int, last: int) -> tuple[FloatArray, FloatArray]:
+        for batch in range(first, last):
+            chosen = np.arange(4 * batch, 4 * batch + 4)
+            controller.step(data.train_inputs[chosen].astype(float), data.train_labels[chosen], 0.01)
+        assert device.ledger is not None
+        return device.ledger.joules.copy(), device.arrays[NAME].conductances.copy()
+
+    with device:
+        controller = assembly.controller()
+        controller.program(assembly.initial_weights())
+        train(0, 5)
+        assert device.states is not None
+        kept = copy.deepcopy((device.states.snapshot(), controller.snapshot()))
+        whole = train(5, 11)
+        device.states.restore(kept[0])
+        controller.restore(kept[1])
+        for found, expected in zip(train(5, 11), whole, strict=True):
+            np.testing.assert_array_equal(found, expected)
 
 
 def test_cells_that_are_seen_otherwise_than_they_are_written() -> None:
