@@ -72,7 +72,7 @@ class BenchSubstrate(MeasuredSubstrate):
             wiring, limits.read_volts, limits.write_volts, limits.current_amperes, limits.write_amperes
         )
         self._rack = self.instruments = Rack(wiring, drives, HeardLog() if config.transcript else None)
-        self._planes = arrays_of(wiring, self._rack, own=False)
+        self._planes = arrays_of(wiring, self._rack, limits.read_volts, own=False)
         self._names = [f"{layer.name}.{index}" for layer in network.layers[1:] for index in range(layer.size)]
         self._check()
         self._inputs = [self._rack.voltage_output(f"inputs.{place}", port) for place, port in enumerate(wiring.inputs)]
@@ -478,7 +478,8 @@ class BenchBackend(Backend):
         limits = config.limits
         drives = drive_limits(wiring, limits.read_volts, limits.write_volts, 0.0, limits.write_amperes)
         rack = Rack(wiring, drives, HeardLog() if config.transcript else None)
-        return LoopedSubstrate(network, arrays_of(wiring, rack, own=True), config.loop or LoopConfig(), rack)
+        arrays = arrays_of(wiring, rack, limits.read_volts, own=True)
+        return LoopedSubstrate(network, arrays, config.loop or LoopConfig(), rack)
 
     def _parse(self, section: Mapping[str, Any]) -> BenchConfig:
         try:

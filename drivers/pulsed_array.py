@@ -1,5 +1,6 @@
 """Arrays that are written by pulses to one cell after another: source meters behind a switch matrix, and ArC TWO."""
 
+import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Annotated, final
@@ -47,6 +48,7 @@ class PulsedArray(CrossbarArray):
         readings: what is put out for readings.
         pace: how long operations take.
         at_once: whether all lines are sampled at the same instant.
+        line_amperes: compliance of a driven line.
 
     Attributes:
         budget: pulses that cells have had.
@@ -62,6 +64,7 @@ class PulsedArray(CrossbarArray):
         pace: Pace,
         *,
         at_once: bool,
+        line_amperes: float = math.inf,
     ) -> None:
         self._shape, self._pulses = shape, config
         self.budget = PulseBudget(name, shape, config.pulses_per_cell, config.pulse_ledger)
@@ -72,6 +75,7 @@ class PulsedArray(CrossbarArray):
             pulses_per_cell=config.pulses_per_cell,
             most_given=lambda: int(self.budget.given.max()),
             kept=self.budget.kept,
+            line_amperes=line_amperes,
         )
         self._capabilities = Capabilities(
             limits=limits,

@@ -26,6 +26,7 @@ from typing import Final, Literal, final
 import numpy as np
 
 from drivers.errors import BenchError, raise_first
+from drivers.limits import DriveLimits
 from drivers.pulsed_array import PulsedArray, PulsedSection
 from drivers.source_meter import SourceMeter, SourceReading
 from drivers.switch_matrix import SwitchMatrix
@@ -64,7 +65,7 @@ class PulseConfig(PulsedSection):
     """Reading and writing of cells.
 
     Attributes:
-        read_volts: across a cell that is read alone.
+        read_volts: across a cell that is read alone; whole arrays are read as the device's limits allow.
         read_amperes: compliance while reading.
         pulse_seconds: their width; a Keithley 2400 has none below 10 ms.
         pulse_amperes: compliance of a pulse.
@@ -277,6 +278,7 @@ class SmuMatrixArray(PulsedArray):
 
     A reading of whole lines superposes readings with one voltage at a time, on all lines that shall have it, while the
     others are grounded, one sensed line after another: right for cells whose current is proportional to the voltage.
+    Driven lines that together reach the compliance are read by halves, down to one line.
 
     An open relay or lead looks like a cell that does not conduct. After each burst the cell is therefore read, and one
     that conducts nowhere near as much as the window's lowest is reported as one that no pulse has reached. A reading of
@@ -286,6 +288,7 @@ class SmuMatrixArray(PulsedArray):
         station: instruments; shared by arrays that are used one at a time.
         rows, columns: columns of the matrix that the word lines and the bit lines are wired to.
         config: voltages, compliances, budget.
+        most_read_volts: that lines survive while they are read; ``config.read_volts`` is what a cell is read at alone.
         name: of the array.
         owns: whether the station is opened, made safe and closed with the array, or by whoever shares it.
 
@@ -302,6 +305,7 @@ class SmuMatrixArray(PulsedArray):
         rows: Sequence[int],
         columns: Sequence[int],
         config: PulseConfig,
+        most_read_volts: float,
         *,
         name: str = "array",
         owns: bool = True,
@@ -315,6 +319,7 @@ class SmuMatrixArray(PulsedArray):
         self._station, self._rows, self._columns, self._config = station, tuple(rows), tuple(columns), config
         self._owns = owns
         limits = station.drive.limits
+        limits.check_volts("limits.read_volts", most_read_volts)
         for key in ("read_volts", "up_volts", "down_volts"):
             limits.check_volts(key, getattr(config, key))
         for key in ("read_amperes", "pulse_amperes"):
@@ -333,7 +338,7 @@ class SmuMatrixArray(PulsedArray):
             name,
             shape,
             config,
-            Limits(min(config.read_volts, limits.volts), limits.volts, config.read_amperes),
+            Limits(most_read_volts, limits.volts, config.read_amperes),
             readings=(
                 Demand("reading of a cell", config.read_volts, "V"),
                 Demand("compliance of a reading", config.read_amperes, "A", limits.amperes),
@@ -349,11 +354,17 @@ class SmuMatrixArray(PulsedArray):
                 pulse_seconds=2.0 * config.pulse_seconds,
             ),
             at_once=False,
+            line_amperes=config.read_amperes,
         )
         self.tripped: BoolArray = np.zeros(shape, dtype=np.bool_)
         self._name = name
         self._least = OPEN_FRACTION * config.window_siemens[0]
         self._open_before: BoolArray = np.zeros(shape, dtype=np.bool_)
+
+    @property
+    def read_volts(self) -> float:
+        """Across a cell that is read alone."""
+        return self._config.read_volts
 
     def form(self, cells: BoolArray, plan: FormingPlan) -> BoolArray:
         """Form cells, one after another; which of them conduct then, (rows, columns).
@@ -401,6 +412,7 @@ class SmuMatrixArray(PulsedArray):
         """
         self._require_open()
         level = self._config.read_volts if volts is None else volts
+        DriveLimits(self.capabilities.limits.read_volts).check_volts("volts", level)
         self._select(int(row), int(column), self._config.read_scheme)
         return self._sensed(level) / level
 
@@ -434,21 +446,36 @@ class SmuMatrixArray(PulsedArray):
         """Currents (sensed,) with one level on some lines and the others grounded."""
         self._station.check("grounded")
         on = [line for line, one in zip(driven, chosen, strict=True) if one]
-        off = [line for line, one in zip(driven, chosen, strict=True) if not one]
-        out = np.empty(len(sensed))
-        for index, line in enumerate(sensed):
-            rest = [other for other in sensed if other != line]
-            self._station.connect(on, [line], (off, rest), "grounded")
-            out[index] = self._sensed(level)
-        return out
+        return np.array([self._superposed(driven, on, sensed, line, level) for line in sensed])
+
+    def _superposed(
+        self, driven: tuple[int, ...], on: list[int], sensed: tuple[int, ...], line: int, level: float
+    ) -> float:
+        """Current into one line; lines that take more than the compliance together are driven by halves."""
+        off, rest = [one for one in driven if one not in on], [other for other in sensed if other != line]
+        self._station.connect(on, [line], (off, rest), "grounded")
+        if len(on) == 1:
+            return self._sensed(level)
+        amperes = self._unless_limited(level)
+        if amperes is not None:
+            return amperes
+        half = len(on) // 2
+        return sum(self._superposed(driven, part, sensed, line, level) for part in (on[:half], on[half:]))
 
     def _sensed(self, level: float) -> float:
         """Current into the sense input with the drive at a voltage, which ends at 0 V."""
-        limit = self._config.read_amperes
-        reading = self._station.measure(level, limit)
-        if reading.limited or not np.isfinite(reading.amperes):
-            raise CapabilityError(f"read: the current at {level:.6g} V reaches the compliance of {limit:.6g} A")
-        return -reading.amperes
+        amperes = self._unless_limited(level)
+        if amperes is None:
+            limit = self._config.read_amperes
+            raise CapabilityError(
+                f"read: the current at {level:.6g} V reaches the compliance read_amperes = {limit:.6g} A"
+            )
+        return amperes
+
+    def _unless_limited(self, level: float) -> float | None:
+        """The same current, or None where the compliance was reached."""
+        reading = self._station.measure(level, self._config.read_amperes)
+        return None if reading.limited or not np.isfinite(reading.amperes) else -reading.amperes
 
     def _read_cells(self) -> FloatArray:
         found = np.array([[self.read_cell(r, c) for c in range(self.shape[1])] for r in range(self.shape[0])])

@@ -504,8 +504,14 @@ def drive_limits(
     return limits | {name: DriveLimits(write_volts, write_amperes) for name in wired}
 
 
-def arrays_of(wiring: WiringConfig, rack: Rack, *, own: bool) -> dict[str, SmuMatrixArray]:
-    """The arrays whose lines the matrix reaches, by name; ``own``: each opens and closes the instruments it needs.
+def arrays_of(wiring: WiringConfig, rack: Rack, read_volts: float, *, own: bool) -> dict[str, SmuMatrixArray]:
+    """The arrays whose lines the matrix reaches, by name.
+
+    Args:
+        wiring: the file.
+        rack: its instruments.
+        read_volts: what lines survive while they are read, whatever cells are read at alone.
+        own: each opens and closes the instruments it needs.
 
     Raises:
         InputError: an instrument of the wrong kind, lines that do not exist.
@@ -523,7 +529,7 @@ def arrays_of(wiring: WiringConfig, rack: Rack, *, own: bool) -> dict[str, SmuMa
         cells.ground_row,
     )
     return {
-        name: SmuMatrixArray(station, lines.rows, lines.columns, cells.pulses, name=name, owns=own)
+        name: SmuMatrixArray(station, lines.rows, lines.columns, cells.pulses, read_volts, name=name, owns=own)
         for name, lines in cells.lines.items()
     }
 

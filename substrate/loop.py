@@ -201,6 +201,7 @@ class LoopedSubstrate(MeasuredSubstrate):
             pulses_per_cell=min(one.pulses_per_cell for one in outlays),
             most_given=lambda: max(one.most_given() for one in outlays),
             kept=all(one.kept for one in outlays),
+            line_amperes=min(one.line_amperes for one in outlays),
             drives_neurons=True,
         )
 

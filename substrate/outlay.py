@@ -89,6 +89,7 @@ class Outlay:
         most_given: asks for the pulses of the cell that has had the most.
         kept: whether these outlive a run.
         nudge_volts_per_ampere: at the source of a nudge; 0: the device sources or computes currents.
+        line_amperes: compliance of a line of an array that is read alone; infinite: none is known.
         drives_neurons: what neurons say is put on lines by the device, and not by the network itself.
     """
 
@@ -98,4 +99,5 @@ class Outlay:
     most_given: Callable[[], int] = _none_yet
     kept: bool = False
     nudge_volts_per_ampere: float = 0.0
+    line_amperes: float = math.inf
     drives_neurons: bool = False

@@ -14,7 +14,7 @@ def measured(cells: SmuMatrixArray, row: int, column: int, points: int, pulses: 
     for volts in np.linspace(-most, most, points):
         if volts:
             yield "sweep", 0, float(volts), cells.read_cell(row, column, float(volts)) * float(volts)
-    level = cells.capabilities.limits.read_volts
+    level = cells.read_volts
     for number in range(2 * pulses + 1):
         if number:
             counts = np.zeros(cells.shape, dtype=int)

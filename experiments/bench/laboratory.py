@@ -63,7 +63,7 @@ def array(options: argparse.Namespace, **pulses: Any) -> Iterator[SmuMatrixArray
         update={"cells": section, "instruments": kept, "inputs": [], "nudges": {}, "reference": None}
     )
     rack = Rack(wiring, drive_limits(wiring, options.read_volts, options.write_volts, 0.0, options.limit_amperes))
-    arrays = arrays_of(wiring, rack, own=True)
+    arrays = arrays_of(wiring, rack, options.read_volts, own=True)
     if options.array not in arrays:
         raise InputError(f"--array: expected one of {', '.join(arrays)}, got {options.array!r}")
     with arrays[options.array] as found:

@@ -18,6 +18,7 @@ from substrate.activations import ACTIVATIONS
 from substrate.experiment.assembly import Assembly
 from substrate.hadamard import sign_patterns
 from substrate.outlay import Demand, Outlay, Pace
+from substrate.rules.penalty import mirrored_pairs
 from substrate.tiki_taka import symmetry_cycles
 from substrate.tone_response import octaves
 
@@ -103,6 +104,14 @@ def _drives(assembly: Assembly) -> Iterator[Demand]:
         highest = device.capabilities.highest_frequency_hz
         yield Demand("nudge frequency", experiment.nudge.frequency_hz, "Hz", highest)
         yield Demand("time under nudges, one sample at a time", _steps(assembly) * _tone_seconds(assembly), "s")
+    section = experiment.homeostasis
+    if section.strength > 0 and not section.by_tones and np.isfinite(outlay.line_amperes):
+        # The largest value of a probe stands on one line, which feeds all those across it.
+        arrays = [one for pair in mirrored_pairs(network) for one in pair]
+        across = max(max(one.shape) if section.estimator == "published" else one.shape[1] for one in arrays)
+        volts = across * min(scale.volts_per_unit, limits.read_volts)
+        low, high = (siemens * volts for siemens in device.capabilities.conductance_window_siemens)
+        yield Demand("a line of an array read alone", high, "A", outlay.line_amperes, low)
     yield from outlay.demands
     if device.outlay is None and experiment.writing.mode != "outright":
         yield Demand("largest programming pulse", limits.write_volts, "V", limits.write_volts)

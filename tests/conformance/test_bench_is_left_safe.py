@@ -109,7 +109,7 @@ def test_instruments_that_are_not_there_leave_no_others_driving(bench, device, t
     if what == "array":
         wiring = load_wiring(tmp_path / "wiring.yaml")
         rack = Rack(wiring, drive_limits(wiring, 0.25, 2.0, 1e-5, 1e-3))
-        device = arrays_of(wiring, rack, own=True)["input-hidden1+"]
+        device = arrays_of(wiring, rack, 0.25, own=True)["input-hidden1+"]
     leave_on(bench)
     with bench.lock:
         rules = [bench.faults.add(Rule("refuse", instrument=name, count=None)) for name in absent]

@@ -31,8 +31,11 @@ from substrate.capabilities import Nudge, WriteRequest
 from substrate.experiment.assembly import assemble
 from substrate.experiment.config import WritingConfig
 from substrate.network import Network
+from substrate.rules.homeostasis_forward import ForwardProducts
+from substrate.rules.homeostasis_published import TransposedProducts
 from substrate.tones import SamplingPlan
 
+ESTIMATORS = {"forward": ForwardProducts, "published": TransposedProducts}
 SHORT = ["training.epochs=9", "training.learning_rate=0.4", "nudge.periods=1"]
 
 
@@ -138,6 +141,29 @@ def test_gradients_between_instruments_agree(bench, tmp_path):
             results.append(compared(on_bench, emulated, measured_on(device), rounds=3))
         assert driven(bench) == []
     agrees(results)
+
+
+@pytest.mark.parametrize("estimator", ["forward", "published"])
+def test_homeostasis_reads_arrays_between_instruments(bench, estimator, tmp_path):
+    """A unit of activity is 0.2 V, and a cell alone is read at 0.1 V, which limits nothing else."""
+    penalty = ["homeostasis.strength=1", f"homeostasis.estimator={estimator}"]
+    emulated = assemble(experiment(EMULATOR, tmp_path, penalty))
+    device, gradients = bench.plant.substrate, ESTIMATORS[estimator]().gradients
+    inputs, labels = emulated.dataset.train_inputs[:4].astype(np.float64), emulated.dataset.train_labels[:4]
+    with bench.lock:
+        replace(emulated, substrate=device).controller().program(emulated.initial_weights())
+        bench.plant.cells_changed()
+        wanted = gradients(device, inputs, 0, np.random.default_rng(0))
+    on_bench = assemble(experiment(bench_section(bench.resources, tmp_path), tmp_path, penalty))
+    with on_bench.substrate:
+        found = gradients(on_bench.substrate, inputs, 0, np.random.default_rng(0))
+        controller = on_bench.controller()
+        for _ in range(2):
+            controller.step(inputs, labels, 0.05)
+    assert driven(bench) == []
+    assert found.keys() == wanted.keys() != set()
+    for name, one in wanted.items():
+        np.testing.assert_allclose(found[name], one, atol=0.02 * np.abs(one).max())
 
 
 def test_gradients_around_an_arc_two_agree(tmp_path):

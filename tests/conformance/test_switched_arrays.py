@@ -72,7 +72,7 @@ def wiring_of(bench, **pulses):
 def array_of(bench, write_volts=2.0, **pulses) -> SmuMatrixArray:
     wiring = WiringConfig.model_validate(wiring_of(bench, **pulses))
     rack = Rack(wiring, drive_limits(wiring, 0.25, write_volts, 0.0, 1e-3))
-    return arrays_of(wiring, rack, own=True)["array"]
+    return arrays_of(wiring, rack, 0.25, own=True)["array"]
 
 
 def quiet(bench):
@@ -134,6 +134,9 @@ def test_what_is_beyond_budget_or_limits_is_refused_before_anything_is_sent(benc
             array.write_cells(WriteRequest("array", pulses=counts))
         with pytest.raises(CapabilityError):
             array.read_cell(0, 0, 2.5)
+        # Below what the source meters put out for pulses.
+        with pytest.raises(CapabilityError, match=r"beyond the safe limit of 0.25 V"):
+            array.read_cell(0, 0, 0.26)
         for row, column in ((-1, 0), (0, -1), (ROWS, 0), (0, COLUMNS)):
             with pytest.raises(InputError, match=r"expected 0 \.\. "):
                 array.read_cell(row, column)
@@ -198,7 +201,7 @@ def test_a_scheme_that_is_not_wired_is_refused(bench):
     parsed = WiringConfig.model_validate({**wiring, "instruments": {
         name: one for name, one in wiring["instruments"].items() if name not in ("low", "high")}})  # fmt: skip
     with pytest.raises(InputError, match="bias"):
-        arrays_of(parsed, Rack(parsed, drive_limits(parsed, 0.25, 2.0, 0.0, 1e-3)), own=True)
+        arrays_of(parsed, Rack(parsed, drive_limits(parsed, 0.25, 2.0, 0.0, 1e-3)), 0.25, own=True)
 
 
 def test_pulses_that_an_instrument_does_not_have_are_refused_before_it_is_opened(bench):
@@ -207,7 +210,7 @@ def test_pulses_that_an_instrument_does_not_have_are_refused_before_it_is_opened
     wiring = WiringConfig.model_validate(wiring_of(bench))
     limits = drive_limits(wiring, 0.25, 2.0, 0.0, 1e-3) | {"low": DriveLimits(0.7, 1e-3)}
     with pytest.raises(CapabilityError, match=r"write_scheme half: bias: 0.75 V is beyond the safe limit of 0.7 V"):
-        arrays_of(wiring, Rack(wiring, limits), own=True)
+        arrays_of(wiring, Rack(wiring, limits), 0.25, own=True)
 
 
 def test_a_matrix_that_joins_other_lines_is_not_driven(bench):

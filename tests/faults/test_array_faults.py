@@ -70,7 +70,7 @@ def array(bench):
         }
     )
     rack = Rack(wiring, drive_limits(wiring, 0.25, 2.0, 0.0, 1e-3))
-    return arrays_of(wiring, rack, own=True)["array"]
+    return arrays_of(wiring, rack, 0.25, own=True)["array"]
 
 
 def quiet(bench):

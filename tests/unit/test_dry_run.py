@@ -224,6 +224,22 @@ def test_what_a_run_would_be_refused_for_ends_with_exit_code_2(pulses, overrides
     assert message in capsys.readouterr().err
 
 
+def test_products_that_reach_the_compliance_of_a_reading_are_told(tmp_path, capsys):
+    what, penalty = "a line of an array read alone", ["homeostasis.strength=1"]
+    assert dry(wired(tmp_path)) == 0
+    assert what not in listed(capsys.readouterr().out)
+    # 0.2 V on a line that four cells of 100 uS at most lead away from; read backward, five.
+    assert dry(wired(tmp_path), *penalty) == 0
+    assert listed(capsys.readouterr().out)[what] == ["8e-05", "A", "limit", "0.0001", "A"]
+    assert dry(wired(tmp_path), *penalty, "homeostasis.estimator=published") == 0
+    assert listed(capsys.readouterr().out)[what] == ["0.0001", "A", "limit", "0.0001", "A"]
+    assert dry(wired(tmp_path, read_amperes=5e-5), *penalty) == 0
+    assert f"a run that gets there ends: {what}" in capsys.readouterr().out
+    # Not even cells at the lowest of the window.
+    assert dry(wired(tmp_path, read_amperes=7e-7), *penalty) == 2
+    assert what in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("given", [900, 3000])
 @pytest.mark.parametrize("backend", ["board", "arc-two"])
 def test_pulses_that_a_device_has_had_are_listed_and_count(backend, given, tmp_path, capsys):
