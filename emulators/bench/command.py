@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import signal
+import sys
 import threading
 from pathlib import Path
 from types import FrameType
@@ -31,10 +32,16 @@ class BenchCommand:
             InputError: a bench file that is not right, a ready file that cannot be written.
             KeyboardInterrupt: at the end, once everything is closed.
         """
-        from emulators.bench.bench import VirtualBench
-
         if options.seed is not None and options.seed < 0:
             raise InputError(f"--seed: expected 0 or more, got {options.seed}")
+        # Said before anything slow is imported; the list alone goes to the standard output.
+        print(
+            f"starting the bench of {options.bench}; a machine's first one compiles kernels, for a minute or more",
+            file=sys.stderr,
+            flush=True,
+        )
+        from emulators.bench.bench import VirtualBench
+
         stop = threading.Event()
 
         def stopped(number: int, frame: FrameType | None) -> None:

@@ -224,6 +224,12 @@ def refuse_foreign(config: EmulatorConfig, network: Network) -> None:
     if not network.resistive:
         if config.diodes is not None:
             raise InputError("substrate.diodes: belong to the resistive family; current-mode neurons have none")
+        if network.convolutional and not network.feedforward and not network.alternating:
+            raise InputError(
+                "network.feedback: with convolutions the emulator solves a loop only through an even number of layers "
+                f"behind the inputs, every other one at a time, and here are {len(network.sizes) - 1}; expected one "
+                "layer more or less, or the feedback separate or shared"
+            )
         return
     for key, value in (
         ("neurons.gain_spread", config.neurons.gain_spread),

@@ -1,6 +1,8 @@
 """Reference boards of a bench file: the driver over the wire, beside instruments on the same chip."""
 
 import json
+import os
+import re
 import signal
 import socket
 import subprocess
@@ -33,6 +35,7 @@ BENCH: dict[str, Any] = {
 }
 NODE_STEP = 0.25 / 32767
 COUPLING = "input-hidden1"
+ARRAYS = ("input-hidden1", "hidden1-output", "output-hidden1")
 
 
 @pytest.mark.parametrize("transport", ["pty", "tcp"])
@@ -112,3 +115,26 @@ def test_a_port_that_is_taken_or_a_link_without_a_folder_is_refused(tmp_path: Pa
         VirtualBench({**BENCH, "boards": {"chip": {"link": str(tmp_path / "none" / "port")}}}),
     ):
         pass
+
+
+def test_the_gradient_is_checked_on_the_board_as_the_readme_says(tmp_path: Path) -> None:
+    root = Path(__file__).resolve().parents[2]
+    found = re.search(r"<!-- check-command -->\n```bash\n(.*?)```", (root / "README.md").read_text("utf-8"), re.DOTALL)
+    assert found is not None
+    (tmp_path / "experiments").symlink_to(root / "experiments")
+    command = tmp_path / "bin" / "substrate"
+    command.parent.mkdir()
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m substrate.cli "$@"\n')
+    command.chmod(0o755)
+    environment = {**os.environ, "PATH": f"{command.parent}:{os.environ['PATH']}"}
+    script = f"trap 'kill $!; wait' EXIT\n{found[1]}"
+    done = subprocess.run(
+        ["bash", "-ec", script], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "reference multiplexed; 4 samples" in done.stdout
+    lines = [line.split() for line in done.stdout.splitlines()]
+    cosines = {words[0]: float(words[1]) for words in lines if len(words) == 5 and words[0] in (*ARRAYS, "total")}
+    assert set(cosines) == {*ARRAYS, "total"}
+    assert min(cosines.values()) > 0.99
+    assert not (tmp_path / "board.json").exists()

@@ -593,6 +593,8 @@ def test_the_command_serves_until_interrupted(tmp_path: Path) -> None:
     path.write_text(yaml.safe_dump(GENERATOR))
     arguments = [sys.executable, "-m", "substrate.cli", "bench", str(path), "--ready-file", str(ready)]
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline().startswith(f"starting the bench of {path}; ")
         for _ in range(300):
             if ready.exists():
                 break

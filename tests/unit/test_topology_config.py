@@ -5,7 +5,7 @@ import pytest
 
 from substrate.convolution import unrolled_layers
 from substrate.errors import InputError
-from substrate.experiment.assembly import initial_weights
+from substrate.experiment.assembly import assemble, initial_weights
 from substrate.experiment.config import NetworkConfig, load_experiment
 from substrate.network import Network
 
@@ -46,6 +46,10 @@ def test_a_feedforward_network_has_no_feedback_unless_told():
         ((*PLAIN, "network.feedback=loop", "homeostasis.strength=1"), r"homeostasis\.strength"),
         ((*PLAIN, "network.output_activation=tanh"), r"network\.output_activation"),
         ((*PLAIN, "network.layers=[[1, 8, 8], {channels: 3, kernel: 9}, 10]"), "does not fit an image of 8 x 8"),
+        (
+            (*PLAIN, "network.feedback=loop", "network.layers=[[1, 8, 8], {channels: 3, kernel: 3}, 16, 10]"),
+            r"network\.feedback: with convolutions .* a loop only through an even number of layers .* here are 3",
+        ),
         ((*PLAIN, "network.layers=[64, {channels: 3, kernel: 3}, 10]"), r"network\.layers\.1: a convolution needs"),
         ((*PLAIN, "network.layers=[[1, 8, 8], {channels: 3}, 10]"), r"network\.layers\.1: expected channels, kernel"),
     ],
@@ -53,6 +57,12 @@ def test_a_feedforward_network_has_no_feedback_unless_told():
 def test_what_does_not_go_together_is_refused_by_its_key(overrides, message):
     with pytest.raises(InputError, match=message):
         load_experiment("digits-ideal", overrides)
+
+
+def test_convolutions_in_a_loop_of_an_even_number_of_layers_are_not_refused():
+    layers = "[[1, 8, 8], {channels: 3, kernel: 3}, 16, 12, 10]"
+    experiment = load_experiment("digits-ideal", [*PLAIN, "network.feedback=loop", f"network.layers={layers}"])
+    assert assemble(experiment).substrate.network.convolutional
 
 
 def test_feedforward_weights_have_the_deviation_of_their_fan_in():
