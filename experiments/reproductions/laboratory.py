@@ -7,19 +7,21 @@ from typing import Any
 import numpy as np
 
 from emulators.substrate import backend
-from substrate.arrays import FloatArray, IntArray
-from substrate.conjugates import exact_mean
+from substrate.arrays import BoolArray, FloatArray, IntArray
+from substrate.conjugates import exact_directions, exact_mean, sample_directions
 from substrate.controller import Controller
 from substrate.costs import SquaredError
 from substrate.experiment.assembly import initial_weights
 from substrate.network import Network
 from substrate.optimisers import SGD
-from substrate.rules.base import FreePhase, Rule
+from substrate.rules.base import Estimate, FreePhase, Rule
 from substrate.rules.homeostasis import Homeostasis
 from substrate.writing import Writer, WritingPlan
 
 Directions = dict[str, FloatArray]
 
+FEWEST = 8
+"""Samples that a mean is of: of fewer, chance decides."""
 IDEAL: dict[str, Any] = {"backend": "emulator", "solver": {"residual": 1e-12}, "limits": {"current_amperes": 1.0}}
 
 
@@ -68,6 +70,43 @@ def exact(controller: Controller, phase: FreePhase) -> Directions:
     share = np.full(len(phase.error), 1.0 / len(phase.error))
     network = controller.network
     return {c.name: exact_mean(network, phase.inputs, phase.activity, adjoint, share, c) for c in network.settling}
+
+
+def exact_samples(controller: Controller, phase: FreePhase) -> Directions:
+    """As ``exact``, sample by sample, (batch, rows, columns)."""
+    adjoint, network = controller.exact_adjoint(phase.error), controller.network
+    return {c.name: exact_directions(network, phase.inputs, phase.activity, adjoint, c) for c in network.settling}
+
+
+def sample_cosines(network: Network, estimate: Estimate, wanted: Mapping[str, FloatArray]) -> FloatArray:
+    """Of every sample's direction to the wanted one, (batch,), samples that the rule would refuse among them."""
+    pairs = [(sample_directions(estimate.signals, c, estimate.conjugate), wanted[c.name]) for c in network.settling]
+    dot, own, other = (
+        sum(np.sum(one * two, axis=(1, 2)) for one, two in chosen)
+        for chosen in (pairs, [(a, a) for a, _ in pairs], [(b, b) for _, b in pairs])
+    )
+    return np.asarray(dot / np.maximum(np.sqrt(own * other), np.finfo(float).tiny))
+
+
+def on_common_samples(cosines: FloatArray, kept: BoolArray) -> tuple[FloatArray, IntArray]:
+    """Means over the samples that every estimator kept: others would compare estimators on what each finds easy.
+
+    Args:
+        cosines: (estimator, amplitude, sample).
+        kept: of the same shape.
+
+    Returns:
+        Means, (estimator, amplitude), NaN where fewer than ``FEWEST`` samples are left; how many are, (amplitude,).
+    """
+    common = kept.all(axis=0)
+    count = common.sum(axis=1)
+    means = np.sum(cosines * common, axis=2) / np.maximum(count, 1)
+    return np.where(count >= FEWEST, means, np.nan), count
+
+
+def in_words(mean: float, digits: int) -> str:
+    """A mean for a table."""
+    return f"fewer than {FEWEST} left" if np.isnan(mean) else f"{mean:.{digits}f}"
 
 
 def flat(directions: Mapping[str, FloatArray], wanted: Mapping[str, FloatArray]) -> FloatArray:

@@ -1,6 +1,7 @@
 """What the reproductions share: a result with what was published beside it, kept as JSON, and the table of all of them.
 
-`python experiments/reproductions/reproduction.py` writes the table into README.md from the results that are kept.
+`python experiments/reproductions/reproduction.py` writes the table into README.md from the results that are kept. With
+``SUBSTRATE_RESULTS=FOLDER`` results and plots go there, and the table is left alone.
 """
 
 import json
@@ -16,7 +17,8 @@ from pathlib import Path
 from typing import final
 
 FOLDER = Path(__file__).resolve().parent
-RESULTS = FOLDER / "results"
+KEPT = FOLDER / "results"
+RESULTS = Path(os.environ.get("SUBSTRATE_RESULTS") or KEPT)
 START, END = "<!-- results: written by reproduction.py -->", "<!-- end of results -->"
 
 
@@ -67,13 +69,14 @@ def reproduction(name: str, title: str, source: str, command: str) -> Iterator[R
     """Collect findings; what was found is kept when the block ends without an error."""
     # What runs is the tree of now, whatever it is at the end. A result that is read from a run file brings its own.
     one = Reproduction(name, title, source, command, commit=_commit())
+    RESULTS.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     yield one
     one.seconds = one.seconds or round(time.monotonic() - started, 1)
     one.machine = machine()
-    RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.json").write_text(json.dumps(asdict(one), indent=1) + "\n", encoding="utf-8")
-    write_table()
+    if RESULTS == KEPT:
+        write_table()
 
 
 def machine() -> str:
@@ -90,10 +93,10 @@ def machine() -> str:
     return f"{processor}, {os.cpu_count()} cores ({threads} threads), Python {sys.version.split()[0]}"
 
 
-def write_table() -> None:
-    """Put all results that are kept into README.md."""
+def table() -> str:
+    """All results that are kept, as README.md has them between its two marks."""
     lines = []
-    for path in sorted(RESULTS.glob("*.json")):
+    for path in sorted(KEPT.glob("*.json")):
         one = json.loads(path.read_text(encoding="utf-8"))
         lines += [f"### {one['title']}", "", f"{one['source']}. Remade by `{one['command']}`"]
         lines[-1] += f" in {one['seconds']:.0f} s ({_told(one['commit'])}; {one['machine']})."
@@ -103,14 +106,19 @@ def write_table() -> None:
             lines.append(
                 "| " + " | ".join(row[key].replace("|", "\\|") for key in ("what", "published", "ours")) + " |"
             )
-        if (RESULTS / f"{one['name']}.png").exists():
+        if (KEPT / f"{one['name']}.png").exists():
             lines += ["", f"![{one['title']}](results/{one['name']}.png)"]
         lines.append("")
+    return "\n".join(lines)
+
+
+def write_table() -> None:
+    """Put all results that are kept into README.md."""
     readme = FOLDER / "README.md"
     text = readme.read_text(encoding="utf-8")
     before, rest = text.split(START)
     after = rest.split(END)[1]
-    readme.write_text(f"{before}{START}\n\n" + "\n".join(lines) + f"\n{END}{after}", encoding="utf-8")
+    readme.write_text(f"{before}{START}\n\n{table()}\n{END}{after}", encoding="utf-8")
 
 
 def _commit() -> str:
