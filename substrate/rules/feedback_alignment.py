@@ -15,7 +15,11 @@ from substrate.rules.sections import NudgeConfig, RuleContext, RuleSection, with
 
 @final
 class FeedbackAlignmentSection(RuleSection):
-    """Section of ``feedback_alignment``."""
+    """Section of ``feedback_alignment``.
+
+    ``network.initial.feedback_angle_degrees: 90`` belongs to it: feedback unrelated to the forward arrays. At 0, the
+    default, it starts as their transposes, and the rule as backpropagation.
+    """
 
     name: Literal["feedback_alignment"] = "feedback_alignment"
 

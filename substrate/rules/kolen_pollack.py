@@ -18,7 +18,11 @@ from substrate.rules.sections import NudgeConfig, RuleContext, RuleSection, with
 
 @final
 class KolenPollackSection(RuleSection):
-    """Section of ``kolen_pollack``; ``training.weight_decay`` is what brings the two arrays together."""
+    """Section of ``kolen_pollack``; ``training.weight_decay`` is what brings the two arrays together.
+
+    ``network.initial.feedback_angle_degrees: 90`` belongs to it: at 0, the default, they start as each other's
+    transposes, and there is nothing to bring together.
+    """
 
     trained_feedback: ClassVar[int] = 1
 

@@ -22,7 +22,11 @@ from substrate.writing import weights_of
 
 @final
 class SignSymmetricSection(RuleSection):
-    """Section of ``sign_symmetric``; ``every``: steps between two looks at the signs."""
+    """Section of ``sign_symmetric``; ``every``: steps between two looks at the signs.
+
+    ``network.initial.feedback_angle_degrees: 90`` belongs to it: magnitudes unrelated to the forward ones. At 0, the
+    default, feedback starts as the transpose, and the rule as backpropagation.
+    """
 
     name: Literal["sign_symmetric"] = "sign_symmetric"
     every: Count = 1

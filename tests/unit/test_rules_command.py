@@ -2,9 +2,11 @@
 
 import json
 import re
+import shlex
 from dataclasses import fields
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from substrate import load_experiment
@@ -106,3 +108,24 @@ def test_json_has_the_same(capsys: pytest.CaptureFixture[str]) -> None:
     assert found["keys"][0] == {"name": "variant", "takes": "one_sided, symmetric, random_sign", "default": "symmetric"}
     assert main(["rules", "--json"]) == 0
     assert [one["name"] for one in json.loads(capsys.readouterr().out)] == sorted(RULE_NAMES)
+
+
+def test_feedback_of_its_own_starts_unrelated_where_the_readme_trains_by_it() -> None:
+    text = README.read_text(encoding="utf-8")
+    found = re.search(r"^substrate run (.*feedback_alignment(?:.*\\\n)*.*)$", text, re.MULTILINE)
+    assert found is not None
+    name, *words = shlex.split(found[1].replace("\\\n", " "))
+    assembly = assemble(load_experiment(name, [word for word in words if word != "--set"]))
+    assert assembly.experiment.rule.name == "feedback_alignment"
+    weights, network = assembly.initial_weights(), assembly.substrate.network
+    for feedback in network.backward:
+        forward = network.mirror(feedback)
+        assert forward is not None
+        ours, theirs = weights[feedback.name], weights[forward.name][: forward.source_lines].T
+        assert abs(np.sum(ours * theirs)) < 0.2 * np.linalg.norm(ours) * np.linalg.norm(theirs)
+
+
+@pytest.mark.parametrize("name", ["feedback_alignment", "kolen_pollack", "sign_symmetric"])
+def test_rules_with_fixed_paths_say_where_these_start(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["rules", name]) == 0
+    assert "network.initial.feedback_angle_degrees: 90" in " ".join(capsys.readouterr().out.split())
