@@ -30,7 +30,9 @@ AT_MOST_NOT_IDEAL = 2.0
 NOT_IDEAL = (
     "substrate.wires={segment_ohms: 1.0}",
     # Cells that end at 0 S would leave whole lines on their wires alone.
-    "substrate.cells={law: ohmic, window_siemens: [1.0e-9, 1.0e-3], unit_siemens: 1.0e-4, spread: 0.05}",
+    "substrate.cells={law: ohmic, window_siemens: [1.0e-9, 1.0e-3], unit_siemens: 1.0e-4}",
+    # 10 mV on where the diodes hold their nodes.
+    "substrate.neurons.offset_spread=1.0",
     "substrate.converters={dac_bits: 8, dac_range_volts: 1.0, adc_bits: 10, adc_range_volts: 1.0, "
     "adc_noise_volts: 1.0e-4}",
 )

@@ -23,7 +23,8 @@ OSCILLATING = (
 FROZEN = "training.frozen=[input-hidden1, hidden1-hidden2, hidden2-output]"
 NOT_IDEAL = (
     "substrate.wires={segment_ohms: 1.0, source_ohms: 10.0, sense_ohms: 10.0}",
-    "substrate.cells.spread=0.05",
+    # What spreads on frozen cells. Stuck ones are weights of one beside others of .03: the sweeps would not settle.
+    "substrate.neurons={gain_spread: 0.05, offset_spread: 0.02}",
     "substrate.converters={dac_bits: 8, dac_range_volts: 0.5, adc_bits: 10, adc_noise_volts: 1.0e-4}",
 )
 EPOCH_SAMPLES, EPOCH_SECONDS = 60_000, 90.0
