@@ -52,9 +52,10 @@ class Aging:
         self._moved = False
 
     @property
-    def moves_cells(self) -> bool:
-        """Whether time or readings change what was programmed."""
-        return self._devices.update.retention is not None or bool(self._disturb.fraction_per_reading)
+    def alters(self) -> bool:
+        """Whether time or readings change what was programmed, or the circuit sees other conductances than that."""
+        fluctuates = self._fluctuations is not None and self._fluctuations.altering
+        return fluctuates or self._devices.update.retention is not None or bool(self._disturb.fraction_per_reading)
 
     def pass_time(self, seconds: float, readings: int) -> None:
         """Count seconds, and readings of every cell."""

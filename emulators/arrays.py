@@ -17,6 +17,7 @@ from emulators.tiling import PairRead, TiledPair
 from substrate.arrays import BoolArray, FloatArray, IntArray
 from substrate.capabilities import WriteRequest
 from substrate.contract import Direction, Snapshot, WriteReport
+from substrate.errors import InputError
 from substrate.outer_products import OuterProducts
 from substrate.spare_memory import SpareMemory
 
@@ -85,7 +86,7 @@ class DifferentialArray:
         self.takes_outer_products = (
             polarities == 2
             and self._devices.takes_all
-            and not self._aging.moves_cells
+            and not self._aging.alters
             and self._tiled.cells_alone
             and wires.refresh == "every_write"
             and not (cells.forming or cells.endurance)
@@ -173,7 +174,7 @@ class DifferentialArray:
         if change is None:
             return base
         if self._overlap is None or self._overlap[0] is not change.rows:
-            self._overlap = change.rows, lines @ change.rows.T
+            self._overlap = change.rows, lines @ change.rows.T.astype(lines.dtype, copy=False)
         factor = lines.dtype.type(change.factor / self._unit_siemens)
         return base + (self._overlap[1] * factor) @ change.columns.astype(lines.dtype, copy=False)
 
@@ -268,10 +269,9 @@ class DifferentialArray:
         move_apart(*moves, unit, after, weights, *sums, least, most, uneven)
         held = int(held_pairs(*moves)) if least.min() < low or most.max() > high else 0
         after.setflags(write=False)
-        plain = self._now_siemens is before
         self._devices.take(after)
         self._changed()
-        if plain:
+        if self._now_siemens is after:
             self._weights["forward", self._precision] = weights
             self.meter.summed(after, sums)
             self._outer.begin(np.maximum(2.0 * np.minimum(least - low, high - most), 0.0))
@@ -363,7 +363,13 @@ class DifferentialArray:
         return known
 
     def restore(self, snapshot: Snapshot) -> None:
-        """Put a snapshot back."""
+        """Put a snapshot back.
+
+        Raises:
+            InputError: one of another version.
+        """
+        if "known" not in snapshot:
+            raise InputError("snapshot: one of an earlier version, without what is known of the cells; begin a new run")
         self._outer.begin(None)
         self.pair_siemens = None
         self._devices.restore(snapshot["devices"])

@@ -64,6 +64,11 @@ class CellFluctuations:
         """Whether time changes anything."""
         return self._telegraph is not None or self._flicker is not None
 
+    @property
+    def altering(self) -> bool:
+        """Whether conductances are seen otherwise than they were programmed."""
+        return self.moving or self._constant * self.further_factor != 1.0
+
     def advance(self, seconds: float) -> None:
         """Let time pass."""
         if self._telegraph is not None:
@@ -73,10 +78,9 @@ class CellFluctuations:
 
     def seen(self, siemens: FloatArray) -> FloatArray:
         """Conductances as the circuit sees them, for programmed ones; the same object where there is nothing to do."""
-        constant = self._constant * self.further_factor
-        if constant == 1.0 and not self.moving:
+        if not self.altering:
             return siemens
-        seen = siemens * constant
+        seen = siemens * (self._constant * self.further_factor)
         if self._telegraph is not None:
             seen = seen * self._telegraph.factor.reshape(seen.shape)
         if self._flicker is not None:

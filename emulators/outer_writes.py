@@ -39,6 +39,8 @@ class OuterWrites:
         reach = self._reach + change.reach
         if not bool(np.all(reach < self.room)):
             return False
-        self._reach = reach
-        self.change = change if self.change is None else self.change.plus(change)
+        total = change if self.change is None else self.change.plus(change)
+        if total is None:
+            return False
+        self._reach, self.change = reach, total
         return True

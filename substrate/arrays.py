@@ -80,6 +80,19 @@ def finite_complex(name: str, values: Any, shape: tuple[int | None, ...]) -> Com
     return array
 
 
+def whole_numbers(name: str, values: Any, shape: tuple[int, ...]) -> IntArray:
+    """Return pulse counts as int64 after checking their shape and that every one is a whole number.
+
+    Raises:
+        InputError: as ``finite``, or a count that is not whole or too large to be one.
+    """
+    counts = finite(name, values, shape)
+    # Beyond 2^53 neighbouring floats are not neighbouring counts any more, and the cast below would wrap.
+    if not np.array_equal(counts, np.round(counts)) or np.any(np.abs(counts) > 2**53):
+        raise InputError(f"{name}: expected whole pulse counts")
+    return counts.astype(np.int64)
+
+
 def _require_shape(name: str, array: npt.NDArray[Any], shape: tuple[int | None, ...]) -> None:
     expected = "(" + ", ".join("any" if size is None else str(size) for size in shape) + ")"
     fits = array.ndim == len(shape) and all(

@@ -131,10 +131,10 @@ class HeldNudge:
         return self.siemens is not None or self.cross_siemens is not None
 
     @property
-    def writeable(self) -> bool:
-        """Whether what it asks for may still be changed in place."""
+    def fixed(self) -> bool:
+        """Whether what it asks for can't be changed in place any more: read-only arrays with memory of their own."""
         given = (one for one in (self.amperes, self.siemens, self.cross_siemens) if one is not None)
-        return any(one.flags.writeable for one in given)
+        return all(isinstance(one, np.ndarray) and one.flags.owndata and not one.flags.writeable for one in given)
 
     @property
     def complex(self) -> bool:
@@ -153,7 +153,8 @@ class WriteRequest:
         target_siemens: conductances (polarity, row, column) to be set outright.
         reset: booleans (polarity, row, column), cells to be reset.
         apart_siemens: (row, column), by how much the cells of each pair move apart, the positive one up by half of it
-            and the negative one down, to the end of the window at most. Takes ``outer_product_writes``.
+            and the negative one down, to the end of the window at most. Its factors are left alone afterwards.
+            Takes ``outer_product_writes``.
     """
 
     coupling: str

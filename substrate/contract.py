@@ -11,12 +11,13 @@ from typing import Any, Literal, final
 
 import numpy as np
 
-from substrate.arrays import BoolArray, FloatArray, IntArray, Numbers, finite, finite_complex, finite_reals, shaped
+from substrate.arrays import BoolArray, FloatArray, IntArray, Numbers, finite, finite_complex, shaped, whole_numbers
 from substrate.capabilities import HeldNudge, HeldVoltages, Nudge, WriteRequest, check
 from substrate.device import Device
 from substrate.errors import CapabilityError, InputError
 from substrate.ledger import Ledger
 from substrate.network import Network
+from substrate.outer_products import OuterProducts
 from substrate.services import CircuitExport, Oracle, StateStore, Stepper
 from substrate.tones import SamplingPlan
 
@@ -183,7 +184,7 @@ class CrossbarArray(Device):
         self._require_open()
         check(request, self.capabilities)
         if request.pulses is not None:
-            counts = _whole_numbers("pulses", request.pulses, self.shape)
+            counts = whole_numbers("pulses", request.pulses, self.shape)
             return WriteReport(int(np.abs(counts).sum()), self._pulse(counts))
         return WriteReport(0, self._set(finite("target_siemens", request.target_siemens, self.shape)))
 
@@ -392,7 +393,7 @@ class Substrate(Device):
         currents += [cross[hidden]] if cross is not None else []
         if any(np.any(current) for current in currents):
             self.capabilities.require("node_nudges", "a nudge of hidden nodes")
-        if not nudge.writeable:
+        if nudge.fixed:
             # The same one is asked for at every step that it is held.
             self._accepted = nudge, checked
         return checked
@@ -448,7 +449,7 @@ class Substrate(Device):
         check(request, self.capabilities)
         shape = self.network.array(request.coupling).cell_shape
         if request.pulses is not None:
-            counts = _whole_numbers("pulses", request.pulses, shape)
+            counts = whole_numbers("pulses", request.pulses, shape)
             # Counted first: of a write whose answer is lost the pulses may have been given.
             self._count(request.coupling, np.abs(counts))
             return self._write_cells(WriteRequest(request.coupling, pulses=counts))
@@ -459,13 +460,9 @@ class Substrate(Device):
             self._count(request.coupling, mask.astype(np.int64))
             return self._write_cells(WriteRequest(request.coupling, reset=mask))
         if request.apart_siemens is not None:
-            apart, terms = request.apart_siemens, len(request.apart_siemens.rows)
-            finite_reals("apart_siemens: rows", apart.rows, (terms, shape[1]))
-            finite_reals("apart_siemens: columns", apart.columns, (terms, shape[2]))
-            if shape[0] != 2 or not np.isfinite(apart.factor):
-                raise InputError(
-                    f"apart_siemens: expected pairs and a finite factor, got {shape[0]} and {apart.factor}"
-                )
+            if shape[0] != 2 or not isinstance(request.apart_siemens, OuterProducts):
+                raise InputError(f"apart_siemens: expected outer products, and pairs of cells, got {shape[0]} a weight")
+            request.apart_siemens.check("apart_siemens", shape[1:])
             return self._write_cells(request)
         # The check has refused what is not finite.
         targets = shaped("target_siemens", request.target_siemens, shape)
@@ -498,11 +495,3 @@ class Substrate(Device):
 
 def _numbers(name: str, values: Any, shape: tuple[int | None, ...]) -> Numbers:
     return finite_complex(name, values, shape) if np.iscomplexobj(values) else finite(name, values, shape)
-
-
-def _whole_numbers(name: str, values: Any, shape: tuple[int, ...]) -> IntArray:
-    counts = finite(name, values, shape)
-    # Beyond 2^53 neighbouring floats are not neighbouring counts any more, and the cast below would wrap.
-    if not np.array_equal(counts, np.round(counts)) or np.any(np.abs(counts) > 2**53):
-        raise InputError(f"{name}: expected whole pulse counts")
-    return counts.astype(np.int64)

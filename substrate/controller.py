@@ -173,24 +173,24 @@ class Controller:
             inputs: (batch, input) activities.
             labels: (batch,).
             rate: learning rate.
-            judge: also compare the gradient with the device's exact adjoint, where it has one.
+            judge: also compare the gradient with the device's exact adjoint, where it has one and a free phase goes
+                before the rule.
             weight_decay: times the weight in a cell, off its direction.
         """
-        judged = judge and self._substrate.oracle is not None
-        free = None
-        if judged or self._rule.free_phase:
+        if self._rule.free_phase:
             phase, free = self._free_phase(inputs, labels)
-        # Before the rule: one that learns while the network moves leaves other cells behind.
-        reference = (phase, self.exact_adjoint(phase.error)) if judged else None
-        if not self._rule.free_phase:
+        else:
             phase, free = self._at_rest(inputs, labels), None
+        judged = judge and free is not None and self._substrate.oracle is not None
+        # Before the rule: one that learns while the network moves leaves other cells behind.
+        adjoint = self.exact_adjoint(phase.error) if judged else None
         written = self._follow(learning=True)
 
         def update(increments: Mapping[str, Direction]) -> None:
             written.extend(self._write(increments, rate, weight_decay=0.0))
 
         estimate = self._rule.measure(self._substrate, phase, update)
-        quality = self._judge(estimate, *reference) if reference is not None else None
+        quality = self._judge(phase, estimate, adjoint) if adjoint is not None else None
         if free is None:
             phase = replace(phase, activity=estimate.signals.activity)
         outputs = phase.activity[:, self.network.output.nodes]
@@ -258,7 +258,7 @@ class Controller:
             written.append(self._writer.change(coupling, self._optimiser.step(coupling.name, direction, own_rate)))
         return written
 
-    def _judge(self, estimate: Estimate, phase: FreePhase, adjoint: FloatArray) -> Quality:
+    def _judge(self, phase: FreePhase, estimate: Estimate, adjoint: FloatArray) -> Quality:
         keep = estimate.keep
         share = keep / max(int(keep.sum()), 1)
         dot = own = other = 0.0

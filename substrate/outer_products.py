@@ -8,7 +8,11 @@ from typing import TypeAlias, final
 
 import numpy as np
 
-from substrate.arrays import BoolArray, FloatArray
+from substrate.arrays import BoolArray, FloatArray, finite_reals
+from substrate.errors import InputError
+
+CANCELLED = 1e-3
+"""What is left of terms, relative to their sum in magnitude, below which entries are added up instead."""
 
 
 @final
@@ -50,10 +54,12 @@ class OuterProducts:
         terms, (rows, columns) = len(self.rows), self.shape
         # Where it is not much cheaper the entries are computed: whoever asks mostly wants them written as well.
         if not self._product and terms**2 * (rows + columns) < 4 * rows * columns:
-            squares = np.vdot(self.rows @ self.rows.T, self.columns @ self.columns.T)
-        else:
-            squares = np.vdot(self.product, self.product)
-        return self.factor**2 * float(squares)
+            overlaps = (self.rows @ self.rows.T) * (self.columns @ self.columns.T)
+            squares = float(overlaps.sum())
+            # Terms that cancel would leave their rounding.
+            if squares > CANCELLED * float(np.abs(overlaps).sum()):
+                return self.factor**2 * squares
+        return self.factor**2 * float(np.vdot(self.product, self.product))
 
     @property
     def active(self) -> tuple[BoolArray, BoolArray]:
@@ -74,12 +80,26 @@ class OuterProducts:
         other._product = self._product
         return other
 
-    def plus(self, other: "OuterProducts") -> "OuterProducts":
-        """The sum; of no more terms than this has where both have the same rows."""
-        own, added = (one.columns * one.columns.dtype.type(one.factor) for one in (self, other))
+    def plus(self, other: "OuterProducts") -> "OuterProducts | None":
+        """The sum: of no more terms than this has where both have the same rows; None where entries would be less."""
+        own, more = (one.columns * one.columns.dtype.type(one.factor) for one in (self, other))
         if self.rows is other.rows or np.array_equal(self.rows, other.rows):
-            return OuterProducts(self.rows, own + added)
-        return OuterProducts(np.concatenate([self.rows, other.rows]), np.concatenate([own, added]))
+            return OuterProducts(self.rows, own + more)
+        rows, columns = np.concatenate([self.rows, other.rows]), np.concatenate([own, more])
+        return OuterProducts(rows, columns) if _are_less(rows, columns) else None
+
+    def check(self, name: str, shape: tuple[int, int]) -> None:
+        """Refuse what is no change of an array of ``shape`` (row, column).
+
+        Raises:
+            InputError: factors of another shape or type, numbers that are not finite.
+        """
+        for side, values, length in (("rows", self.rows, shape[0]), ("columns", self.columns, shape[1])):
+            if not (isinstance(values, np.ndarray) and values.dtype in (np.float32, np.float64)):
+                raise InputError(f"{name}: {side}: expected an array of floats in single or double precision")
+            finite_reals(f"{name}: {side}", values, (len(self.rows), length))
+        if not np.isfinite(self.factor):
+            raise InputError(f"{name}: expected a finite factor, got {self.factor}")
 
 
 Direction: TypeAlias = FloatArray | OuterProducts
@@ -88,9 +108,12 @@ Direction: TypeAlias = FloatArray | OuterProducts
 
 def outer_sum(rows: FloatArray, columns: FloatArray) -> Direction:
     """rows^T @ columns, kept in its factors where these are less than its entries."""
-    if len(rows) * (rows.shape[1] + columns.shape[1]) < rows.shape[1] * columns.shape[1]:
-        return OuterProducts(rows, columns)
-    return rows.T @ columns
+    return OuterProducts(rows, columns) if _are_less(rows, columns) else rows.T @ columns
+
+
+def _are_less(rows: FloatArray, columns: FloatArray) -> bool:
+    """Whether factors are fewer numbers than entries."""
+    return bool(rows.size + columns.size < rows.shape[1] * columns.shape[1])
 
 
 def dense(direction: Direction) -> FloatArray:
@@ -110,6 +133,5 @@ def scaled(direction: Direction, factor: float) -> Direction:
 
 def added(first: Direction, second: Direction) -> Direction:
     """The sum of two."""
-    if isinstance(first, OuterProducts) and isinstance(second, OuterProducts):
-        return first.plus(second)
-    return dense(first) + dense(second)
+    total = first.plus(second) if isinstance(first, OuterProducts) and isinstance(second, OuterProducts) else None
+    return dense(first) + dense(second) if total is None else total

@@ -143,7 +143,8 @@ class Mover:
 
     def _acted(self, mapped: SteppingMap, nudge: HeldNudge, motion: Motion) -> tuple[Motion, Push]:
         """The state, complex if it has to be, and what acts on it, points one after another along the rows."""
-        if self._pushed is None or self._pushed[0] is not nudge or nudge.writeable:
+        # One that was checked is another object whenever what it asks for may have changed.
+        if self._pushed is None or self._pushed[0] is not nudge:
             self._pushed = nudge, self._push(mapped, nudge)
         push = self._pushed[1]
         batch, points, nodes = nudge.amperes.shape

@@ -29,7 +29,7 @@ class AlwaysOnSection(CircleSection):
     """Section of ``always_on_ep``: a period has ``points`` dwells of ``steps_per_point`` steps each.
 
     ``lead_periods`` go by before q/b is accumulated over ``periods``. ``free_phase: false``: the network begins at rest
-    and never settles; it takes a feedback nudge.
+    and never settles, so that gradients are not judged in training; it takes a feedback nudge.
     """
 
     name: Literal["always_on_ep"] = "always_on_ep"

@@ -228,3 +228,53 @@ def test_bad_requests_are_refused_by_name() -> None:
     ):
         with device(name) as substrate, pytest.raises(CapabilityError, match=capability):
             substrate.settle_nudged(nudge)
+
+
+@pytest.mark.parametrize("kind", ["writeable", "view", "list"])
+def test_a_nudge_that_changes_between_steps_is_looked_at_again(kind: str) -> None:
+    """One that can't change is checked once; any other, read-only views of what can change included, at every step."""
+    network = Network((3, 4, 2), "tanh", "shared")
+    with backend.build({"backend": "emulator"}, network, np.random.default_rng(0)) as one:
+        one.hold(np.zeros((1, 3)))
+        one.settle()
+        amperes = np.zeros((1, 1, network.node_count))
+        amperes[0, 0, -1] = 0.1 * one.scale.unit_amperes
+        given: Any = {"writeable": amperes, "view": np.broadcast_to(amperes, amperes.shape), "list": amperes.tolist()}[
+            kind
+        ]
+        nudge = HeldNudge(given)
+        one.rest()
+        first = one.evolve(nudge).volts
+        one.rest()
+        np.testing.assert_array_equal(one.evolve(HeldNudge(amperes)).volts, first)
+        if kind == "list":
+            return
+        amperes[0, 0, -1] *= 2.0
+        one.rest()
+        second = one.evolve(nudge).volts
+        one.rest()
+        np.testing.assert_array_equal(second, one.evolve(HeldNudge(amperes.copy())).volts)
+        assert not np.array_equal(first, second)
+        amperes[0, 0, -1] = np.nan
+        with pytest.raises(InputError, match="finite"):
+            one.evolve(nudge)
+
+
+def test_a_fixed_nudge_stays_what_it_is() -> None:
+    network = Network((3, 4, 2), "tanh", "shared")
+    with backend.build({"backend": "emulator"}, network, np.random.default_rng(0)) as one:
+        one.hold(np.full((2, 3), 0.1))
+        one.settle()
+        amperes = np.zeros((2, 1, network.node_count))
+        amperes[:, 0, -1] = 0.1 * one.scale.unit_amperes
+        fixed, loose = amperes.copy(), HeldNudge(amperes, siemens=np.array(1e-6))
+        fixed.setflags(write=False)
+        siemens = np.full(amperes.shape, 1e-6)
+        siemens.setflags(write=False)
+        nudge = HeldNudge(fixed, siemens)
+        assert nudge.fixed
+        assert not loose.fixed
+        found = [one.evolve(nudge).volts for _ in range(4)]
+        one.settle()
+        for step in found:
+            np.testing.assert_array_equal(one.evolve(loose).volts, step)

@@ -111,7 +111,9 @@ def test_they_wait_while_the_same_inputs_are_held(monkeypatch: pytest.MonkeyPatc
         one.hold(np.full((2, 6), 0.05))
         one.settle()
         for seed in range(6):
-            one.write_cells(WriteRequest(NAME, apart_siemens=change(seed % 2, 1e-3)))
+            # The same inputs are on the word lines each time.
+            request = OuterProducts(change(0, 1.0).rows, change(seed, 1.0).columns, 1e-3 * (HIGH - LOW))
+            one.write_cells(WriteRequest(NAME, apart_siemens=request))
             one.evolve()
         # The first one finds out how far the cells are from the ends of the window.
         assert len(calls) == 1
@@ -211,6 +213,33 @@ def test_cells_that_are_seen_otherwise_than_they_are_written() -> None:
         np.testing.assert_allclose(array.conductances, 0.5 * apart(before, change(1, 1e-3)), rtol=1e-12)
 
 
+def test_many_of_other_rows_are_carried_out_before_they_are_more_than_the_cells() -> None:
+    with device() as one:
+        started(one)
+        expected = one.read_cells(NAME)
+        for seed in range(12):
+            # Rows of its own each time: factors would grow with every write.
+            request = OuterProducts(*(part[:1] for part in (change(seed, 1.0).rows, change(seed, 1.0).columns)), 1e-9)
+            one.write_cells(WriteRequest(NAME, apart_siemens=request))
+            expected = apart(expected, request)
+            waiting = one.arrays[NAME]._outer.change
+            assert waiting is None or waiting.rows.size + waiting.columns.size < 7 * 5
+        np.testing.assert_allclose(one.read_cells(NAME), expected, rtol=1e-12)
+
+
+def test_a_fault_between_writes_is_seen() -> None:
+    """Conductances that are seen scaled, before anything has aged: weights are those that the circuit sees."""
+    with device(solver=SWEPT) as one:
+        started(one)
+        array = one.arrays[NAME]
+        one.write_cells(WriteRequest(NAME, apart_siemens=change(0, 1e-3)))
+        array.scale(0.5)
+        one.write_cells(WriteRequest(NAME, apart_siemens=change(1, 1e-3)))
+        one.age()
+        seen = array.conductances
+        np.testing.assert_allclose(array.weights() * array._unit_siemens, seen[0] - seen[1], rtol=0, atol=1e-18)
+
+
 @pytest.mark.parametrize(
     "section",
     [
@@ -218,6 +247,8 @@ def test_cells_that_are_seen_otherwise_than_they_are_written() -> None:
         {"cells": {"law": "ohmic", "window_siemens": [LOW, HIGH], "stuck": 0.05}},
         {"wires": {"segment_ohms": 1.0}},
         {"noise": {"read_disturb": {"fraction_per_reading": 1e-6}}},
+        {"noise": {"cell_flicker": {"relative_at_one_hertz": 0.01}}},
+        {"temperature": {"temperature_kelvin": 350.0, "conductance_per_kelvin": 0.002}},
     ],
 )
 def test_a_device_whose_cells_are_not_ideal_refuses_them(section: dict[str, Any]) -> None:
@@ -235,6 +266,10 @@ def test_malformed_ones_are_refused() -> None:
             OuterProducts(good.rows[:-1], good.columns),
             OuterProducts(good.rows, wrong),
             OuterProducts(good.rows, good.columns, float("inf")),
+            OuterProducts(good.rows.astype(np.int64), good.columns),  # type: ignore[arg-type]
+            OuterProducts(good.rows.astype(np.float16), good.columns),  # type: ignore[arg-type]
+            OuterProducts(good.rows.tolist(), good.columns),  # type: ignore[arg-type]
+            good.dense,
         ):
             with pytest.raises(InputError, match="apart_siemens"):
                 one.write_cells(WriteRequest(NAME, apart_siemens=request))

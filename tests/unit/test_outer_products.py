@@ -39,11 +39,15 @@ def test_sums_and_multiples(seed: int, terms: int, same: bool) -> None:
     if same:
         other = OuterProducts(one.rows.copy(), other.columns, other.factor)
     total = added(one, other)
-    assert isinstance(total, OuterProducts)
-    assert len(total.rows) == (terms if same else 2 * terms)
-    np.testing.assert_allclose(total.dense, one.dense + other.dense, atol=1e-12)
+    np.testing.assert_allclose(dense(total), one.dense + other.dense, atol=1e-12)
+    if same:
+        assert isinstance(total, OuterProducts)
+        assert len(total.rows) == terms
+    else:
+        # Never more numbers than entries.
+        assert isinstance(total, OuterProducts) == (2 * terms * (7 + 5) < 7 * 5)
     np.testing.assert_allclose(dense(scaled(one, 3.0)), 3.0 * one.dense, atol=1e-12)
-    np.testing.assert_allclose(dense(added(one, other.dense)), total.dense, atol=1e-12)
+    np.testing.assert_allclose(dense(added(one, other.dense)), dense(total), atol=1e-12)
     assert power(one) == pytest.approx(power(one.dense))
 
 
@@ -58,3 +62,14 @@ def test_single_precision_stays_single() -> None:
     one = OuterProducts(np.ones((2, 3), np.float32), np.ones((2, 4), np.float32), 0.1)
     assert dense(scaled(one, 0.7)).dtype == np.float32
     assert dense(added(one, one)).dtype == np.float32
+
+
+def test_power_of_terms_that_cancel() -> None:
+    """In single precision: what is left of terms that nearly cancel, and never less than nothing."""
+    rng = np.random.default_rng(1)
+    for _ in range(50):
+        rows, columns = rng.standard_normal((1, 60)), rng.standard_normal((1, 40))
+        left = np.concatenate([rows, rows]).astype(np.float32)
+        right = np.concatenate([columns, -columns + 1e-5 * rng.standard_normal(columns.shape)]).astype(np.float32)
+        expected = float(np.sum((left.astype(float).T @ right.astype(float)) ** 2))
+        assert power(OuterProducts(left, right)) == pytest.approx(expected, rel=0.1)
