@@ -237,7 +237,8 @@ def _source(options: argparse.Namespace) -> tuple[Any, Any]:
     if Path(options.source).suffix in (".h5", ".hdf5") or h5py.is_hdf5(options.source):
         trained = trained_state(options.source)
         text = trained.experiment.to_yaml()
-        return load_experiment(options.source, options.set, options.seed, text=text, tones=True), trained
+        experiment = load_experiment(options.source, options.set, options.seed, text=text, tones=True, judged="given")
+        return experiment, trained
     return load_experiment(options.source, options.set, options.seed, tones=True), None
 
 

@@ -1,7 +1,7 @@
 """Experiment files: YAML to a frozen, typed experiment. Unknown keys are errors; every message names the key path."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from substrate.convolution import unrolled_layers
 from substrate.errors import InputError
-from substrate.experiment.idle import leaves, refused_keys
+from substrate.experiment.idle import given_keys, idle_keys, lines_of
 from substrate.network import RECTIFIED, Network
 from substrate.registry import load_backend
 from substrate.rules.catalogue import RULE_NAMES, RuleConfig
@@ -290,6 +290,7 @@ def load_experiment(
     *,
     text: str | None = None,
     tones: bool = False,
+    judged: Literal["all", "given", "none"] = "all",
 ) -> Experiment:
     """Read an experiment file, apply overrides, check everything and fill in defaults.
 
@@ -299,6 +300,8 @@ def load_experiment(
         seed: replaces the file's.
         text: the YAML itself, of which ``source`` is then only the name in messages.
         tones: it is to be measured with tones of the section ``nudge``, whether or not its rule has any.
+        judged: the keys that are refused where they do nothing: all that are meant; those of the overrides alone, as of
+            a run file, whose own were judged when the run began; or none, as of a sweep, judged over all its points.
 
     Raises:
         InputError: names the file, the key path, the value, and what was expected; a key that would do nothing.
@@ -323,7 +326,7 @@ def load_experiment(
     for override in overrides:
         _override(tree, override)
     given = [(override.partition("=")[0], f"--set {override}") for override in overrides]
-    meant = {path for override in overrides for path in _given_keys(override)}
+    meant = given_keys(overrides)
     if seed is not None:
         tree["seed"] = seed
         given.append(("seed", f"--seed {seed}"))
@@ -335,9 +338,10 @@ def load_experiment(
         resolved = _resolved(experiment)
     except InputError as error:
         raise InputError(blamed([str(error)], path, given)) from error
-    refused = refused_keys(resolved, meant, tones)
-    if refused:
-        raise InputError(blamed(refused, path, given))
+    if judged != "none":
+        idle = [key for key in idle_keys(resolved, meant, tones) if judged == "all" or key.path in meant]
+        if idle:
+            raise InputError(blamed(lines_of(resolved, idle, meant), path, given))
     return resolved
 
 
@@ -468,9 +472,3 @@ def _override(tree: dict[str, Any], override: str) -> None:
         node.pop(last, None)
     else:
         node[last] = parsed
-
-
-def _given_keys(override: str) -> Iterator[str]:
-    """Paths of all keys that an override gives."""
-    key, _, value = override.partition("=")
-    return leaves(key, yaml.safe_load(value))

@@ -1,11 +1,15 @@
 """Keys of an experiment that would do nothing beside the others: they are refused, not passed over.
 
 A key that has its default is not meant, unless it was given as an override: the text that a run file keeps holds all.
+Of a sweep, whose axes may go through the level that switches something off, a key is refused that does nothing at all
+of its points.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, final
+
+import yaml
 
 from substrate.network import Network
 from substrate.registry import load_backend
@@ -15,31 +19,72 @@ if TYPE_CHECKING:
     from substrate.experiment.config import Experiment
 
 
-def refused_keys(experiment: "Experiment", given: Collection[str], tones: bool = False) -> list[str]:
-    """A line for the keys that do nothing for one reason: the path of one, a colon, why, and how to leave them out.
-
-    Args:
-        experiment: whose keys go together.
-        given: paths of the keys that were given as overrides.
-        tones: the experiment is measured with tones of the section ``nudge`` whatever its rule.
-    """
-    meant: dict[str, list[_Key]] = {}
-    for one in (*_of_sections(experiment, tones), *_of_backend(experiment)):
-        if one.value != one.default or one.path in given:
-            meant.setdefault(one.why, []).append(one)
-    return [_line(experiment, keys, given) for keys in meant.values()]
-
-
 @final
 @dataclass(frozen=True)
-class _Key:
+class Idle:
+    """A key that does nothing: its path, why, its value and its default."""
+
     path: str
     why: str
     value: Any
     default: Any
 
 
-def _line(experiment: "Experiment", keys: list[_Key], given: Collection[str]) -> str:
+def idle_keys(experiment: "Experiment", given: Collection[str], tones: bool = False) -> tuple[Idle, ...]:
+    """The keys of an experiment that are meant, and do nothing.
+
+    Args:
+        experiment: whose keys go together.
+        given: paths of the keys that were given as overrides.
+        tones: the experiment is measured with tones of the section ``nudge`` whatever its rule.
+    """
+    every = (*_of_sections(experiment, tones), *_of_backend(experiment))
+    return tuple(one for one in every if one.value != one.default or one.path in given)
+
+
+def lines_of(experiment: "Experiment", keys: Sequence[Idle], given: Collection[str]) -> list[str]:
+    """A line for the keys that do nothing for one reason: the path of one, a colon, why, and how to leave them out."""
+    meant: dict[str, list[Idle]] = {}
+    for one in keys:
+        meant.setdefault(one.why, []).append(one)
+    return [_line(experiment, alike, given) for alike in meant.values()]
+
+
+def idle_at_all(experiments: Sequence["Experiment"], given: Sequence[Collection[str]]) -> tuple[tuple[Idle, ...], ...]:
+    """Of each experiment of a sweep its idle keys, but for those that do something in another that they are meant in.
+
+    Args:
+        experiments: the points.
+        given: of each, paths of the keys that were given as overrides.
+    """
+    every = [(*_of_sections(one, False), *_of_backend(one)) for one in experiments]
+    idle = [{key.path for key in keys} for keys in every]
+    acting: dict[str, bool] = {}
+
+    def acts(key: Idle) -> bool:
+        if key.path not in acting:
+            acting[key.path] = any(
+                key.path not in here
+                and (key.path in meant or standing(experiment, key.path) not in (None, key.default))
+                for experiment, here, meant in zip(experiments, idle, given, strict=True)
+            )
+        return acting[key.path]
+
+    return tuple(
+        tuple(key for key in keys if (key.value != key.default or key.path in meant) and not acts(key))
+        for keys, meant in zip(every, given, strict=True)
+    )
+
+
+def standing(experiment: "Experiment", path: str) -> Any:
+    """What stands under the path of a key; None where there is no such key."""
+    found: Any = experiment
+    for part in path.split("."):
+        found = found.get(part) if isinstance(found, Mapping) else getattr(found, part, None)
+    return found
+
+
+def _line(experiment: "Experiment", keys: Sequence[Idle], given: Collection[str]) -> str:
     # What was just given is to blame rather than what the file has.
     first = next((key for key in keys if key.path in given), keys[0])
     section = first.path.rpartition(".")[0]
@@ -50,20 +95,18 @@ def _line(experiment: "Experiment", keys: list[_Key], given: Collection[str]) ->
     return f"{first.path}: {first.why}; leave {which} out ({sets}), got {_shown(first.value)}"
 
 
-def _of_sections(experiment: "Experiment", tones: bool) -> Iterator[_Key]:
+def _of_sections(experiment: "Experiment", tones: bool) -> Iterator[Idle]:
     for path, why in _idle(experiment, tones).items():
-        yield _Key(path, why, *_value(experiment, path))
+        yield Idle(path, why, *_value(experiment, path))
 
 
-def _of_backend(experiment: "Experiment") -> Iterator[_Key]:
+def _of_backend(experiment: "Experiment") -> Iterator[Idle]:
     """What the backend says of its own section."""
     section = experiment.substrate
     told = load_backend(str(section["backend"])).idle_keys
     for path, key in told.among(section, experiment.topology()).items() if told is not None else ():
-        value: Any = section
-        for part in path.split("."):
-            value = value[part]
-        yield _Key(f"substrate.{path}", key.why, value, key.default)
+        full = f"substrate.{path}"
+        yield Idle(full, key.why, standing(experiment, full), key.default)
 
 
 def _idle(experiment: "Experiment", tones: bool) -> dict[str, str]:
@@ -139,10 +182,16 @@ def _shown(value: Any) -> str:
     return repr(list(value) if isinstance(value, tuple) else value)
 
 
-def leaves(key: str, value: Any) -> Iterator[str]:
+def given_keys(overrides: Sequence[str]) -> frozenset[str]:
+    """Paths of all keys that overrides ``key.sub=value`` give."""
+    parts = (override.partition("=") for override in overrides)
+    return frozenset(path for key, _, value in parts for path in _leaves(key, yaml.safe_load(value)))
+
+
+def _leaves(key: str, value: Any) -> Iterator[str]:
     """Paths of a key and of all that stands in the section that is its value; none of what is null."""
     if value is not None:
         yield key
     if isinstance(value, Mapping):
         for name, below in value.items():
-            yield from leaves(f"{key}.{name}", below)
+            yield from _leaves(f"{key}.{name}", below)

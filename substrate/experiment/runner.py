@@ -109,7 +109,7 @@ def resume(path: str | Path, epochs: int | None = None, progress: Progress | Non
     if saved is None:
         raise RunFileError(f"{path}: holds no checkpoint to go on from; start it anew")
     overrides = [] if epochs is None else [f"training.epochs={epochs}"]
-    experiment = load_experiment(path, overrides, text=text)
+    experiment = load_experiment(path, overrides, text=text, judged="given")
     assembly = assemble(experiment)
     state = unpack_state(saved.blob)
     if experiment.training.epochs < state["epoch"]:
@@ -137,7 +137,7 @@ def trained_state(path: str | Path) -> Trained:
         saved = source.checkpoint()
     if saved is None:
         raise RunFileError(f"{path}: holds no checkpoint")
-    return Trained(load_experiment(path, text=text), unpack_state(saved.blob))
+    return Trained(load_experiment(path, text=text, judged="given"), unpack_state(saved.blob))
 
 
 @final

@@ -14,6 +14,9 @@ A sweep file names an experiment, what all runs change in it, and the axes whose
       - {device: ideal, seed: 2, set: null}    # is left out
     output: runs/devices               # folder of the run files and of table.csv
 
+A key that does nothing beside the others is refused if it does nothing at any of the points: axes may go through 0, at
+which what they give the level of is off.
+
 Each run is a process of its own with one thread of linear algebra. Runs that are there and finished are not repeated,
 interrupted ones go on from their last checkpoint, and a run that fails is a row of the table with its message. Where a
 process is killed, the sweep ends once the others have stopped, and goes on when it is asked for again. A scheduler
@@ -37,10 +40,11 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from substrate.errors import InputError, SubstrateError, WorkerKilled
-from substrate.experiment.config import load_experiment
+from substrate.experiment.config import Experiment, load_experiment
+from substrate.experiment.idle import given_keys, idle_at_all, lines_of
 from substrate.experiment.runfile import open_run
 from substrate.experiment.runner import resume, run
-from substrate.validation import describe
+from substrate.validation import blamed, describe
 
 LOOK_SECONDS = 5.0
 """How often it is looked whether a scheduler has workers at all, while no run ends."""
@@ -89,7 +93,8 @@ def load_sweep(source: str | Path) -> tuple[SweepPoint, ...]:
     """The runs of a sweep file, in the order of its axes.
 
     Raises:
-        InputError: a file that is missing or not a sweep; an experiment that a combination makes invalid.
+        InputError: a file that is missing or not a sweep; an experiment that a combination makes invalid; a key that
+            does nothing at any of the points.
     """
     path = Path(source)
     try:
@@ -106,7 +111,8 @@ def load_sweep(source: str | Path) -> tuple[SweepPoint, ...]:
     folder = Path(sweep.output)
     axes = {name: _points_of(path, name, axis) for name, axis in sweep.axes.items()}
     exceptions = _exceptions(path, sweep.where, {name: [label for label, _ in axis] for name, axis in axes.items()})
-    points = []
+    points: list[SweepPoint] = []
+    experiments: list[Experiment] = []
     for combination in itertools.product(*axes.values()):
         labels = tuple((name, label) for name, (label, _) in zip(sweep.axes, combination, strict=True))
         keys = dict(sweep.set)
@@ -121,12 +127,13 @@ def load_sweep(source: str | Path) -> tuple[SweepPoint, ...]:
         name = "_".join(re.sub(r"[^\w.+-]+", "-", label) for _, label in labels)
         point = SweepPoint(labels, experiment, overrides, folder / f"{name}.h5")
         try:
-            load_experiment(experiment, overrides)
+            experiments.append(load_experiment(experiment, overrides, judged="none"))
         except InputError as error:
             raise InputError(f"{path}: {_named(point)}: {error}") from error
         points.append(point)
     if not points:
         raise InputError(f"{path}: where: leaves nothing to run")
+    _refuse_idle(path, points, experiments)
     names = [point.path.name for point in points]
     if len(set(names)) < len(names):
         raise InputError(f"{path}: axes: two points have the same name; expected names that differ")
@@ -189,7 +196,8 @@ def carry_out(point: SweepPoint) -> Row:
     """One run of a sweep, from the start or from where it stopped."""
     message = ""
     try:
-        experiment = load_experiment(point.source, point.overrides)
+        # Keys that do nothing here were judged over all points.
+        experiment = load_experiment(point.source, point.overrides, judged="none")
         status = _status(point.path, experiment.to_yaml())
         if status == "interrupted":
             resume(point.path)
@@ -220,6 +228,16 @@ def _status(path: Path, experiment_yaml: str) -> str:
 
 def _named(point: SweepPoint) -> str:
     return ", ".join(f"{name} {label}" for name, label in point.labels)
+
+
+def _refuse_idle(path: Path, points: Sequence[SweepPoint], experiments: Sequence[Experiment]) -> None:
+    """Refuse keys that do nothing at any point: an axis may go through the level that switches others off."""
+    given = [given_keys(point.overrides) for point in points]
+    for point, experiment, keys, meant in zip(points, experiments, idle_at_all(experiments, given), given, strict=True):
+        if keys:
+            overrides = [(override.partition("=")[0], f"--set {override}") for override in point.overrides]
+            told = blamed(lines_of(experiment, keys, meant), point.source, overrides)
+            raise InputError(f"{path}: {_named(point)}: {told}")
 
 
 def _points_of(path: Path, name: str, axis: Any) -> list[tuple[str, dict[str, Any]]]:

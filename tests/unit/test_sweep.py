@@ -13,7 +13,9 @@ import pytest
 
 from substrate.cli import main
 from substrate.errors import InputError, SubstrateError, WorkerKilled
+from substrate.experiment.config import load_experiment
 from substrate.experiment.runfile import open_run
+from substrate.experiment.runner import resume, trained_state
 from substrate.experiment.sweep import load_sweep, run_sweep
 
 SWEEP = """
@@ -260,3 +262,72 @@ def test_what_names_no_combination_is_refused(tmp_path: Path, entry: str, expect
     with pytest.raises(InputError) as raised:
         load_sweep(_write(tmp_path, SWEEP + f"where:\n  - {entry}\n"))
     assert expected in str(raised.value)
+
+
+OFF = """
+experiment: xor
+set: %s
+axes: {%s}
+output: runs
+"""
+
+
+@pytest.mark.parametrize(
+    ("beside", "axis"),
+    [
+        ("{substrate.noise.mains.frequency_hz: 60}", "substrate.noise.mains.volts: [0, 1.0e-3]"),
+        (
+            "{substrate.temperature.conductance_per_kelvin: 0.002}",
+            "substrate.temperature.temperature_kelvin: [300, 340]",
+        ),
+        (
+            "{substrate.noise.telegraph.amplitude: 0.2, substrate.noise.telegraph.capture_hz: 5}",
+            "substrate.noise.telegraph.fraction: [0, 0.1]",
+        ),
+        ("{substrate.converters.adc_range_volts: 0.3}", "substrate.converters.adc_bits: [0, 8]"),
+        ("{homeostasis.probes: 2}", "homeostasis.strength: [0, 1.0]"),
+        ("{nudge.frequency_hz: 500, nudge.amplitude: 0.2}", "rule.name: [ep, oscillating_ep]"),
+    ],
+)
+def test_an_axis_may_go_through_the_level_that_switches_others_off(beside: str, axis: str, tmp_path: Path) -> None:
+    path = tmp_path / "sweep.yaml"
+    path.write_text(OFF % (beside, axis))
+    points = load_sweep(path)
+    assert len(points) == 2
+    # At the first point alone they do nothing.
+    with pytest.raises(InputError, match="leave"):
+        load_experiment(points[0].source, points[0].overrides)
+    name, _, values = axis.partition(": ")
+    first = values.strip("[]").split(",")[0]
+    path.write_text(OFF % (beside, f"{name}: [{first}], seed: [0, 1]"))
+    with pytest.raises(InputError, match=f"{name.split('.')[0]}.*leave"):
+        load_sweep(path)
+
+
+def test_a_key_that_is_given_only_where_it_does_nothing_is_refused(tmp_path: Path) -> None:
+    off = "device: {a: {substrate.noise.mains.frequency_hz: 60}, b: {substrate.noise.mains.volts: 1.0e-3}}"
+    path = tmp_path / "sweep.yaml"
+    path.write_text(OFF % ("{}", off))
+    with pytest.raises(InputError, match=r"device a: .*mains\.frequency_hz: acts with volts above 0"):
+        load_sweep(path)
+    path.write_text(OFF % ("{}", off.replace("1.0e-3}", "1.0e-3, substrate.noise.mains.frequency_hz: 60}")))
+    assert len(load_sweep(path)) == 2
+
+
+def test_runs_with_keys_that_do_nothing_at_their_point_are_run_and_gone_on_with(tmp_path: Path) -> None:
+    text = SWEEP.replace("seed: [0, 1]", "substrate.noise.mains.volts: [0, 1.0e-3]").replace(
+        "set: {", "set: {substrate.noise.mains.frequency_hz: 60, "
+    )
+    text = text.replace("    high: {training.learning_rate: 0.02, training.epochs: 3}\n", "")
+    rows = _table(run_sweep(_write(tmp_path, text), workers=1))
+    assert [row["status"] for row in rows] == ["finished", "finished"]
+    run = tmp_path / "runs" / rows[0]["run"]
+    assert trained_state(run).experiment.substrate["noise"]["mains"] == {
+        "volts": 0.0,
+        "frequency_hz": 60.0,
+        "spread": 0.0,
+    }
+    resume(run, epochs=3)
+    assert main(["check-gradient", str(run), "--samples", "2"]) == 0
+    # What is given now is judged.
+    assert main(["check-gradient", str(run), "--set", "substrate.noise.mains.frequency_hz=55"]) == 2
