@@ -225,10 +225,13 @@ def refuse_foreign(config: EmulatorConfig, network: Network) -> None:
         if config.diodes is not None:
             raise InputError("substrate.diodes: belong to the resistive family; current-mode neurons have none")
         if network.convolutional and not network.feedforward and not network.alternating:
+            behind = len(network.sizes) - 1
+            # Two layers are no loop.
+            other = "more" if behind == 3 else "more or less"
             raise InputError(
                 "network.feedback: with convolutions the emulator solves a loop only through an even number of layers "
-                f"behind the inputs, every other one at a time, and here are {len(network.sizes) - 1}; expected one "
-                "layer more or less, or the feedback separate or shared"
+                f"behind the inputs, every other one at a time, and here are {behind}; expected one layer {other}, or "
+                "the feedback separate or shared"
             )
         return
     for key, value in (

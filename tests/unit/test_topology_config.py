@@ -59,6 +59,19 @@ def test_what_does_not_go_together_is_refused_by_its_key(overrides, message):
         load_experiment("digits-ideal", overrides)
 
 
+@pytest.mark.parametrize(("between", "others", "advice"), [(1, (2,), "more"), (3, (2, 4), "more or less")])
+def test_what_a_refused_loop_with_convolutions_is_advised_works(between, others, advice):
+    def load(count, feedback):
+        layers = ["[1, 8, 8]", "{channels: 3, kernel: 3}", *["12"] * count, "10"]
+        overrides = [*PLAIN, f"network.feedback={feedback}", f"network.layers=[{', '.join(layers)}]"]
+        return load_experiment("digits-ideal", overrides)
+
+    with pytest.raises(InputError, match=f"expected one layer {advice}, or the feedback separate or shared"):
+        load(between, "loop")
+    for count, feedback in [*((one, "loop") for one in others), (between, "separate"), (between, "shared")]:
+        assert assemble(load(count, feedback)).substrate.network.convolutional
+
+
 def test_convolutions_in_a_loop_of_an_even_number_of_layers_are_not_refused():
     layers = "[[1, 8, 8], {channels: 3, kernel: 3}, 16, 12, 10]"
     experiment = load_experiment("digits-ideal", [*PLAIN, "network.feedback=loop", f"network.layers={layers}"])
