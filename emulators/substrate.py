@@ -123,6 +123,8 @@ class EmulatedSubstrate(Substrate):
                 record_seconds=operation.settle_seconds,
                 product_seconds=operation.reading_seconds,
                 cell_seconds=operation.reading_seconds,
+                # Of a cell that is not formed yet, the pulse that tries to.
+                write_seconds=0.0 if config.cells.forming is None else operation.pulse_seconds,
                 pulse_seconds=operation.pulse_seconds,
             ),
         )

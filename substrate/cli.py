@@ -167,7 +167,7 @@ def _run(options: argparse.Namespace) -> None:
         from substrate.experiment.dry_run import dry_run
 
         found = dry_run(assemble(experiment))
-        print(f"{found.experiment} on {found.backend}, at most:")
+        print(f"{found.experiment} on {found.backend}, at most where nothing else is said:")
         print("\n".join(str(demand) for demand in found.demands))
         if found.unreachable is not None:
             print(f"not to be opened as things stand: {found.unreachable}")

@@ -4,11 +4,12 @@ All figures are bounds from the experiment file, the data and the device's descr
 from the data, the nudge from its amplitude and the largest error that outputs can have, pulses from the largest burst
 of a write. Neurons that saturate are taken to do so. Outputs without a saturation are bounded by the largest voltage
 that lines bear alone, which runs seldom get to: a nudge that is beyond a limit only there is in doubt, and not refused.
-Times are estimates: samples one after another, at the device's own pace (``substrate.outlay``); that of writing is a
-bound, with every cell pulsed by every write: how many are is not known before the training.
+Times are at the device's own pace (``substrate.outlay``). That of reading is an estimate: samples one after another,
+with the states, records and products of a step of the rule (``rule_pace``). That of writing is a bound, with every cell
+pulsed by every write: how many are is not known before the training. Their sum is therefore no bound.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, final
 
@@ -16,17 +17,24 @@ import numpy as np
 
 from substrate.activations import ACTIVATIONS
 from substrate.experiment.assembly import Assembly
+from substrate.experiment.rule_pace import (
+    preparations_of,
+    products_of,
+    programmings_of,
+    records_of,
+    states_of,
+    writes_of,
+)
 from substrate.hadamard import sign_patterns
 from substrate.outlay import Demand, Outlay, Pace
+from substrate.rules.asymmetric_ep import AsymmetricEPSection
 from substrate.rules.penalty import mirrored_pairs
 from substrate.tiki_taka import symmetry_cycles
 from substrate.tone_response import octaves
+from substrate.tones import SamplingPlan
 
 FAR = 1e3
 """Summed input, activity units, at which a neuron that saturates has done so."""
-
-HELD_STATES = 2
-"""Readings of a sample by rules of held nudges, taken for all that have no tone."""
 
 
 @final
@@ -75,7 +83,7 @@ def dry_run(assembly: Assembly) -> DryRun:
         found += [
             Demand("time reading, an estimate", reading, "s"),
             Demand("time writing, at most", writing, "s"),
-            Demand("time in all, at most", reading + writing, "s"),
+            Demand("time in all, about", reading + writing, "s"),
         ]
     missing = None if device.unreachable is None else str(device.unreachable)
     return DryRun(assembly.experiment.experiment, str(assembly.experiment.substrate["backend"]), tuple(found), missing)
@@ -100,10 +108,13 @@ def _drives(assembly: Assembly) -> Iterator[Demand]:
             volts = outlay.nudge_volts_per_ampere
             most = limits.current_amperes * volts
             yield Demand("largest nudge, at its source", amperes * volts, "V", most, surely * volts)
-    if experiment.rule.periodic:
+    records = records_of(experiment.rule, experiment.nudge)
+    if records:
         highest = device.capabilities.highest_frequency_hz
         yield Demand("nudge frequency", experiment.nudge.frequency_hz, "Hz", highest)
-        yield Demand("time under nudges, one sample at a time", _steps(assembly) * _tone_seconds(assembly), "s")
+        batches = _steps(assembly) + preparations_of(experiment.rule, experiment.nudge)
+        seconds = batches * experiment.training.batch_size * sum(one.periods / one.frequency_hz for one in records)
+        yield Demand("time under nudges, one sample at a time", seconds, "s")
     section = experiment.homeostasis
     if section.strength > 0 and not section.by_tones and np.isfinite(outlay.line_amperes):
         # The largest value of a probe stands on one line, which feeds all those across it.
@@ -120,27 +131,32 @@ def _drives(assembly: Assembly) -> Iterator[Demand]:
 def _pulses(assembly: Assembly) -> Iterator[Demand]:
     """Pulses of a cell, beside its budget."""
     experiment, device = assembly.experiment, assembly.substrate
-    if experiment.rule.writes_moving:
-        # How often it writes is not known; no device with a budget moves step by step.
-        yield Demand("pulses of a cell, each write", _burst(assembly), "")
-        return
     programming, training = _programming_pulses(assembly), _training_pulses(assembly)
+    # Of arrays that follow the signs of others; how many change is not known.
+    anew = programming * programmings_of(experiment.rule, _steps(assembly))
     if experiment.writing.mode == "outright":
-        yield Demand("writes of each cell", programming + training, "")
+        yield Demand("writes of each cell", programming + anew + training, "")
     else:
         yield Demand("pulses of a cell, first programming", programming, "")
+        if anew:
+            yield Demand("pulses of a cell, programmed anew", anew, "")
         yield Demand("pulses of a cell, training", training, "")
     outlay = device.outlay
     if outlay is not None and np.isfinite(outlay.pulses_per_cell):
         given = outlay.most_given()
         yield Demand(f"pulses of a cell so far{'' if outlay.kept else ' (no pulse_ledger)'}", given, "")
         total = given + programming + training
-        yield Demand("pulses of a cell, all of these", total, "", outlay.pulses_per_cell)
+        yield Demand("pulses of a cell, all of these", total + anew, "", outlay.pulses_per_cell, total)
 
 
 def _steps(assembly: Assembly) -> int:
     training = assembly.experiment.training
     return training.epochs * (len(assembly.dataset.train_labels) // training.batch_size)
+
+
+def _writes(assembly: Assembly) -> int:
+    """Of an array in all steps."""
+    return _steps(assembly) * writes_of(assembly.experiment.rule)
 
 
 def _burst(assembly: Assembly) -> int:
@@ -161,12 +177,12 @@ def _programming_pulses(assembly: Assembly) -> int:
 
 
 def _training_pulses(assembly: Assembly) -> int:
-    plan, steps, burst = assembly.experiment.writing.plan(), _steps(assembly), _burst(assembly)
+    plan, writes, burst = assembly.experiment.writing.plan(), _writes(assembly), _burst(assembly)
     if plan.mode == "outright":
-        return steps
-    pulses = steps * burst * (plan.rounds if plan.mode == "verify" else 1)
+        return writes
+    pulses = writes * burst * (plan.rounds if plan.mode == "verify" else 1)
     if _refreshes(assembly):
-        pulses += steps // plan.refresh_every * (1 + plan.refresh_rounds * burst)
+        pulses += writes // plan.refresh_every * (1 + plan.refresh_rounds * burst)
     if plan.mode == "tiki_taka":
         before, while_read = symmetry_cycles(assembly.substrate.capabilities, plan.largest_burst)
         pulses += sum(abs(count) for count in (*before, *while_read)) + 1
@@ -178,18 +194,10 @@ def _refreshes(assembly: Assembly) -> bool:
     return capabilities.resets and not capabilities.step_siemens[1]
 
 
-def _tone_seconds(assembly: Assembly) -> float:
-    """Of a batch under the tones of a step."""
-    nudge = assembly.experiment.nudge
-    tones = octaves(nudge.plan(), nudge.richardson)
-    return assembly.experiment.training.batch_size * sum(one.periods / one.frequency_hz for one in tones)
-
-
-def _record_seconds(assembly: Assembly, pace: Pace) -> float:
-    """Records of one sample at all frequencies."""
-    nudge = assembly.experiment.nudge
+def _record_seconds(tones: Iterable[SamplingPlan], pace: Pace) -> float:
+    """Records of one sample under tones."""
     seconds = 0.0
-    for tone in octaves(nudge.plan(), nudge.richardson):
+    for tone in tones:
         filtered = tone.highest_harmonic * tone.periods * pace.filter_periods
         stepped = tone.sample_count * pace.point_seconds
         seconds += pace.record_seconds + (stepped or (tone.periods + filtered) / tone.frequency_hz)
@@ -199,18 +207,21 @@ def _record_seconds(assembly: Assembly, pace: Pace) -> float:
 def _reading_seconds(assembly: Assembly, pace: Pace) -> float:
     """Steps, evaluations, and the cells that a run file keeps."""
     experiment, network = assembly.experiment, assembly.substrate.network
-    training, section = experiment.training, experiment.homeostasis
-    record = _record_seconds(assembly, pace)
+    training, section, rule, nudge = experiment.training, experiment.homeostasis, experiment.rule, experiment.nudge
     nodes = network.node_count
     patterns = nodes if network.resistive else len(sign_patterns(nodes))
-    pushed = patterns * (pace.state_seconds + record)
-    step = training.batch_size * pace.state_seconds
-    if experiment.rule.name == "multiplexed":
-        step += training.batch_size * pushed
-    elif experiment.rule.periodic:
-        step += training.batch_size * record
-    else:
-        step += training.batch_size * HELD_STATES * pace.state_seconds
+    pushed = patterns * (pace.state_seconds + _record_seconds(octaves(nudge.plan(), nudge.richardson), pace))
+    sample = (1 + states_of(rule)) * pace.state_seconds + products_of(rule, network) * pace.product_seconds
+    recorded = _record_seconds(records_of(rule, nudge), pace)
+    sample += recorded
+    if rule.name == "multiplexed":
+        sample += pushed
+    step = training.batch_size * sample
+    if isinstance(rule, AsymmetricEPSection):
+        lines = sum(coupling.source.size for coupling in network.settling)
+        # Measured, the network settles once more behind its tones.
+        by_tones = rule.samples * pushed + training.batch_size * pace.state_seconds
+        step += by_tones if rule.asymmetry == "measured" else lines * pace.product_seconds
     cells = _cells(assembly) * pace.cell_seconds
     if section.strength > 0:
         products = sum(
@@ -220,22 +231,24 @@ def _reading_seconds(assembly: Assembly, pace: Pace) -> float:
         )
         step += section.samples * pushed if section.by_tones else products * pace.product_seconds
     evaluation = len(assembly.dataset.test_labels) * pace.state_seconds
+    prepared = training.batch_size * (pace.state_seconds + preparations_of(rule, nudge) * recorded)
     # Cells are read for the log, and for the symmetry of mirrored arrays.
-    return _steps(assembly) * step + training.epochs * (evaluation + 2.0 * cells) + cells
+    return prepared + _steps(assembly) * step + training.epochs * (evaluation + 2.0 * cells) + cells
 
 
 def _writing_seconds(assembly: Assembly, outlay: Outlay) -> float:
-    pace, plan, steps = outlay.pace, assembly.experiment.writing.plan(), _steps(assembly)
+    pace, plan, changes = outlay.pace, assembly.experiment.writing.plan(), _writes(assembly)
+    programmings = 1 + programmings_of(assembly.experiment.rule, _steps(assembly))
+    pulses = programmings * _programming_pulses(assembly) + _training_pulses(assembly)
     if plan.mode == "outright":
-        return (steps + 1) * _cells(assembly) * (pace.cell_seconds + pace.write_seconds)
+        return pulses * _cells(assembly) * (pace.cell_seconds + pace.write_seconds + pace.pulse_seconds)
     # Writes, and those of them before which the cells are read.
-    verified = plan.program_rounds + (steps * plan.rounds if plan.mode == "verify" else 0)
+    verified = programmings * plan.program_rounds + (changes * plan.rounds if plan.mode == "verify" else 0)
     if _refreshes(assembly):
-        verified += plan.program_rounds + steps // plan.refresh_every * (1 + plan.refresh_rounds)
-    writes = verified + (0 if plan.mode == "verify" else steps)
+        verified += programmings * plan.program_rounds + changes // plan.refresh_every * (1 + plan.refresh_rounds)
+    writes = verified + (0 if plan.mode == "verify" else changes)
     if plan.mode == "tiki_taka":
         writes += sum(map(len, symmetry_cycles(assembly.substrate.capabilities, plan.largest_burst)))
-    pulses = _programming_pulses(assembly) + _training_pulses(assembly)
     each = verified * pace.cell_seconds + writes * pace.write_seconds + pulses * pace.pulse_seconds
     return _cells(assembly) * each
 
