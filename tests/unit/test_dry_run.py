@@ -299,7 +299,8 @@ TINY = [
     "substrate.operation={settle_seconds: 1.0e-5, reading_seconds: 1.0e-8, pulse_seconds: 1.0e-6}",
 ]
 PULSES = "substrate.update={law: constant, step: 0.004}"
-FEEDBACK = ["nudge={amplitude: 0.2}"]
+NUDGED = ["nudge={amplitude: 0.2}"]
+RESISTIVE = ["network.family=resistive", "nudge={amplitude: 0.2}"]
 FORWARD = [
     "network.family=feedforward",
     "network.feedback=separate",
@@ -311,15 +312,15 @@ FORWARD = [
 @pytest.mark.parametrize(
     "overrides",
     [
-        ["rule={name: continual_ep, count: 12}", *FEEDBACK],
-        ["rule={name: continual_ep, count: 5}", *FEEDBACK, PULSES, "writing={mode: accumulate, largest_burst: 3}"],
+        ["rule={name: continual_ep, count: 12}", *NUDGED],
+        ["rule={name: continual_ep, count: 5}", *NUDGED, PULSES, "writing={mode: accumulate, largest_burst: 3}"],
         ["rule={name: continual_ep, moves: periods, count: 5}", "nudge={amplitude: 0.2, frequency_hz: 20.0}"],
-        ["rule={name: ep, readings: 12}", *FEEDBACK],
-        ["rule={name: ep, variant: one_sided, readings: 12}", *FEEDBACK],
-        ["rule={name: holomorphic_ep, points: 2}", *FEEDBACK],
-        ["rule={name: always_on_ep, points: 2, periods: 3, lead_periods: 4}", *FEEDBACK],
-        ["rule={name: always_on_ep, points: 2, periods: 9, nudge: feedback, free_phase: false}", *FEEDBACK],
-        ["rule={name: asymmetric_ep}", *FEEDBACK],
+        ["rule={name: ep, readings: 12}", *NUDGED],
+        ["rule={name: ep, variant: one_sided, readings: 12}", *NUDGED],
+        ["rule={name: holomorphic_ep, points: 2}", *NUDGED],
+        ["rule={name: always_on_ep, points: 2, periods: 3, lead_periods: 4}", *NUDGED],
+        ["rule={name: always_on_ep, points: 2, periods: 9, nudge: feedback, free_phase: false}", *NUDGED],
+        ["rule={name: asymmetric_ep}", *NUDGED],
         ["rule={name: asymmetric_ep, asymmetry: measured}", "nudge={amplitude: 0.2, frequency_hz: 20.0}"],
         ["rule={name: multiplexed}", "nudge={amplitude: 0.2, frequency_hz: 20.0}"],
         ["rule={name: backpropagation}", *FORWARD[:1], "network.feedback=none", "nudge=null"],
@@ -328,13 +329,18 @@ FORWARD = [
         [PULSES, "writing={mode: verify, largest_burst: 3}"],
         ["substrate.update={law: one_sided, step: 0.02}", "writing={mode: verify, largest_burst: 3}"],
         ["substrate.cells.forming={threshold_volts: 1.7, pulse_volts: 1.8}"],
+        ["rule={name: contrastive, readings: 7}", *RESISTIVE],
+        ["rule={name: coupled_learning}", *RESISTIVE],
+        ["rule={name: frequency_propagation}", *RESISTIVE],
     ],
     ids=" ".join,
 )
 def test_the_clock_of_a_run_keeps_to_the_times_that_were_told(overrides, tmp_path):
-    experiment = [*TINY, *overrides]
-    found = {one.what: one.value for one in dry_run(assemble(load_experiment("digits-ideal", experiment))).demands}
-    with open_run(run(load_experiment("digits-ideal", experiment), tmp_path / "run.h5")) as file:
+    experiment = load_experiment(
+        "digits-resistive" if RESISTIVE[0] in overrides else "digits-ideal", [*TINY, *overrides]
+    )
+    found = {one.what: one.value for one in dry_run(assemble(experiment)).demands}
+    with open_run(run(experiment, tmp_path / "run.h5")) as file:
         elapsed = dict(zip(ACTIVITIES, np.asarray(file.table("ledger")["elapsed_seconds"])[-1], strict=True))
     assert 0 < elapsed["write"] <= found["time writing, at most"]
     reading = elapsed["settle"] + elapsed["read"]
