@@ -7,9 +7,11 @@ is finished is kept in the folder `runs` and taken from there the next time; one
 import sys
 from pathlib import Path
 
+import numpy as np
 from reproduction import FOLDER, reproduction
 
 from substrate import load_experiment, open_run, resume, run
+from substrate.experiment.assembly import assemble
 
 EP = (
     "rule={name: ep, variant: one_sided, nudge: feedback}",
@@ -38,6 +40,35 @@ def trained(name: str, epochs: int, *overrides: str) -> Path:
     return path
 
 
+def departures(share: float, batches: int = 8) -> str:
+    """How far a batch's change of the first array is from what weights that stand still ask for, on fresh cells.
+
+    Degrees and ratio of norms, medians over batches and the largest, at ``share`` of the published rates.
+    """
+    assembly = assemble(load_experiment(FOLDER / "continual-mnist.yaml"))
+    training, data = assembly.experiment.training, assembly.dataset
+    first = assembly.experiment.topology().forward[0]
+    rate = share * float(training.learning_rate)
+    own = training.learning_rates[first.name] / float(training.learning_rate)
+    degrees, ratios = [], []
+    with assembly.substrate:
+        controller = assembly.controller()
+        for batch in range(batches):
+            controller.program(assembly.initial_weights())
+            chosen = slice(20 * batch, 20 * batch + 20)
+            inputs, labels = data.train_inputs[chosen].astype(float), data.train_labels[chosen]
+            still = rate * own * controller.measure(inputs, labels)[1].directions[first.name]
+            before = np.array(controller.writer.weights(first))
+            controller.step(inputs, labels, rate)
+            moved = controller.writer.weights(first) - before
+            norms = np.linalg.norm(moved), np.linalg.norm(still)
+            degrees.append(np.degrees(np.arccos(np.clip(np.sum(moved * still) / (norms[0] * norms[1]), -1.0, 1.0))))
+            ratios.append(norms[0] / norms[1])
+    return (
+        f"{np.median(degrees):.0f} and {max(degrees):.0f} degrees, {np.median(ratios):.2f} and {max(ratios):.2f} times"
+    )
+
+
 def main() -> None:
     epochs = tuple(int(given) for given in sys.argv[1:3]) or PUBLISHED
     continual, plain = epochs[0], epochs[-1]
@@ -63,6 +94,13 @@ def main() -> None:
             )
             result.seconds += float(summary["wall_seconds"])
             result.commit = str(summary["git_commit"])
+        for share in (1.0, 0.1):
+            result.found(
+                f"a batch's change of the first array, rates times {share:g}, beside that of weights that stand still: "
+                "angle and ratio of norms, median and largest of 8",
+                "-",
+                departures(share),
+            )
 
 
 if __name__ == "__main__":
