@@ -239,13 +239,12 @@ class DifferentialArray:
         return report
 
     def _move_apart(self, apart: OuterProducts) -> WriteReport:
-        nothing = self._nothing
         # Cells that are not seen as they are, in a fault say, are gone over at once.
         plain = self._now_siemens is self._devices.conductances
         if plain and self._outer.wait(apart):
-            return WriteReport(0, nothing)
+            return WriteReport(0, self._nothing)
         self._carry_out()
-        return WriteReport(0, nothing, self._move_cells(apart))
+        return WriteReport(0, self._nothing, self._move_cells(apart))
 
     def _carry_out(self) -> None:
         """Move the cells by what waits."""
