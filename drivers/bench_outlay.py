@@ -5,7 +5,8 @@ from dataclasses import replace
 from typing import Final
 
 from drivers.node_readers import PERIODS_A_TIME_CONSTANT, SETTLED_TIME_CONSTANTS, LockInReader, NodeReader, ToneReader
-from drivers.smu_matrix import EXCHANGE_SECONDS, SmuMatrixArray
+from drivers.pulse_section import EXCHANGE_SECONDS
+from drivers.smu_matrix import SmuMatrixArray
 from drivers.wiring import WiringConfig
 from substrate.outlay import Demand, Outlay
 

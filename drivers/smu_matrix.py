@@ -1,275 +1,34 @@
-"""Source meters behind a switch matrix as crossbar arrays: which lines are driven, sensed, biased, grounded or open.
+"""Source meters behind a switch matrix as crossbar arrays, whose cells are read, written and formed one by one.
 
-One source meter drives a line, a second one at 0 V senses another; further ones hold unselected lines at a fraction of
-the pulse while cells are written:
-
-    scheme      unselected rows   unselected columns   sources of bias
-    floating    open              open                 0
-    grounded    ground            ground               0
-    half        V/2               V/2                  1
-    third       V/3               2V/3                 2
-
-Relays are only moved while all sources are at 0 V, and are asked for after. Everything that is driven has been checked
-against the limits of the instruments, whose drivers check once more, and flows through a compliance.
-
-A bias stands from before the first pulse of a burst until after the last one, pauses included: instruments that are
-told what to do one after another cannot begin and end a bias with each pulse. Cells of the selected row and column see
-their share of the voltage for twice as long as the pulses last, and for the exchanges around them (tens of
-milliseconds). Where that disturbs them, let bursts be short.
+Everything that is driven has been checked against the limits of the instruments, whose drivers check once more, and
+flows through a compliance.
 """
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import Final, Literal, final
+from functools import partial
+from typing import Final, final
 
 import numpy as np
 
-from drivers.errors import BenchError, raise_first
+from drivers.bias_schemes import SHARES, Scheme
+from drivers.forming import FormingPlan
 from drivers.limits import DriveLimits
-from drivers.pulsed_array import PulsedArray, PulsedSection
-from drivers.source_meter import SourceMeter, SourceReading
-from drivers.switch_matrix import SwitchMatrix
+from drivers.pulse_section import PulseConfig
+from drivers.pulsed_array import PulsedArray
+from drivers.station import Station
 from substrate.arrays import BoolArray, FloatArray
 from substrate.capabilities import Limits
 from substrate.contract import Direction
 from substrate.errors import CapabilityError, InputError
-from substrate.interrupts import interrupts_held_back
-from substrate.outlay import Demand, Pace
-from substrate.sections import Positive
 
 log = logging.getLogger(__name__)
-
-Scheme = Literal["floating", "grounded", "half", "third"]
-BIASES: Final = {"floating": 0, "grounded": 0, "half": 1, "third": 2}
-"""Sources of bias that each scheme takes."""
-
-SHARES: Final[dict[str, tuple[float, ...]]] = {"half": (0.5,), "third": (1.0 / 3.0, 2.0 / 3.0)}
-"""Of a pulse's voltage, for each of them."""
-
-EXCHANGE_SECONDS: Final = 0.01
-RELAY_SECONDS: Final = 0.02
-READING_SECONDS: Final = 0.05
-"""Rules of thumb for the estimates of a dry run: a setting and the look into the error queue after it; relays
-opened and others closed; one reading by each of two source meters, at a power-line cycle."""
 
 MOST_PULSES: Final = 1000
 """Put out in one go."""
 
 OPEN_FRACTION: Final = 0.1
 """Of the window's lowest conductance: where less is seen than of such a cell, a relay or a lead is open."""
-
-
-@final
-class PulseConfig(PulsedSection):
-    """Reading and writing of cells.
-
-    Attributes:
-        read_volts: across a cell that is read alone; whole arrays are read as the device's limits allow.
-        read_amperes: compliance while reading.
-        pulse_seconds: their width; a Keithley 2400 has none below 10 ms.
-        pulse_amperes: compliance of a pulse.
-        read_scheme: of unselected lines while reading; floating ones let sneak currents through.
-        write_scheme: while writing.
-    """
-
-    read_volts: Positive = 0.1
-    read_amperes: Positive = 1.0e-4
-    pulse_seconds: Positive = 1.0e-2
-    pulse_amperes: Positive = 1.0e-3
-    read_scheme: Literal["floating", "grounded"] = "grounded"
-    write_scheme: Scheme = "half"
-
-
-@final
-@dataclass(frozen=True)
-class FormingPlan:
-    """How fresh cells are brought to conduct: pulses of rising voltage, each followed by a reading.
-
-    Attributes:
-        first_volts, last_volts, step_volts: of the pulses, row against column.
-        pulse_seconds: width.
-        limit_amperes: compliance, which keeps a cell that forms from being destroyed.
-        formed_siemens: conductance from which on a cell counts as formed.
-    """
-
-    first_volts: float
-    last_volts: float
-    step_volts: float
-    pulse_seconds: float
-    limit_amperes: float
-    formed_siemens: float
-
-    def __post_init__(self) -> None:
-        if not (0 < self.first_volts <= self.last_volts and self.step_volts > 0):
-            raise InputError("forming: expected 0 < first_volts <= last_volts and step_volts > 0")
-
-    def volts(self) -> FloatArray:
-        """Of the pulses, in turn."""
-        count = int((self.last_volts - self.first_volts) / self.step_volts + 1e-9) + 1
-        return np.asarray(self.first_volts + self.step_volts * np.arange(count), dtype=np.float64)
-
-
-@final
-@dataclass
-class Station:
-    """Source meters, the matrix, and which of its rows they are wired to.
-
-    Attributes:
-        matrix: joins its rows (instruments) to its columns (lines).
-        drive, sense: the two source meters.
-        drive_row, sense_row: their rows of the matrix.
-        bias: source meters for unselected lines, and their rows.
-        ground_row: row that is tied to ground; None: unselected lines can't be grounded.
-    """
-
-    matrix: SwitchMatrix
-    drive: SourceMeter
-    drive_row: int
-    sense: SourceMeter
-    sense_row: int
-    bias: tuple[tuple[SourceMeter, int], ...] = ()
-    ground_row: int | None = None
-    _still: bool = field(default=False, init=False, repr=False)
-
-    @property
-    def meters(self) -> tuple[SourceMeter, ...]:
-        """All source meters, in the order in which they are made safe."""
-        return (self.drive, self.sense, *(meter for meter, _ in self.bias))
-
-    def check(self, scheme: Scheme) -> None:
-        """That a scheme can be had.
-
-        Raises:
-            InputError: it takes a source or a ground that is not wired.
-        """
-        if len(self.bias) < BIASES[scheme]:
-            raise InputError(f"scheme {scheme}: takes {BIASES[scheme]} bias sources, {len(self.bias)} are wired")
-        if scheme == "grounded" and self.ground_row is None:
-            raise InputError("scheme grounded: no row of the matrix is wired to ground")
-
-    def open(self) -> None:
-        """Open all instruments, sources at 0 V and off, all relays open. Where one is not there the others are brought
-        to that all the same: somebody may have left them on.
-
-        Raises:
-            BenchError: the first that is not there, or did not obey; the others are named in notes.
-        """
-        failures: list[Exception] = []
-        for instrument in (self.matrix, *self.meters):
-            if not instrument.is_open:
-                try:
-                    instrument.open()
-                except Exception as error:
-                    failures.append(error)
-        try:
-            self.safe_state()
-        except Exception as error:
-            failures.append(error)
-        raise_first(failures)
-
-    def safe_state(self) -> None:
-        """Sources off, then relays open; every step is tried.
-
-        Raises:
-            BenchError: the first step that failed.
-        """
-        self.forget()
-        failures: list[Exception] = []
-        for instrument in (*self.meters, self.matrix):
-            if instrument.is_open:
-                try:
-                    instrument.safe_state()
-                except Exception as error:
-                    failures.append(error)
-        raise_first(failures)
-
-    def forget(self) -> None:
-        """What the sources put out is not known any more: others have switched them."""
-        self._still = False
-
-    def close(self) -> None:
-        """Close all connections."""
-        for instrument in (*self.meters, self.matrix):
-            instrument.close()
-
-    def connect(
-        self, driven: Sequence[int], sensed: Sequence[int], others: tuple[Sequence[int], Sequence[int]], scheme: Scheme
-    ) -> None:
-        """Join lines (columns of the matrix) to drive, sense, and what the scheme gives unselected rows and columns.
-
-        Every source is brought to 0 V first.
-
-        Raises:
-            InstrumentError: other relays are closed than were asked for; all were opened then.
-            BenchError: an instrument cannot be reached.
-        """
-        if not self._still:
-            self.quiet()
-        wanted = {(self.drive_row, line) for line in driven} | {(self.sense_row, line) for line in sensed}
-        rows, columns = others
-        if scheme == "grounded":
-            assert self.ground_row is not None  # what check() looked for
-            wanted |= {(self.ground_row, line) for line in (*rows, *columns)}
-        elif scheme == "half":
-            wanted |= {(self.bias[0][1], line) for line in (*rows, *columns)}
-        elif scheme == "third":
-            wanted |= {(self.bias[0][1], line) for line in rows} | {(self.bias[1][1], line) for line in columns}
-        self.matrix.connect(wanted)
-
-    def quiet(self) -> None:
-        """All sources at 0 V."""
-        self._still = False
-        for meter in self.meters:
-            meter.source_volts(0.0, meter.limits.amperes)
-            meter.enable()
-        self._still = True
-
-    def measure(self, volts: float, limit_amperes: float) -> SourceReading:
-        """What the sense source reads with the drive at a voltage, which ends at 0 V.
-
-        The drive is asked as well: at its compliance, or switched off, it does not hold the voltage that it was told,
-        and what the sense source reads is the current of another one. ``limited`` is of either.
-
-        Raises:
-            CapabilityError: beyond what is safe.
-            BenchError: an instrument cannot be reached.
-        """
-        self._still = False
-        self.drive.source_volts(volts, limit_amperes)
-        reading, drawn = self.sense.measure(), self.drive.measure()
-        self.drive.source_volts(0.0, limit_amperes)
-        self._still = True
-        return replace(reading, limited=reading.limited or drawn.limited)
-
-    def pulse(
-        self, volts: float, shares: Sequence[float], count: int, seconds: float, limit_amperes: float
-    ) -> list[SourceReading]:
-        """Pulses from the drive, the bias sources at these shares of their voltage meanwhile; all at 0 V after.
-
-        Raises:
-            CapabilityError: beyond what is safe; nothing was put out.
-            BenchError: an instrument cannot be reached: how many pulses were put out is not known.
-        """
-        self._still = False
-        used = [meter for meter, _ in self.bias[: len(shares)]]
-        try:
-            for share, meter in zip(shares, used, strict=True):
-                meter.source_volts(share * volts, limit_amperes)
-            readings = self.drive.pulse_volts(volts, count, seconds, limit_amperes)
-            for meter in used:
-                meter.source_volts(0.0, limit_amperes)
-        except BaseException as error:
-            # The drive is off by then; no bias may stand alone, whatever becomes of the others.
-            with interrupts_held_back():
-                for meter in used:
-                    try:
-                        meter.safe_state()
-                    except BenchError as failure:
-                        error.add_note(f"bias: {failure}")
-            raise
-        self._still = True
-        return readings
 
 
 @final
@@ -318,41 +77,16 @@ class SmuMatrixArray(PulsedArray):
             station.check(scheme)
         self._station, self._rows, self._columns, self._config = station, tuple(rows), tuple(columns), config
         self._owns = owns
+        _check(station, config, most_read_volts)
         limits = station.drive.limits
-        limits.check_volts("limits.read_volts", most_read_volts)
-        for key in ("read_volts", "up_volts", "down_volts"):
-            limits.check_volts(key, getattr(config, key))
-        for key in ("read_amperes", "pulse_amperes"):
-            limits.check_amperes(key, getattr(config, key))
-        try:
-            station.drive.check_pulses(config.up_volts, MOST_PULSES, config.pulse_seconds, config.pulse_amperes)
-        except InputError as error:
-            raise InputError(f"pulse_seconds: {error}") from error
-        largest = max(config.up_volts, config.down_volts)
-        for share, (meter, _) in zip(SHARES.get(config.write_scheme, ()), station.bias, strict=False):
-            meter.limits.check_volts(f"write_scheme {config.write_scheme}: bias", share * largest)
-            meter.limits.check_amperes("pulse_amperes", config.pulse_amperes)
-        reading = RELAY_SECONDS + READING_SECONDS + 2.0 * EXCHANGE_SECONDS
         shape = len(rows), len(columns)
         super().__init__(
             name,
             shape,
             config,
             Limits(most_read_volts, limits.volts, config.read_amperes),
-            readings=(
-                Demand("reading of a cell", config.read_volts, "V"),
-                Demand("compliance of a reading", config.read_amperes, "A", limits.amperes),
-                Demand("compliance of a pulse", config.pulse_amperes, "A", limits.amperes),
-            ),
-            pace=Pace(
-                # Every level by itself, on one sensed line after another.
-                product_seconds=shape[0] * shape[1] * reading,
-                cell_seconds=reading,
-                # With the reading after the pulses.
-                write_seconds=RELAY_SECONDS + READING_SECONDS + 6.0 * EXCHANGE_SECONDS,
-                # The pauses are as long as the pulses.
-                pulse_seconds=2.0 * config.pulse_seconds,
-            ),
+            readings=config.demands(limits.amperes),
+            pace=config.pace(shape),
             at_once=False,
             line_amperes=config.read_amperes,
         )
@@ -386,16 +120,8 @@ class SmuMatrixArray(PulsedArray):
         self.budget.check(chosen * len(levels))
         formed = np.zeros(self.shape, dtype=np.bool_)
         for row, column in np.argwhere(chosen):
-            for volts in levels:
-                if self.read_cell(row, column) >= plan.formed_siemens:
-                    formed[row, column] = True
-                    break
-                one = np.zeros(self.shape, dtype=np.int64)
-                one[row, column] = 1
-                self.budget.spend(one)
-                self._put(row, column, float(volts), 1, plan.pulse_seconds, plan.limit_amperes)
-            else:
-                formed[row, column] = self.read_cell(row, column) >= plan.formed_siemens
+            read, pulse = partial(self.read_cell, row, column), partial(self._forming_pulse, plan, row, column)
+            formed[row, column] = plan.carry_out(read, pulse)
         return formed
 
     def read_cell(self, row: int, column: int, volts: float | None = None) -> float:
@@ -490,6 +216,12 @@ class SmuMatrixArray(PulsedArray):
         self._open_before = open_now
         return found
 
+    def _forming_pulse(self, plan: FormingPlan, row: int, column: int, volts: float) -> None:
+        one = np.zeros(self.shape, dtype=np.int64)
+        one[row, column] = 1
+        self.budget.spend(one)
+        self._put(row, column, volts, 1, plan.pulse_seconds, plan.limit_amperes)
+
     def _select(self, row: int, column: int, scheme: Scheme) -> None:
         for name, place, lines in (("row", row, self._rows), ("column", column, self._columns)):
             # One counted from the end would join its own line to those that are grounded.
@@ -513,7 +245,7 @@ class SmuMatrixArray(PulsedArray):
         """Pulses of one cell, the others biased; the largest current of one."""
         scheme = self._config.write_scheme
         self._select(int(row), int(column), scheme)
-        shares, largest = SHARES.get(scheme, ()), 0.0
+        shares, largest = SHARES[scheme], 0.0
         for first in range(0, count, MOST_PULSES):
             burst = min(MOST_PULSES, count - first)
             readings = self._station.pulse(volts, shares, burst, seconds, limit_amperes)
@@ -522,3 +254,21 @@ class SmuMatrixArray(PulsedArray):
             sizes = np.abs([reading.amperes for reading in readings])
             largest = max(largest, float(np.where(np.isnan(sizes), np.inf, sizes).max()))
         return largest
+
+
+def _check(station: Station, config: PulseConfig, most_read_volts: float) -> None:
+    """That the instruments can do what the section says."""
+    limits = station.drive.limits
+    limits.check_volts("limits.read_volts", most_read_volts)
+    for key in ("read_volts", "up_volts", "down_volts"):
+        limits.check_volts(key, getattr(config, key))
+    for key in ("read_amperes", "pulse_amperes"):
+        limits.check_amperes(key, getattr(config, key))
+    try:
+        station.drive.check_pulses(config.up_volts, MOST_PULSES, config.pulse_seconds, config.pulse_amperes)
+    except InputError as error:
+        raise InputError(f"pulse_seconds: {error}") from error
+    largest = max(config.up_volts, config.down_volts)
+    for share, (meter, _) in zip(SHARES[config.write_scheme], station.bias, strict=False):
+        meter.limits.check_volts(f"write_scheme {config.write_scheme}: bias", share * largest)
+        meter.limits.check_amperes("pulse_amperes", config.pulse_amperes)

@@ -50,14 +50,16 @@ from drivers.keysight_b2200 import KeysightB2200
 from drivers.keysight_infiniivision import KeysightInfiniiVision
 from drivers.limits import DriveLimits
 from drivers.lock_in import LockIn
+from drivers.pulse_section import PulseConfig
 from drivers.red_pitaya import RedPitaya
 from drivers.resource import open_link
 from drivers.rigol_ds1000z import RigolDS1000Z
 from drivers.shared_link import SharedLink
-from drivers.smu_matrix import PulseConfig, SmuMatrixArray, Station
+from drivers.smu_matrix import SmuMatrixArray
 from drivers.source_meter import SourceMeter
 from drivers.srs_sr830 import Sr830
 from drivers.srs_sr860 import Sr860
+from drivers.station import Station
 from drivers.switch_matrix import SwitchMatrix
 from drivers.transport import Link, Transcript
 from drivers.wire_log import HeardLog

@@ -9,8 +9,9 @@ from xor_bench import ARC_LIBRARY, PULSE, STEP, UPDATE, arc_section, arc_two
 
 from drivers.arc_two import ArcTwoArray, ArcTwoConfig
 from drivers.errors import InstrumentError
+from drivers.forming import FormingPlan
 from drivers.limits import DriveLimits
-from drivers.smu_matrix import FormingPlan, SmuMatrixArray
+from drivers.smu_matrix import SmuMatrixArray
 from drivers.wiring import Rack, WiringConfig, arrays_of, drive_limits, load_wiring
 from emulators.bench.bench import VirtualBench
 from emulators.bench.faults import Rule
