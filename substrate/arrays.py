@@ -94,11 +94,11 @@ def whole_numbers(name: str, values: Any, shape: tuple[int, ...]) -> IntArray:
 
 
 def _require_shape(name: str, array: npt.NDArray[Any], shape: tuple[int | None, ...]) -> None:
-    expected = "(" + ", ".join("any" if size is None else str(size) for size in shape) + ")"
     fits = array.ndim == len(shape) and all(
         size is None or size == got for size, got in zip(shape, array.shape, strict=True)
     )
     if not fits:
+        expected = "(" + ", ".join("any" if size is None else str(size) for size in shape) + ")"
         raise InputError(f"{name}: expected shape {expected}, got {array.shape}")
 
 

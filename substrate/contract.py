@@ -387,12 +387,13 @@ class Substrate(Device):
             cross = finite("held nudge: cross_siemens", nudge.cross_siemens, (count, count))
         checked = HeldNudge(amperes, siemens, cross)
         check(checked, self.capabilities)
-        hidden = slice(0, self.network.output.start)
-        currents = [amperes[..., hidden]]
-        currents += [siemens[..., hidden]] if siemens is not None else []
-        currents += [cross[hidden]] if cross is not None else []
-        if any(np.any(current) for current in currents):
-            self.capabilities.require("node_nudges", "a nudge of hidden nodes")
+        if not self.capabilities.node_nudges:
+            hidden = slice(0, self.network.output.start)
+            currents = [amperes[..., hidden]]
+            currents += [siemens[..., hidden]] if siemens is not None else []
+            currents += [cross[hidden]] if cross is not None else []
+            if any(np.any(current) for current in currents):
+                self.capabilities.require("node_nudges", "a nudge of hidden nodes")
         if nudge.fixed:
             # The same one is asked for at every step that it is held.
             self._accepted = nudge, checked

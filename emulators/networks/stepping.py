@@ -43,7 +43,8 @@ class Motion:
 
     def repeated(self, times: int) -> "Motion":
         """So many copies, one after another along the rows."""
-        return Motion(np.tile(self.u, (1, times, 1)), np.tile(self.s, (1, times, 1)), times * self.copies)
+        u, s = (np.concatenate([values] * times, axis=1) for values in (self.u, self.s))
+        return Motion(u, s, times * self.copies)
 
 
 @final
