@@ -59,16 +59,23 @@ def idle_at_all(experiments: Sequence["Experiment"], given: Sequence[Collection[
     """
     every = [(*_of_sections(one, False), *_of_backend(one)) for one in experiments]
     idle = [{key.path for key in keys} for keys in every]
-    acting: dict[str, bool] = {}
+    acting: dict[tuple[str, str], bool] = {}
+
+    def acts_in(key: Idle, experiment: "Experiment", here: Collection[str], meant: Collection[str]) -> bool:
+        value = standing(experiment, key.path)
+        if key.path in here or value is None:
+            return False
+        # A level of 0 is not idle anywhere, and shows nothing of what another level does.
+        return (key.path in meant or value != key.default) and bool(value or value == key.value)
 
     def acts(key: Idle) -> bool:
-        if key.path not in acting:
-            acting[key.path] = any(
-                key.path not in here
-                and (key.path in meant or standing(experiment, key.path) not in (None, key.default))
+        asked = key.path, repr(key.value)
+        if asked not in acting:
+            acting[asked] = any(
+                acts_in(key, experiment, here, meant)
                 for experiment, here, meant in zip(experiments, idle, given, strict=True)
             )
-        return acting[key.path]
+        return acting[asked]
 
     return tuple(
         tuple(key for key in keys if (key.value != key.default or key.path in meant) and not acts(key))

@@ -304,6 +304,33 @@ def test_an_axis_may_go_through_the_level_that_switches_others_off(beside: str, 
         load_sweep(path)
 
 
+@pytest.mark.parametrize(
+    ("level", "reason"),
+    [
+        ("substrate.noise.telegraph.fraction: [0, 0.1]", "acts with amplitude above 0"),
+        ("substrate.noise.telegraph.amplitude: [0.1, 0]", "acts with fraction above 0"),
+        ("substrate.temperature.conductance_per_kelvin: [0, 0.002]", "other than reference_kelvin"),
+        ("substrate.neurons.time_constant_spread: [0, 0.1]", "acts with time_constant_seconds"),
+    ],
+)
+def test_an_axis_of_levels_that_do_nothing_is_refused(level: str, reason: str, tmp_path: Path) -> None:
+    """Its 0 is idle nowhere, but is no sign that the others act."""
+    path = tmp_path / "sweep.yaml"
+    path.write_text((OFF % ("{}", level)).replace("experiment: xor", "experiment: digits-ideal"))
+    with pytest.raises(InputError, match=f"{level.split(':')[0]}: .*{reason}"):
+        load_sweep(path)
+
+
+@pytest.mark.parametrize("frequency", [50, 60])
+def test_a_default_that_is_given_acts_where_it_is_not_idle(frequency: int, tmp_path: Path) -> None:
+    path = tmp_path / "sweep.yaml"
+    levels = "substrate.noise.mains.volts: [0, 1.0e-3]"
+    path.write_text(
+        OFF % (f"{{substrate.noise.mains.frequency_hz: {frequency}, substrate.noise.mains.spread: 0}}", levels)
+    )
+    assert len(load_sweep(path)) == 2
+
+
 def test_a_key_that_is_given_only_where_it_does_nothing_is_refused(tmp_path: Path) -> None:
     off = "device: {a: {substrate.noise.mains.frequency_hz: 60}, b: {substrate.noise.mains.volts: 1.0e-3}}"
     path = tmp_path / "sweep.yaml"
