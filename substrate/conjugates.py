@@ -15,7 +15,7 @@ from substrate import voltage_conjugates
 from substrate.arrays import BoolArray, FloatArray, Numbers
 from substrate.errors import InputError
 from substrate.network import Coupling, Layer, Network
-from substrate.outer_products import Direction, outer_sum
+from substrate.outer_products import Direction, OuterProducts
 
 Conjugate = Literal["product", "postsynaptic", "squared_voltage"]
 
@@ -157,7 +157,7 @@ def _mean_direction(signals: Signals, coupling: Coupling, share: FloatArray, con
     if conjugate == "squared_voltage":
         response, functional = share[:, None] * signals.response, share[:, None] * signals.weights
         return voltage_conjugates.mean_direction(coupling, lines, response, signals.waveform, functional)
-    return outer_sum(lines, coupling.columns(share[:, None] * signals.response[:, coupling.target.nodes]))
+    return OuterProducts(lines, coupling.columns(share[:, None] * signals.response[:, coupling.target.nodes]))
 
 
 def _weighted(signals: Signals, layer: Layer, share: FloatArray) -> Numbers:
@@ -169,10 +169,10 @@ def _mean_product(signals: Signals, coupling: Coupling, share: FloatArray) -> Di
     if source.start < 0:
         # A held line does not move, so its product with a node is the node's response times its own activity.
         rows = _rows(signals, coupling, signals.activity)
-        return outer_sum(rows, coupling.columns(share[:, None] * signals.response[:, target.nodes]))
+        return OuterProducts(rows, coupling.columns(share[:, None] * signals.response[:, target.nodes]))
     weighted = coupling.columns(_weighted(signals, target, share).reshape(-1, target.size))
     lines = coupling.lines(signals.waveform[:, :, source.nodes].reshape(-1, source.size))
-    return np.asarray((lines.T @ weighted).real) if np.iscomplexobj(weighted) else outer_sum(lines, weighted)
+    return np.asarray((lines.T @ weighted).real) if np.iscomplexobj(weighted) else OuterProducts(lines, weighted)
 
 
 def _sample_products(signals: Signals, coupling: Coupling) -> FloatArray:

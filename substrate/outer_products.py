@@ -106,11 +106,6 @@ Direction: TypeAlias = FloatArray | OuterProducts
 """A descent direction or a change of an array's weights, (row, column)."""
 
 
-def outer_sum(rows: FloatArray, columns: FloatArray) -> Direction:
-    """rows^T @ columns, kept in its factors where these are less than its entries."""
-    return OuterProducts(rows, columns) if _are_less(rows, columns) else rows.T @ columns
-
-
 def _are_less(rows: FloatArray, columns: FloatArray) -> bool:
     """Whether factors are fewer numbers than entries."""
     return bool(rows.size + columns.size < rows.shape[1] * columns.shape[1])

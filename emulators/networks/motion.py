@@ -152,8 +152,8 @@ class Mover:
         if nudge.complex or motion.complex:
             currents = currents if len(currents) == 2 else _padded(currents)
             motion = motion if motion.complex else Motion(_padded(motion.u), _padded(motion.s))
-        total = currents.reshape(len(currents), points, batch, nodes).copy()
-        total[0] += self._held[0]
+        held = self._held if len(currents) == 1 else _padded(self._held)
+        total = currents.reshape(len(currents), points, batch, nodes) + held[:, None]
         return motion, replace(push, currents=total.reshape(currents.shape))
 
     def _push(self, mapped: SteppingMap, nudge: HeldNudge) -> Push:

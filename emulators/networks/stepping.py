@@ -96,22 +96,29 @@ class SteppingMap:
         self._neurons = neurons.pick(self.order)
         self._transfer = _Transfer(self._neurons, self.dtype)
         self._noise = noise
+        self._products = _Products((), self.dtype)
+        self._places: list[tuple[slice, slice]] | None = None
+        self._unreached: tuple[slice, ...] = ()
         self.weigh(blocks)
 
     def weigh(self, blocks: Sequence[Block]) -> None:
         """Take other weights between the same layers."""
-        self._products = _joined([self._place(block) for block in blocks], self.dtype)
-        reached = [target for target, _ in self._products]
-        self._unreached = tuple(
-            place for place in map(self._placed, self._layers) if not any(_within(place, target) for target in reached)
-        )
+        places = [(block.source, block.target) for block in blocks]
+        if places != self._places:
+            self._places = places
+            self._products = _Products(
+                [(self._placed(source), self._placed(target)) for source, target in places], self.dtype
+            )
+            self._unreached = tuple(
+                place
+                for place in map(self._placed, self._layers)
+                if not any(_within(place, target) for target, _ in self._products.parts)
+            )
+        self._products.weigh([block.weights for block in blocks])
 
     def _placed(self, layer: slice) -> slice:
         start = self._starts[layer.start]
         return slice(start, start + layer.stop - layer.start)
-
-    def _place(self, block: Block) -> tuple[slice, slice, FloatArray]:
-        return self._placed(block.source), self._placed(block.target), block.weights
 
     def arrange(self, values: Numbers) -> Reals:
         """Values (..., node) in stepping order and precision, (part, ..., node)."""
@@ -145,12 +152,11 @@ class SteppingMap:
     def cross(self, weights: FloatArray) -> tuple[tuple[slice, slice, Reals], ...]:
         """Blocks of further weights (source node, target node), those between layers without any left out."""
         blocks = [
-            (self._placed(source), self._placed(target), np.asarray(weights[source, target]))
-            for source in self._layers
-            for target in self._layers
-            if np.any(weights[source, target])
+            (source, target) for source in self._layers for target in self._layers if np.any(weights[source, target])
         ]
-        return tuple((target, source, part) for target, parts in _joined(blocks, self.dtype) for source, part in parts)
+        products = _Products([(self._placed(source), self._placed(target)) for source, target in blocks], self.dtype)
+        products.weigh([weights[source, target] for source, target in blocks])
+        return tuple((target, source, part) for target, parts in products.parts for source, part in parts)
 
     def advance(
         self, motion: Motion, push: Push, steps: int, length: float, rng: np.random.Generator
@@ -171,12 +177,13 @@ class SteppingMap:
         loaded = push.load
         residual = np.zeros(rows)
         copies, motion.copies = motion.copies if parts == 1 else 1, 1
+        products = self._products.parts
         for step in range(steps):
             sent = activities[: parts * rows // copies]
             out = force.reshape(parts * rows, nodes)[: len(sent)]
             for nodes_of in self._unreached:
                 out[:, nodes_of] = 0.0
-            for target, ((source, weights), *others) in self._products:
+            for target, ((source, weights), *others) in products:
                 np.matmul(sent[:, source], weights, out=out[:, target])
                 for source, weights in others:
                     out[:, target] += sent[:, source] @ weights
@@ -304,32 +311,63 @@ def _within(inner: slice, outer: slice) -> bool:
     return bool(outer.start <= inner.start and inner.stop <= outer.stop)
 
 
-def _joined(
-    blocks: Sequence[tuple[slice, slice, FloatArray]], dtype: npt.DTypeLike
-) -> list[tuple[slice, list[tuple[slice, Reals]]]]:
-    """Blocks (source, target, weights) as few products: by target, its sources and weights, contiguous.
+@final
+class _Products:
+    """Blocks of weights between places as few products: by target, its sources and weights, contiguous.
 
     Neighbouring sources of a target become one, and so do neighbouring targets with the same sources.
+
+    Args:
+        places: source and target of each block; blocks in the same place add up.
+        dtype: of the weights.
+
+    Attributes:
+        parts: (target, [(source, weights (source node, target node)), ...]).
     """
-    targets: dict[tuple[int, int], list[tuple[slice, FloatArray]]] = {}
-    for source, target, weights in sorted(blocks, key=lambda block: (block[1].start, block[0].start)):
-        known = targets.setdefault((target.start, target.stop), [])
-        if known and known[-1][0] == source:
-            known[-1] = source, known[-1][1] + weights
-        elif known and known[-1][0].stop == source.start:
-            known[-1] = slice(known[-1][0].start, source.stop), np.concatenate([known[-1][1], weights])
-        else:
-            known.append((source, weights))
-    joined: list[tuple[slice, list[tuple[slice, FloatArray]]]] = []
-    for (start, stop), parts in targets.items():
-        before = joined[-1] if joined else None
-        if before and before[0].stop == start and [p[0] for p in before[1]] == [p[0] for p in parts]:
-            both = zip(before[1], parts, strict=True)
-            merged = [(a[0], np.concatenate([a[1], b[1]], axis=1)) for a, b in both]
-            joined[-1] = slice(before[0].start, stop), merged
-        else:
-            joined.append((slice(start, stop), parts))
-    return [
-        (target, [(source, np.ascontiguousarray(weights, dtype=dtype)) for source, weights in parts])
-        for target, parts in joined
-    ]
+
+    def __init__(self, places: Sequence[tuple[slice, slice]], dtype: npt.DTypeLike) -> None:
+        sources: dict[tuple[int, int], list[slice]] = {}
+        for source, target in sorted(places, key=lambda place: (place[1].start, place[0].start)):
+            known = sources.setdefault((target.start, target.stop), [])
+            if known and known[-1].stop == source.start:
+                known[-1] = slice(known[-1].start, source.stop)
+            elif not (known and _within(source, known[-1])):
+                known.append(source)
+        joined: list[tuple[slice, list[slice]]] = []
+        for (start, stop), known in sources.items():
+            if joined and joined[-1][0].stop == start and joined[-1][1] == known:
+                joined[-1] = slice(joined[-1][0].start, stop), known
+            else:
+                joined.append((slice(start, stop), known))
+        self.parts = [
+            (
+                target,
+                [
+                    (source, np.zeros((source.stop - source.start, target.stop - target.start), dtype))
+                    for source in known
+                ],
+            )
+            for target, known in joined
+        ]
+        # Where the weights of each block go, and whether others are there already.
+        self._views: list[tuple[Reals, bool]] = []
+        taken: list[tuple[slice, slice]] = []
+        for source, target in places:
+            self._views.append((self._view(source, target), (source, target) in taken))
+            taken.append((source, target))
+
+    def _view(self, source: slice, target: slice) -> Reals:
+        for whole, parts in self.parts:
+            for joined, weights in parts:
+                if _within(source, joined) and _within(target, whole):
+                    rows = slice(source.start - joined.start, source.stop - joined.start)
+                    return weights[rows, target.start - whole.start : target.stop - whole.start]
+        raise AssertionError("every block is part of a product")
+
+    def weigh(self, weights: Sequence[FloatArray]) -> None:
+        """Take the weights of all blocks (source node, target node)."""
+        for (view, added), block in zip(self._views, weights, strict=True):
+            if added:
+                view += block.astype(view.dtype, copy=False)
+            else:
+                view[...] = block

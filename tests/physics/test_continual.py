@@ -14,6 +14,7 @@ from substrate.controller import Controller
 from substrate.errors import CapabilityError, InputError
 from substrate.experiment.runfile import open_run
 from substrate.network import Network
+from substrate.outer_products import dense
 from substrate.rules.base import Estimate
 from substrate.rules.continual import ContinualEP, ContinualSection
 from substrate.tones import SamplingPlan
@@ -40,7 +41,9 @@ def measured(
     with training(net, rule) as controller:
         controller.program(start(net, angle_degrees))
         phase, _ = controller.measure(*batch_of(net, BATCH))
-        estimate = rule.measure(controller._substrate, phase, lambda found: heard.append(dict(found)))
+        estimate = rule.measure(
+            controller._substrate, phase, lambda found: heard.append({name: dense(one) for name, one in found.items()})
+        )
         controller._substrate.settle()
         adjoint = controller.exact_adjoint(phase.error)
         share = np.full(BATCH, 1.0 / BATCH)
@@ -80,7 +83,9 @@ def test_each_increment_is_a_step_of_backpropagation_through_time(amplitude: flo
         values[:, net.output.nodes] = phase.error
         through_time = [np.zeros_like(values)]
         through_time += [oracle.adjoint(values, steps=k) * scale.unit_siemens for k in range(1, 9)]
-        rule.measure(controller._substrate, phase, lambda found: heard.append(dict(found)))
+        rule.measure(
+            controller._substrate, phase, lambda found: heard.append({name: dense(one) for name, one in found.items()})
+        )
     share = np.full(BATCH, 1.0 / BATCH)
     coupling = net.array("input-hidden1")
     worst = 0.0
