@@ -27,11 +27,14 @@ from drivers.generator import VoltageOutput, WaveformOutput
 from drivers.keysight_infiniivision import KeysightInfiniiVision
 from drivers.lock_in import LockIn
 from drivers.node_readers import LockInReader, LoggerReader, ToneReader
+from drivers.rack import Rack
 from drivers.record_readers import InfiniiVisionReader, RedPitayaReader, RigolReader
 from drivers.red_pitaya import RedPitaya
 from drivers.rigol_ds1000z import RigolDS1000Z
 from drivers.wire_log import HeardLog
-from drivers.wiring import Rack, WiringConfig, arrays_of, drive_limits, split
+from drivers.wired_arrays import arrays_of
+from drivers.wired_limits import drive_limits
+from drivers.wiring import WiringConfig, split
 from substrate.arrays import BoolArray, FloatArray
 from substrate.capabilities import Capabilities, HeldNudge, Limits, Nudge, WriteRequest
 from substrate.contract import Direction, HeldStates, Record, Scale, Substrate, WriteReport

@@ -4,7 +4,8 @@ from typing import Literal, final
 
 from pydantic import Field
 
-from drivers.wiring import WiringConfig, load_wiring, ready_addresses
+from drivers.ready_bench import ready_addresses
+from drivers.wiring import WiringConfig, load_wiring
 from substrate.errors import InputError
 from substrate.loop import LoopConfig
 from substrate.sections import Positive, Section

@@ -16,8 +16,12 @@ from typing import Any
 
 import yaml
 
+from drivers.rack import Rack
+from drivers.ready_bench import ready_addresses
 from drivers.smu_matrix import SmuMatrixArray
-from drivers.wiring import Rack, arrays_of, drive_limits, load_wiring, ready_addresses
+from drivers.wired_arrays import arrays_of
+from drivers.wired_limits import drive_limits
+from drivers.wiring import load_wiring
 from substrate import load_experiment
 from substrate.cli import BAD_INPUT, FAILED
 from substrate.errors import InputError, SubstrateError

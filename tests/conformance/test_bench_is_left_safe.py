@@ -14,7 +14,10 @@ from drivers.errors import BenchError, ConnectionLost
 from drivers.keithley_2400 import Keithley2400
 from drivers.keysight_33500b import Keysight33500B
 from drivers.limits import DriveLimits
-from drivers.wiring import Rack, arrays_of, drive_limits, load_wiring
+from drivers.rack import Rack
+from drivers.wired_arrays import arrays_of
+from drivers.wired_limits import drive_limits
+from drivers.wiring import load_wiring
 from emulators.bench.bench import VirtualBench
 from emulators.bench.faults import Rule
 from substrate.capabilities import Nudge, WriteRequest

@@ -11,8 +11,11 @@ from drivers.arc_two import ArcTwoArray, ArcTwoConfig
 from drivers.errors import InstrumentError
 from drivers.forming import FormingPlan
 from drivers.limits import DriveLimits
+from drivers.rack import Rack
 from drivers.smu_matrix import SmuMatrixArray
-from drivers.wiring import Rack, WiringConfig, arrays_of, drive_limits, load_wiring
+from drivers.wired_arrays import arrays_of
+from drivers.wired_limits import drive_limits
+from drivers.wiring import WiringConfig, load_wiring
 from emulators.bench.bench import VirtualBench
 from emulators.bench.faults import Rule
 from substrate.capabilities import WriteRequest

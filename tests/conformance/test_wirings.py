@@ -11,8 +11,11 @@ from xor_bench import EMULATOR, STEP, bench_file, experiment, nodes, wiring
 
 from drivers.keysight_b2200 import KeysightB2200
 from drivers.limits import DriveLimits
+from drivers.rack import Rack
+from drivers.ready_bench import ready_addresses
 from drivers.srs_sr830 import Sr830
-from drivers.wiring import Rack, WiringConfig, drive_limits, load_wiring, ready_addresses
+from drivers.wired_limits import drive_limits
+from drivers.wiring import WiringConfig, load_wiring
 from emulators.bench.bench import VirtualBench
 from substrate.capabilities import Nudge, WriteRequest
 from substrate.errors import CapabilityError, InputError

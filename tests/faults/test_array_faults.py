@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 
 from drivers.errors import BenchError
-from drivers.wiring import Rack, WiringConfig, arrays_of, drive_limits
+from drivers.rack import Rack
+from drivers.wired_arrays import arrays_of
+from drivers.wired_limits import drive_limits
+from drivers.wiring import WiringConfig
 from emulators.bench.bench import VirtualBench
 from emulators.bench.faults import TRANSPORT, Rule
 from substrate.capabilities import WriteRequest

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from drivers.errors import DeviceTimeout
-from drivers.wiring import Rack, WiringConfig
+from drivers.rack import Rack
+from drivers.wiring import WiringConfig
 from emulators.bench.bench import VirtualBench
 from emulators.bench.faults import Rule
 
