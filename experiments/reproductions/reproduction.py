@@ -136,11 +136,12 @@ def _git(folder: Path, *words: str) -> str:
     return found.stdout.strip() if found.returncode == 0 else ""
 
 
-def _told(commit: str) -> str:
-    """A commit for the table."""
-    if not commit:
+def _told(commits: str) -> str:
+    """A commit for the table, or those of several runs with commas between."""
+    if not commits:
         return "commit not known"
-    return f"commit {commit[:7]}" + (" with changes" if commit.endswith("-dirty") else "")
+    told = [one[:7] + (" with changes" if one.endswith("-dirty") else "") for one in commits.split(", ")]
+    return ("commit " if len(told) == 1 else "commits ") + ", ".join(told)
 
 
 if __name__ == "__main__":

@@ -220,3 +220,11 @@ def test_cosines_of_samples_are_those_of_their_own_gradients(laboratory: Any) ->
             alone.append(laboratory.cosine(estimate.directions, laboratory.exact(controller, phase)))
     assert max(alone) < 1.0 - 1e-5
     np.testing.assert_allclose(found, alone, atol=1e-9)
+
+
+def test_several_runs_tell_all_of_their_commits(here: tuple[Any, Path, Git]) -> None:
+    module = here[0]
+    with module.reproduction("one", "One", "a paper", "python one.py") as result:
+        result.found("what", "1", "1")
+        result.commit = f"{'a' * 40}, {'b' * 40}-dirty"
+    assert "(commits aaaaaaa, bbbbbbb with changes;" in (module.FOLDER / "README.md").read_text(encoding="utf-8")
