@@ -18,7 +18,9 @@ import numpy as np
 from substrate.activations import ACTIVATIONS
 from substrate.experiment.assembly import Assembly
 from substrate.experiment.rule_pace import (
+    clamp_of,
     preparations_of,
+    probe_of,
     products_of,
     programmings_of,
     records_of,
@@ -28,6 +30,7 @@ from substrate.experiment.rule_pace import (
 from substrate.hadamard import sign_patterns
 from substrate.outlay import Demand, Outlay, Pace
 from substrate.rules.asymmetric_ep import AsymmetricEPSection
+from substrate.rules.coupled_learning import CoupledLearningSection
 from substrate.rules.penalty import mirrored_pairs
 from substrate.tiki_taka import symmetry_cycles
 from substrate.tone_response import octaves
@@ -108,14 +111,15 @@ def _drives(assembly: Assembly) -> Iterator[Demand]:
             volts = outlay.nudge_volts_per_ampere
             most = limits.current_amperes * volts
             yield Demand("largest nudge, at its source", amperes * volts, "V", most, surely * volts)
-    records = records_of(experiment.rule, experiment.nudge)
-    if records:
+    records, section = records_of(experiment.rule, experiment.nudge), experiment.homeostasis
+    pushed = experiment.rule.name == "multiplexed" or probe_of(experiment.rule) or _by_tones(assembly)
+    if records or pushed:
         highest = device.capabilities.highest_frequency_hz
         yield Demand("nudge frequency", experiment.nudge.frequency_hz, "Hz", highest)
+    if records:
         batches = _steps(assembly) + preparations_of(experiment.rule, experiment.nudge)
         seconds = batches * experiment.training.batch_size * sum(one.periods / one.frequency_hz for one in records)
         yield Demand("time under nudges, one sample at a time", seconds, "s")
-    section = experiment.homeostasis
     if section.strength > 0 and not section.by_tones and np.isfinite(outlay.line_amperes):
         # The largest value of a probe stands on one line, which feeds all those across it.
         arrays = [one for pair in mirrored_pairs(network) for one in pair]
@@ -156,7 +160,14 @@ def _steps(assembly: Assembly) -> int:
 
 def _writes(assembly: Assembly) -> int:
     """Of an array in all steps."""
-    return _steps(assembly) * writes_of(assembly.experiment.rule)
+    experiment = assembly.experiment
+    return _steps(assembly) * writes_of(experiment.rule, penalised=experiment.homeostasis.strength > 0)
+
+
+def _by_tones(assembly: Assembly) -> bool:
+    """Whether the penalty pushes every neuron."""
+    section = assembly.experiment.homeostasis
+    return section.strength > 0 and section.by_tones
 
 
 def _burst(assembly: Assembly) -> int:
@@ -282,18 +293,31 @@ def _saturation(assembly: Assembly) -> tuple[float, float]:
 def _nudge_amperes(assembly: Assembly) -> tuple[float, float]:
     """Amplitude times the largest error, and times one that is met surely; 0: no nudge.
 
-    An automatic amplitude goes up to the limit, and no further.
+    An automatic amplitude goes up to the limit, and no further. Currents that fall with a node's voltage are taken, as
+    devices take them, at the largest one that lines bear.
     """
     experiment, device = assembly.experiment, assembly.substrate
-    nudge, section = experiment.nudge, experiment.homeostasis
-    most = surely = section.amplitude if section.strength > 0 and section.by_tones else 0.0
-    if "nudge.amplitude" not in experiment.rule.idle(nudge):
+    nudge, rule = experiment.nudge, experiment.rule
+    most = surely = max(experiment.homeostasis.amplitude if _by_tones(assembly) else 0.0, probe_of(rule))
+    if "nudge.amplitude" not in rule.idle(nudge):
         if nudge.amplitude == "auto":
             limit = device.capabilities.limits.current_amperes
             return limit, limit
-        error, least = _errors(assembly)
-        most, surely = max(most, float(nudge.amplitude) * error), max(surely, float(nudge.amplitude) * least)
+        amplitude = float(nudge.amplitude)
+        error, least = (amplitude * one for one in _errors(assembly))
+        clamp = clamp_of(rule, amplitude, device.scale.unit_siemens)
+        if clamp:
+            error, least = (clamp * (_rail(assembly) + one) for one in _sources(assembly))
+        most, surely = max(most, error), max(surely, least)
     return most * device.scale.unit_amperes, surely * device.scale.unit_amperes
+
+
+def _sources(assembly: Assembly) -> tuple[float, float]:
+    """Largest activity of a source that outputs are joined to, and one that is met: a target, or on the way to it."""
+    targets = max(abs(one) for one in assembly.experiment.cost.targets)
+    if isinstance(assembly.experiment.rule, CoupledLearningSection):
+        return max(targets, *(abs(one) for one in _outputs(assembly))), 0.0
+    return targets, targets
 
 
 def _errors(assembly: Assembly) -> tuple[float, float]:

@@ -65,9 +65,34 @@ def products_of(rule: RuleConfig, network: Network) -> int:
     return len(network.forward) - 1 if isinstance(rule, BackpropagationSection) else len(network.backward)
 
 
-def writes_of(rule: RuleConfig) -> int:
-    """Writes of an array in a step."""
-    return rule.count if isinstance(rule, ContinualSection) else 1
+def writes_of(rule: RuleConfig, *, penalised: bool) -> int:
+    """Writes of an array in a step; what a penalty asks for comes after those of a rule that writes as it moves."""
+    return rule.count + penalised if isinstance(rule, ContinualSection) else 1
+
+
+def clamp_of(rule: RuleConfig, amplitude: float, unit_siemens: float) -> float:
+    """Conductance of the sources that a nudge joins the outputs to, weight units; 0: its currents are fixed."""
+    match rule:
+        case (
+            EquilibriumPropagationSection(nudge="feedback")
+            | ContrastiveSection(nudge="feedback")
+            | AlwaysOnSection(nudge="feedback")
+            | HolomorphicSection(nudge="feedback")
+            | AsymmetricEPSection(nudge="feedback")
+            | ContinualSection(nudge="feedback")
+        ):
+            return amplitude
+        case CoupledLearningSection():
+            return rule.source_siemens / unit_siemens
+    return 0.0
+
+
+def probe_of(rule: RuleConfig) -> float:
+    """Amplitude of the tones at every neuron by which a rule measures the network, activity units; 0: there are none.
+
+    Those of ``multiplexed`` are its nudge.
+    """
+    return rule.probe if isinstance(rule, AsymmetricEPSection) and rule.asymmetry == "measured" else 0.0
 
 
 def programmings_of(rule: RuleConfig, steps: int) -> int:

@@ -10,6 +10,7 @@ import yaml
 from emulators.substrate import EmulatedSubstrate
 from substrate import load_experiment, run
 from substrate.cli import main
+from substrate.errors import CapabilityError
 from substrate.experiment.assembly import assemble
 from substrate.experiment.dry_run import dry_run
 from substrate.experiment.runfile import open_run
@@ -313,6 +314,7 @@ FORWARD = [
     "overrides",
     [
         ["rule={name: continual_ep, count: 12}", *NUDGED],
+        ["rule={name: continual_ep, count: 1}", *NUDGED, "homeostasis={strength: 0.5, estimator: forward}"],
         ["rule={name: continual_ep, count: 5}", *NUDGED, PULSES, "writing={mode: accumulate, largest_burst: 3}"],
         ["rule={name: continual_ep, moves: periods, count: 5}", "nudge={amplitude: 0.2, frequency_hz: 20.0}"],
         ["rule={name: ep, readings: 12}", *NUDGED],
@@ -345,3 +347,58 @@ def test_the_clock_of_a_run_keeps_to_the_times_that_were_told(overrides, tmp_pat
     assert 0 < elapsed["write"] <= found["time writing, at most"]
     reading = elapsed["settle"] + elapsed["read"]
     assert reading == pytest.approx(found["time reading, an estimate"], rel=0.3)
+
+
+TONE = "nudge={amplitude: 0.2, frequency_hz: 1.0e+3}"
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["rule={name: ep}", *NUDGED],
+        ["rule={name: ep, nudge: feedback}", *NUDGED],
+        ["rule={name: continual_ep, nudge: feedback, count: 2}", *NUDGED],
+        ["rule={name: always_on_ep, points: 2, nudge: feedback}", *NUDGED],
+        ["rule={name: asymmetric_ep, asymmetry: measured, probe: 3.0}", TONE],
+        ["rule={name: contrastive, nudge: feedback}", *RESISTIVE],
+        ["rule={name: coupled_learning}", *RESISTIVE],
+    ],
+    ids=" ".join,
+)
+def test_a_limit_of_the_largest_nudge_that_is_told_is_kept(overrides, tmp_path):
+    """Whatever it is made of: fixed currents, conductances to sources, tones that measure. Below it a run ends."""
+
+    def limited(amperes):
+        name = "digits-resistive" if RESISTIVE[0] in overrides else "digits-ideal"
+        return load_experiment(name, [*TINY, *overrides, f"substrate.limits.current_amperes={amperes}"])
+
+    (told,) = (one for one in dry_run(assemble(limited(1.0))).demands if one.what == "largest nudge")
+    run(limited(1.001 * told.value), tmp_path / "run.h5")
+    # Neurons that saturate are taken to do so; sources are what they are.
+    if any("feedback" in one or "probe" in one or "coupled" in one for one in overrides):
+        beyond = limited(0.999 * (told.value if told.least is None else told.least))
+        assert dry_run(assemble(beyond)).refused
+        with pytest.raises(CapabilityError, match="current_amperes"):
+            run(beyond, tmp_path / "beyond.h5")
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["rule={name: multiplexed}"],
+        ["rule={name: asymmetric_ep, asymmetry: measured}"],
+        ["rule={name: ep}", "homeostasis={strength: 0.1, estimator: measured}"],
+    ],
+    ids=" ".join,
+)
+def test_a_tone_that_is_too_fast_is_told_whoever_sends_it(overrides, tmp_path):
+    slow = [
+        "substrate.tiles={rows: 32, columns: 16, summation: digital, adc_bits: 10, adc_range_amperes: 1.0e-3}",
+        "substrate.neurons.time_constant_seconds=1.0e-6",
+    ]
+    experiment = load_experiment("digits-ideal", [*TINY, TONE, *slow, *overrides])
+    assert not dry_run(assemble(experiment)).refused
+    fast = load_experiment("digits-ideal", [*TINY, TONE.replace("1.0e+3", "1.0e+6"), *slow, *overrides])
+    assert dry_run(assemble(fast)).refused
+    with pytest.raises(CapabilityError, match="frequency_hz"):
+        run(fast, tmp_path / "run.h5")
