@@ -5,12 +5,11 @@ is finished is kept in the folder `runs` and taken from there the next time; one
 """
 
 import sys
-from pathlib import Path
 
 import numpy as np
-from reproduction import FOLDER, reproduction
+from reproduction import FOLDER, reproduction, trained
 
-from substrate import load_experiment, open_run, resume, run
+from substrate import load_experiment, open_run
 from substrate.experiment.assembly import assemble
 
 EP = (
@@ -30,20 +29,6 @@ PUBLISHED = (
 EPOCHS = (100, 30)
 """Of C-EP and of EP."""
 SHOWN = (1, 2, 5, 10, 20, 30, 50, 70, 100)
-
-
-def trained(name: str, epochs: int, *overrides: str) -> Path:
-    """The run file of so many epochs."""
-    path = Path("runs") / f"{name}-{epochs}.h5"
-    path.parent.mkdir(exist_ok=True)
-    if path.exists():
-        with open_run(path) as found:
-            done = found.summary()["status"] == "finished"
-        if not done:
-            resume(path)
-    else:
-        run(load_experiment(FOLDER / "continual-mnist.yaml", (*overrides, f"training.epochs={epochs}")), path)
-    return path
 
 
 def departures(share: float, overrides: tuple[str, ...], batches: int = 8) -> str:
@@ -92,7 +77,9 @@ def main() -> None:
             ("C-EP as published", continual, "the same", PUBLISHED),
             ("EP", plain, "-", EP),
         ):
-            with open_run(trained(name.replace(" ", "-"), count, *overrides)) as found:
+            with open_run(
+                trained("continual-mnist.yaml", f"{name}-{count}", *overrides, f"training.epochs={count}")
+            ) as found:
                 table, summary = found.table("epochs"), found.summary()
             shown = sorted({epoch for epoch in SHOWN if epoch < count} | {count})
             row = ", ".join(f"{100 * table['test_accuracy'][epoch - 1]:.2f}" for epoch in shown)

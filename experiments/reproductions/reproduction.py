@@ -16,6 +16,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import final
 
+from substrate import load_experiment, open_run, resume, run
+
 FOLDER = Path(__file__).resolve().parent
 KEPT = FOLDER / "results"
 RESULTS = Path(os.environ.get("SUBSTRATE_RESULTS") or KEPT)
@@ -77,6 +79,20 @@ def reproduction(name: str, title: str, source: str, command: str) -> Iterator[R
     (RESULTS / f"{name}.json").write_text(json.dumps(asdict(one), indent=1) + "\n", encoding="utf-8")
     if RESULTS == KEPT:
         write_table()
+
+
+def trained(experiment: str, name: str, *overrides: str) -> Path:
+    """The finished run of an experiment beside this page, ``runs/NAME.h5``: done now, gone on with, or there already."""
+    path = Path("runs") / f"{name.replace(' ', '-')}.h5"
+    path.parent.mkdir(exist_ok=True)
+    if path.exists():
+        with open_run(path) as found:
+            done = found.summary()["status"] == "finished"
+        if not done:
+            resume(path)
+    else:
+        run(load_experiment(FOLDER / experiment, overrides), path)
+    return path
 
 
 def machine() -> str:
