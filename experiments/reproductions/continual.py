@@ -13,6 +13,7 @@ from reproduction import reproduction
 from substrate.arrays import FloatArray
 from substrate.conjugates import exact_mean
 from substrate.network import Network
+from substrate.outer_products import dense
 from substrate.rules.continual import ContinualEP, ContinualSection
 
 NETWORK = Network((10, 50, 5), feedback="separate")
@@ -39,7 +40,9 @@ def increments(beta: float) -> tuple[list[dict[str, FloatArray]], list[dict[str,
         values[:, NETWORK.output.nodes] = phase.error
         path = [np.zeros_like(values)]
         path += [oracle.adjoint(values, steps=k) * substrate.scale.unit_siemens for k in range(1, STEPS + 1)]
-        rule(beta).measure(substrate, phase, lambda found: heard.append(dict(found)))
+        rule(beta).measure(
+            substrate, phase, lambda found: heard.append({name: dense(one) for name, one in found.items()})
+        )
     share = np.full(BATCH, 1.0 / BATCH)
     through_time = [
         {c.name: exact_mean(NETWORK, phase.inputs, phase.activity, after - before, share, c) for c in NETWORK.settling}

@@ -82,7 +82,7 @@ def reproduction(name: str, title: str, source: str, command: str) -> Iterator[R
 
 
 def trained(experiment: str, name: str, *overrides: str) -> Path:
-    """The finished run of an experiment beside this page, ``runs/NAME.h5``: done now, gone on with, or there already."""
+    """The finished run of an experiment beside this page, ``runs/NAME.h5``: new, gone on with, or there already."""
     path = Path("runs") / f"{name.replace(' ', '-')}.h5"
     path.parent.mkdir(exist_ok=True)
     if path.exists():

@@ -17,6 +17,7 @@ from substrate.controller import Controller
 from substrate.costs import SoftmaxReadout, SquaredError
 from substrate.experiment.assembly import initial_weights
 from substrate.network import Feedback, Network
+from substrate.outer_products import dense
 from substrate.rules.always_on import AlwaysOnEP, AlwaysOnSection
 from substrate.rules.base import FreePhase
 from substrate.rules.continual import ContinualEP, ContinualSection
@@ -91,7 +92,7 @@ def test_updates_descend_the_gradient_through_time_as_closely_as_published(beta:
         values[:, network.output.nodes] = phase.error
         path = [np.zeros_like(values)]
         path += [oracle.adjoint(values, steps=k) * substrate.scale.unit_siemens for k in range(1, steps + 1)]
-        rule.measure(substrate, phase, lambda found: heard.append(dict(found)))
+        rule.measure(substrate, phase, lambda found: heard.append({name: dense(one) for name, one in found.items()}))
     through_time = [_mean(network, phase, after - before) for before, after in pairwise(path)]
     ours, theirs = (
         np.concatenate([one[name].ravel() for one in rows for name in through_time[0]])
