@@ -114,6 +114,8 @@ class EmulatedSubstrate(Substrate):
             outer_product_writes=all(array.takes_outer_products for array in self._arrays.values()),
         )
         operation = config.operation
+        word_lines = sum(array.devices.shape[1] for array in self._arrays.values())
+        cells = sum(array.devices.stuck.size for array in self._arrays.values())
         self.outlay = Outlay(
             demands=(Demand("largest programming pulse", config.pulse_volts, "V", limits.write_volts),)
             if update.pulsed
@@ -122,7 +124,8 @@ class EmulatedSubstrate(Substrate):
                 state_seconds=operation.settle_seconds + operation.reading_seconds,
                 record_seconds=operation.settle_seconds,
                 product_seconds=operation.reading_seconds,
-                cell_seconds=operation.reading_seconds,
+                # Those of a word line are read at once.
+                cell_seconds=operation.reading_seconds * word_lines / cells,
                 # Of a cell that is not formed yet, the pulse that tries to.
                 write_seconds=0.0 if config.cells.forming is None else operation.pulse_seconds,
                 pulse_seconds=operation.pulse_seconds,

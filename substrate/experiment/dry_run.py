@@ -229,7 +229,9 @@ def _reading_seconds(assembly: Assembly, pace: Pace) -> float:
         sample += pushed
     step = training.batch_size * sample
     if isinstance(rule, AsymmetricEPSection):
-        lines = sum(coupling.source.size for coupling in network.settling)
+        inner = [coupling for coupling in network.settling if coupling.source.start >= 0]
+        # Arrays that work both ways are read both ways.
+        lines = sum(one.source_lines + (one.shape[1] if network.feedback == "shared" else 0) for one in inner)
         # Measured, the network settles once more behind its tones.
         by_tones = rule.samples * pushed + training.batch_size * pace.state_seconds
         step += by_tones if rule.asymmetry == "measured" else lines * pace.product_seconds

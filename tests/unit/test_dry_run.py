@@ -299,6 +299,8 @@ TINY = [
     "logging.quality_every=0",
     "substrate.operation={settle_seconds: 1.0e-5, reading_seconds: 1.0e-8, pulse_seconds: 1.0e-6}",
 ]
+# Readings of arrays and of their cells that take as long as settling.
+READ = "substrate.operation={settle_seconds: 1.0e-5, reading_seconds: 1.0e-5, pulse_seconds: 1.0e-6}"
 PULSES = "substrate.update={law: constant, step: 0.004}"
 NUDGED = ["nudge={amplitude: 0.2}"]
 RESISTIVE = ["network.family=resistive", "nudge={amplitude: 0.2}"]
@@ -331,6 +333,12 @@ FORWARD = [
         [PULSES, "writing={mode: verify, largest_burst: 3}"],
         ["substrate.update={law: one_sided, step: 0.02}", "writing={mode: verify, largest_burst: 3}"],
         ["substrate.cells.forming={threshold_volts: 1.7, pulse_volts: 1.8}"],
+        ["rule={name: ep}", *NUDGED, READ, "network.layers=[64, 40, 10]"],
+        ["rule={name: ep}", *NUDGED, READ, "homeostasis={strength: 0.1, estimator: forward, probes: 4}"],
+        ["rule={name: asymmetric_ep}", *NUDGED, READ],
+        ["rule={name: asymmetric_ep}", *NUDGED, READ, "network.feedback=shared"],
+        ["rule={name: backpropagation}", *FORWARD[:1], "network.feedback=none", "nudge=null", READ],
+        ["rule={name: sign_symmetric}", *FORWARD, READ],
         ["rule={name: contrastive, readings: 7}", *RESISTIVE],
         ["rule={name: coupled_learning}", *RESISTIVE],
         ["rule={name: frequency_propagation}", *RESISTIVE],
