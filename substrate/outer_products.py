@@ -98,8 +98,8 @@ class OuterProducts:
             if not (isinstance(values, np.ndarray) and values.dtype in (np.float32, np.float64)):
                 raise InputError(f"{name}: {side}: expected an array of floats in single or double precision")
             finite_reals(f"{name}: {side}", values, (len(self.rows), length))
-        if not np.isfinite(self.factor):
-            raise InputError(f"{name}: expected a finite factor, got {self.factor}")
+        if not (isinstance(self.factor, float | int | np.floating) and np.isfinite(self.factor)):
+            raise InputError(f"{name}: expected a finite factor, got {self.factor!r}")
 
 
 Direction: TypeAlias = FloatArray | OuterProducts
