@@ -52,6 +52,7 @@ class ArrayMeter:
         ledger: is booked on.
         arrays: by their names in the ledger.
         config: durations and voltages of operations.
+        others: the same of arrays whose cells or pulses are others.
         static: a part of the ledger, and the watts that it takes all the time; None is none.
     """
 
@@ -61,12 +62,13 @@ class ArrayMeter:
         arrays: Mapping[str, MeteredArray],
         config: EmulatorConfig,
         static: tuple[str, float] | None = None,
+        others: Mapping[str, EmulatorConfig] | None = None,
     ) -> None:
         self._ledger, self._arrays, self._operation = ledger, arrays, config.operation
         self._static = static
         self._line_farads = config.neurons.line_farads
-        self._tiles, self._forming = config.tiles, config.cells.forming
-        self._pulse_volts, self._scheme = config.pulse_volts, config.unselected
+        self._tiles = config.tiles
+        self._configs = {name: (others or {}).get(name, config) for name in arrays}
         self.reading_volts = config.operation.reading_volts or config.limits.read_volts
 
     def products(self, name: str, volts: FloatArray, direction: Direction = "forward") -> float:
@@ -101,29 +103,31 @@ class ArrayMeter:
         Returns:
             Seconds that passed.
         """
-        meter = self._arrays[name].meter
+        meter, config = self._arrays[name].meter, self._configs[name]
+        forming, scheme, pulse_volts = config.cells.forming, config.unselected, config.pulse_volts
         joules, slots = 0.0, 0
         before = write.before
-        if self._forming is not None and (write.formed.any() or write.unformed.any()):
-            volts = self._forming.pulse_volts
+        if forming is not None and (write.formed.any() or write.unformed.any()):
+            volts = forming.pulse_volts
             tried = (write.formed | write.unformed).astype(np.int64)
             first = meter.cell_watts(before, volts)
-            last = np.where(write.formed, volts * self._forming.compliance_amperes, first)
+            last = np.where(write.formed, volts * forming.compliance_amperes, first)
             selected = float(np.vdot(tried.astype(np.float64), 0.5 * (first + last)))
-            spent, taken = self._pulses(meter, tried, before, volts, selected)
+            spent, taken = self._pulses(meter, tried, before, volts, selected, scheme)
             joules, slots = spent, taken
-            before = np.where(write.formed, self._forming.formed_siemens, before)
-        signed = self._pulse_volts * np.sign(write.counts)
+            before = np.where(write.formed, forming.formed_siemens, before)
+        signed = pulse_volts * np.sign(write.counts)
         watts = 0.5 * (meter.cell_watts(before, signed) + meter.cell_watts(write.after, signed))
         selected = float(np.vdot(np.abs(write.counts).astype(np.float64), watts))
-        spent, taken = self._pulses(meter, write.counts, 0.5 * (before + write.after), self._pulse_volts, selected)
+        middle = 0.5 * (before + write.after)
+        spent, taken = self._pulses(meter, write.counts, middle, pulse_volts, selected, scheme)
         seconds = (slots + taken) * self._operation.pulse_seconds
         return self._single(name, "write", joules + spent, seconds, pulses)
 
     def isolated(self, name: str) -> bool:
         """Whether a pulse on a cell of this array costs what flows through that cell, and in proportion to it."""
         proportional = isinstance(self._arrays[name].meter.cell, OhmicCell)
-        return self._scheme == "isolated" and proportional and not self._line_farads
+        return self._configs[name].unselected == "isolated" and proportional and not self._line_farads
 
     def set(self, name: str, target: FloatArray, before: FloatArray, after: FloatArray) -> float:
         """What ``written`` books for one pulse at each cell of which another conductance is asked; seconds that passed.
@@ -137,7 +141,7 @@ class ArrayMeter:
         count, siemens = asked(*cells, SAME, lines, *sums)
         self._arrays[name].meter.summed(after, sums)
         slots = count if self._operation.pulses_at_once == "cell" else int(np.count_nonzero(lines))
-        joules = self._operation.pulse_seconds * self._pulse_volts**2 * siemens
+        joules = self._operation.pulse_seconds * self._configs[name].pulse_volts ** 2 * siemens
         return self._single(name, "write", joules, slots * self._operation.pulse_seconds)
 
     def moved_apart(self, name: str, apart: OuterProducts) -> float:
@@ -154,7 +158,7 @@ class ArrayMeter:
         else:
             siemens = pairs * array.pair_siemens
         slots = 2 * pairs if self._operation.pulses_at_once == "cell" else lines
-        joules = self._operation.pulse_seconds * self._pulse_volts**2 * siemens
+        joules = self._operation.pulse_seconds * self._configs[name].pulse_volts ** 2 * siemens
         return self._single(name, "write", joules, slots * self._operation.pulse_seconds)
 
     def waited(self, seconds: float) -> float:
@@ -170,15 +174,21 @@ class ArrayMeter:
             self._ledger.book(part, activity, watts * seconds, seconds)
 
     def _pulses(
-        self, meter: PowerMeter, counts: IntArray, siemens: FloatArray, volts: float, selected_watts: float
+        self,
+        meter: PowerMeter,
+        counts: IntArray,
+        siemens: FloatArray,
+        volts: float,
+        selected_watts: float,
+        scheme: Scheme,
     ) -> tuple[float, int]:
         """Joules of pulses with those of unselected cells and of lines, and in how many time slots they were given."""
         sent = np.abs(counts)
         slots = int(sent.sum() if self._operation.pulses_at_once == "cell" else sent.max(axis=(0, 2)).sum())
-        watts = selected_watts + unselected_watts(meter, siemens, counts, volts, self._scheme, self._tiles)
+        watts = selected_watts + unselected_watts(meter, siemens, counts, volts, scheme, self._tiles)
         joules = self._operation.pulse_seconds * watts
         if self._line_farads and slots:
-            squares = line_squares(sent, self._scheme, self._tiles)
+            squares = line_squares(sent, scheme, self._tiles)
             # Cells of a word line at once share its charge.
             joules += self._line_farads * volts**2 * squares * slots / float(sent.sum())
         return joules, slots

@@ -1,7 +1,7 @@
 """The ``substrate`` section of an experiment file, as the emulator reads it: every non-ideality has its own key."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self, final
 
 from pydantic import Field, model_validator
 
@@ -50,14 +50,13 @@ class EnduranceConfig(Section):
     weibull_shape: Positive = 1.5
 
 
-class CellsConfig(CellLawConfig):
-    """The cells, their law (see ``CellLawConfig``), and how a pair of them stands for a weight.
+class CellKindConfig(CellLawConfig):
+    """A kind of cells: their law (see ``CellLawConfig``), their window and their flaws.
 
     ``spread``: relative standard deviation of what forming leaves, and of nothing else.
     """
 
     window_siemens: tuple[NonNegative, Positive] = (1.0e-6, 1.0e-4)
-    unit_siemens: Positive = 2.5e-5
     spread: NonNegative = 0.0
     stuck: Fraction = 0.0
     disturb: DisturbConfig | None = None
@@ -65,7 +64,7 @@ class CellsConfig(CellLawConfig):
     endurance: EnduranceConfig | None = None
 
     @model_validator(mode="after")
-    def _ordered(self) -> "CellsConfig":
+    def _ordered(self) -> Self:
         low, high = self.window_siemens
         if not low < high:
             raise ValueError(f"window_siemens: expected [lowest, highest], got [{low:g}, {high:g}]")
@@ -75,6 +74,28 @@ class CellsConfig(CellLawConfig):
                 f"[{low:g}, {high:g}] S"
             )
         return self
+
+
+@final
+class CellsConfig(CellKindConfig):
+    """The cells, and how a pair of them stands for a weight."""
+
+    unit_siemens: Positive = 2.5e-5
+
+
+@final
+class FeedbackCellsConfig(CellKindConfig):
+    """The cells of feedback paths; the unit of their weights is that of all weights."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _common_unit(cls, section: Any) -> Any:
+        if isinstance(section, Mapping) and "unit_siemens" in section:
+            raise ValueError(
+                "unit_siemens: the currents of all arrays are weighed alike; expected none beside that of "
+                "substrate.cells"
+            )
+        return section
 
 
 class WiresConfig(Section):
@@ -380,6 +401,19 @@ class SolverConfig(Section):
         return self
 
 
+@final
+class FeedbackPathsConfig(Section):
+    """What feedback paths are made of: the arrays of all backward couplings, and the fast ones beside them.
+
+    A section that is given stands, as a whole, for the one of the same name that all other arrays have: what it leaves
+    out has its default. None: the other arrays' own. All else is common: tiles, noise, temperature, times and voltages.
+    """
+
+    cells: FeedbackCellsConfig | None = None
+    update: dict[str, Any] | None = None
+    wires: WiresConfig | None = None
+
+
 class EmulatorConfig(Section):
     """The whole section."""
 
@@ -388,6 +422,7 @@ class EmulatorConfig(Section):
     update: dict[str, Any] = Field(default_factory=lambda: {"law": "ideal"})
     wires: WiresConfig = WiresConfig()
     tiles: TilesConfig | None = None
+    feedback_paths: FeedbackPathsConfig | None = None
     neurons: NeuronsConfig = NeuronsConfig()
     diodes: DiodesConfig | None = None
     converters: ConvertersConfig = ConvertersConfig()
@@ -407,37 +442,67 @@ class EmulatorConfig(Section):
     @classmethod
     def _window_of_preset(cls, section: Any) -> Any:
         """A preset brings its window, and a weight unit of a quarter of it, unless they are given."""
-        update = section.get("update") if isinstance(section, Mapping) else None
-        cells = section.get("cells", {}) if isinstance(section, Mapping) else None
-        if not (isinstance(update, Mapping) and isinstance(update.get("preset"), str) and isinstance(cells, Mapping)):
+        if not isinstance(section, Mapping):
             return section
-        # Imported on first use; unknown names are refused where the law is built.
-        from emulators.memristors.presets import PRESETS
-
-        found = PRESETS.get(update["preset"].replace("-", "_"))
-        if found is None or "window_siemens" in cells:
-            return section
-        low, high = found.window_siemens
-        defaults = {"window_siemens": found.window_siemens, "unit_siemens": 0.25 * (high - low)}
-        return {**section, "cells": {**defaults, **cells}}
+        cells, paths = section.get("cells", {}), section.get("feedback_paths")
+        out = dict(section)
+        window = _preset_window(section.get("update"))
+        if window is not None and isinstance(cells, Mapping) and "window_siemens" not in cells:
+            out["cells"] = {"window_siemens": window, "unit_siemens": 0.25 * (window[1] - window[0]), **cells}
+        if not isinstance(paths, Mapping) or (paths.get("update") is None and paths.get("cells") is None):
+            return out
+        own, update = paths.get("cells"), paths.get("update")
+        window = _preset_window(section.get("update") if update is None else update)
+        if window is None:
+            return out
+        if own is None:
+            # The common cells, with the window of another device.
+            common = cells.model_dump() if isinstance(cells, CellsConfig) else cells
+            apart = ("window_siemens", "unit_siemens")
+            own = {key: value for key, value in common.items() if key not in apart} if common is not None else {}
+        if isinstance(own, Mapping):
+            out["feedback_paths"] = {**paths, "cells": {"window_siemens": window, **own}}
+        return out
 
     @model_validator(mode="after")
     def _within_limits(self) -> "EmulatorConfig":
-        forming, disturb = self.cells.forming, self.cells.disturb
         if self.operation.unselected not in (None, "isolated") and self.operation.pulses_at_once == "line":
             raise ValueError(
                 "operation.unselected: energy of half-selected cells is known for arrays pulsed cell by cell; "
                 f"expected isolated with pulses_at_once: line, got {self.operation.unselected}"
             )
+        own = self.feedback_paths.cells if self.feedback_paths else None
         for key, volts, limit in (
             ("operation.reading_volts", self.operation.reading_volts, self.limits.read_volts),
             ("operation.pulse_volts", self.operation.pulse_volts, self.limits.write_volts),
-            ("cells.forming.pulse_volts", forming.pulse_volts if forming else None, self.limits.write_volts),
-            ("cells.disturb.write_volts", disturb.write_volts if disturb else None, self.limits.write_volts),
+            *(
+                (f"{where}cells.{key}", volts, self.limits.write_volts)
+                for where, cells in (("", self.cells), ("feedback_paths.", own))
+                if cells is not None
+                for key, volts in (
+                    ("forming.pulse_volts", cells.forming.pulse_volts if cells.forming else None),
+                    ("disturb.write_volts", cells.disturb.write_volts if cells.disturb else None),
+                )
+            ),
         ):
             if volts is not None and volts > limit:
                 raise ValueError(f"{key}: {volts:g} V is beyond the limit of {limit:g} V")
         return self
+
+    def of(self, *, backward: bool) -> "EmulatorConfig":
+        """The device as its arrays of one direction have it: without ``feedback_paths``, put in place or left out."""
+        paths = self.feedback_paths
+        if paths is None:
+            return self
+        own: dict[str, Any] = {"feedback_paths": None}
+        if backward and paths.cells is not None:
+            cells = {name: getattr(paths.cells, name) for name in type(paths.cells).model_fields}
+            own["cells"] = CellsConfig.model_construct(**cells, unit_siemens=self.cells.unit_siemens)
+        if backward and paths.update is not None:
+            own["update"] = paths.update
+        if backward and paths.wires is not None:
+            own["wires"] = paths.wires
+        return self.model_copy(update=own)
 
     @property
     def pulse_volts(self) -> float:
@@ -452,3 +517,14 @@ class EmulatorConfig(Section):
             return self.operation.unselected
         disturb = self.cells.disturb
         return disturb.scheme if disturb and self.operation.pulses_at_once == "cell" else "isolated"
+
+
+def _preset_window(update: Any) -> tuple[float, float] | None:
+    """Of the preset that an update section names; None where it names none."""
+    if not (isinstance(update, Mapping) and isinstance(update.get("preset"), str)):
+        return None
+    # Imported on first use; unknown names are refused where the law is built.
+    from emulators.memristors.presets import PRESETS
+
+    found = PRESETS.get(update["preset"].replace("-", "_"))
+    return None if found is None else found.window_siemens

@@ -4,7 +4,7 @@ Levels of 0 switch something off and are no such keys; sizes and limits that a n
 ``cells.spread`` is left alone too: it is that of cells that ``cells.forming`` forms, and of nothing else.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields
 from typing import Any, TypeAlias, final
 
@@ -26,19 +26,34 @@ class EmulatorIdleKeys(IdleKeys):
     def among(self, section: Mapping[str, Any], network: Network) -> Mapping[str, IdleKey]:
         """By their paths under ``substrate``."""
         config = EmulatorConfig.model_validate(section)
-        law = update_from_config(config.update)
+        parts = _parts(config, network)
+        laws = [update_from_config(part.update) for part in parts.values()]
         found: dict[str, IdleKey] = {}
-        for part in (_of_solver, _of_neurons_and_diodes):
-            found |= {key: IdleKey(why, _default(config, key)) for key, why in part(config, network)}
-        for of_levels in (_of_converters, _of_noise, _of_arrays):
+        for of_network in (_of_solver, _of_neurons_and_diodes, _of_feedback_paths):
+            found |= {key: IdleKey(why, _default(config, key)) for key, why in of_network(config, network)}
+        for of_levels in (_of_converters, _of_noise):
             found |= {key: IdleKey(why, _default(config, key)) for key, why in of_levels(config)}
-        found |= {key: IdleKey(why, _default(config, key)) for key, why in _of_temperature(config, law)}
-        defaults = {field.name: field.default for field in fields(law) if field.default is not MISSING}
-        for key, why in _of_law(law, formed=config.cells.forming is not None):
-            # Of a preset they are not given.
-            if key in config.update and key in defaults:
-                found[f"update.{key}"] = IdleKey(why, defaults[key])
-        return found
+        found |= {key: IdleKey(why, _default(config, key)) for key, why in _of_tiles(list(parts.values()))}
+        found |= {key: IdleKey(why, _default(config, key)) for key, why in _of_temperature(config, laws)}
+        for key, why in _of_disturb(parts):
+            found[key] = IdleKey(why, _default(config, key))
+        return found | _of_updates(parts)
+
+
+def _parts(config: EmulatorConfig, network: Network) -> Mapping[str, EmulatorConfig]:
+    """The device as its arrays have it, by where the sections of their own stand: those of feedback paths apart."""
+    forward = {"": config.of(backward=False)}
+    if config.feedback_paths is None or not any(one.backward for one in network.arrays):
+        return forward
+    return {**forward, "feedback_paths.": config.of(backward=True)}
+
+
+def _users(parts: Mapping[str, EmulatorConfig], section: str) -> Iterator[tuple[str, list[EmulatorConfig]]]:
+    """Where a section of its own stands, and the parts that have it."""
+    given: dict[int, tuple[str, list[EmulatorConfig]]] = {}
+    for where, part in parts.items():
+        given.setdefault(id(getattr(part, section)), (where, []))[1].append(part)
+    yield from given.values()
 
 
 def _default(config: EmulatorConfig, key: str) -> Any:
@@ -135,15 +150,39 @@ def _of_noise(config: EmulatorConfig) -> Found:
         yield "noise.telegraph.amplitude", "acts with fraction above 0"
 
 
-def _of_arrays(config: EmulatorConfig) -> Found:
-    wires, tiles, disturb = config.wires, config.tiles, config.cells.disturb
-    if disturb is not None and disturb.wire_loss and not (wires.segment_ohms or wires.source_ohms):
-        yield "cells.disturb.wire_loss", "acts with wires.segment_ohms or source_ohms above 0"
+def _of_feedback_paths(config: EmulatorConfig, network: Network) -> Found:
+    paths = config.feedback_paths
+    if paths is None:
+        return
+    if not any(one.backward for one in network.arrays):
+        yield "feedback_paths", "act with network.feedback: separate, loop, direct or product, whose arrays they are"
+    elif paths.cells is None and paths.update is None and paths.wires is None:
+        yield "feedback_paths", "act with cells, update or wires in them"
+
+
+def _of_disturb(parts: Mapping[str, EmulatorConfig]) -> Found:
+    for where, users in _users(parts, "cells"):
+        lossy = any(one.wires.segment_ohms or one.wires.source_ohms for one in users)
+        disturb = users[0].cells.disturb
+        if disturb is not None and disturb.wire_loss and not lossy:
+            yield f"{where}cells.disturb.wire_loss", "acts with wires.segment_ohms or source_ohms above 0"
+
+
+def _of_tiles(parts: Sequence[EmulatorConfig]) -> Found:
+    tiles = parts[0].tiles
     if tiles is None:
         return
     if tiles.summation == "analog":
-        resistances = wires.segment_ohms or wires.source_ohms or wires.sense_ohms
-        if not (resistances or disturb or config.neurons.line_farads or config.unselected != "isolated"):
+        acts = any(
+            one.wires.segment_ohms
+            or one.wires.source_ohms
+            or one.wires.sense_ohms
+            or one.cells.disturb
+            or one.neurons.line_farads
+            or one.unselected != "isolated"
+            for one in parts
+        )
+        if not acts:
             yield (
                 "tiles",
                 "act with summation: digital, wires.segment_ohms, source_ohms or sense_ohms, cells.disturb, "
@@ -156,7 +195,7 @@ def _of_arrays(config: EmulatorConfig) -> Found:
         yield "tiles.adc_range_amperes", "acts with tiles.summation: digital and adc_bits above 0"
 
 
-def _of_temperature(config: EmulatorConfig, law: UpdateLaw) -> Found:
+def _of_temperature(config: EmulatorConfig, laws: Sequence[UpdateLaw]) -> Found:
     section = config.temperature
     activated = section.retention_activation_electronvolts
     warmer = section.temperature_kelvin != section.reference_kelvin
@@ -173,13 +212,26 @@ def _of_temperature(config: EmulatorConfig, law: UpdateLaw) -> Found:
             )
     if section.conductance_per_kelvin and not warmer:
         yield "temperature.conductance_per_kelvin", "acts with a temperature_kelvin other than reference_kelvin"
-    if activated and law.retention is None:
+    if activated and all(law.retention is None for law in laws):
         yield "temperature.retention_activation_electronvolts", "acts with a retention of the update law"
     elif activated and not warmer:
         yield (
             "temperature.retention_activation_electronvolts",
             "acts with a temperature_kelvin other than reference_kelvin",
         )
+
+
+def _of_updates(parts: Mapping[str, EmulatorConfig]) -> dict[str, IdleKey]:
+    found = {}
+    for where, users in _users(parts, "update"):
+        update = users[0].update
+        law = update_from_config(update)
+        defaults = {field.name: field.default for field in fields(law) if field.default is not MISSING}
+        for key, why in _of_law(law, formed=any(one.cells.forming is not None for one in users)):
+            # Of a preset they are not given.
+            if key in update and key in defaults:
+                found[f"{where}update.{key}"] = IdleKey(why, defaults[key])
+    return found
 
 
 def _of_law(law: UpdateLaw, *, formed: bool) -> Found:

@@ -109,7 +109,8 @@ class EnergyMeter:
         self._operation = config.operation
         self._line_farads, self._node_farads = config.neurons.line_farads, config.neurons.node_farads
         watts = config.operation.neuron_watts * network.node_count
-        self.alone = ArrayMeter(self.ledger, arrays, config, (NEURONS, watts) if watts else None)
+        others = {one.name: config.of(backward=True) for one in network.arrays if one.backward}
+        self.alone = ArrayMeter(self.ledger, arrays, config, (NEURONS, watts) if watts else None, others)
         self._volts_per_unit = volts_per_unit
         # The inputs, and what they put into their array, are the same for the free phase and the nudges after it.
         self._inputs = self._rows = np.zeros((0, 0))

@@ -62,6 +62,7 @@ class Netlist:
         cell: law of all cells.
         constants: time constants; None leaves out every capacitance.
         tiles: physical arrays that each array is laid over, with terminations of their own; None is one of its size.
+        feedback: wires and cells of the arrays of backward couplings, where they are others.
 
     Raises:
         CapabilityError: a network of another family.
@@ -76,6 +77,7 @@ class Netlist:
     cell: CellLaw = field(default_factory=OhmicCell)
     constants: TimeConstants | None = None
     tiles: TilesConfig | None = None
+    feedback: tuple[WiresConfig, CellLaw] | None = None
 
     def __post_init__(self) -> None:
         if self.network.family != "current_mode":
@@ -240,6 +242,9 @@ def _array(netlist: Netlist, coupling: Coupling, direction: Direction) -> Iterat
     row_cuts, column_cuts = line_cuts(rows, tiles.rows), line_cuts(columns, tiles.columns)
     driven_cuts = row_cuts if direction == "forward" else column_cuts
     digitised = tiles.summation == "digital" and len(driven_cuts) > 1
+    wires, law = netlist.wires, netlist.cell
+    if coupling.backward and netlist.feedback is not None:
+        wires, law = netlist.feedback
     for sign, polarity, cells in zip((1, -1), "pn", netlist.siemens[coupling.name], strict=True):
         yield f"* {coupling.name}, {direction}, {'positive' if sign > 0 else 'negative'} devices"
         name = f"{tag}_{polarity}"
@@ -254,8 +259,8 @@ def _array(netlist: Netlist, coupling: Coupling, direction: Direction) -> Iterat
                 np.asarray(cells)[place],
                 drivers[driven],
                 [f"g{sums}_{line}" for line in range(len(sinks))[sensed]],
-                netlist.wires,
-                netlist.cell,
+                wires,
+                law,
                 direction,
             )
         for line, sink in enumerate(sinks):

@@ -65,6 +65,7 @@ class SpiceExport(CircuitExport):
         """The deck of a current-mode network, the periods that it is given to settle, and what its nodes are called."""
         parts = circuit.parts()
         _one_sample(parts.input_volts)
+        behind = self._config.of(backward=True)
         netlist = Netlist(
             self._network,
             parts.siemens,
@@ -74,6 +75,7 @@ class SpiceExport(CircuitExport):
             self._config.cells.cell(),
             parts.constants,
             self._config.tiles,
+            (behind.wires, behind.cells.cell()),
         )
         settling = self._settling_periods(circuit, netlist, parts.free, plan.frequency_hz)
         stimulus = Stimulus(parts.input_volts[0], nudge.amperes[0], plan.frequency_hz)

@@ -1,6 +1,7 @@
 """The emulated device behind the contract: arrays, neurons and converters joined into a network that settles."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, final
 
 import numpy as np
@@ -12,7 +13,7 @@ from emulators.config import DiodesConfig, EmulatorConfig
 from emulators.converters import Adc, Dac
 from emulators.idle_keys import EmulatorIdleKeys
 from emulators.memristors.catalogue import PresetCatalogue
-from emulators.memristors.updates import PulsedLaw, update_from_config
+from emulators.memristors.updates import PulsedLaw, UpdateLaw, update_from_config
 from emulators.networks.circuit import Circuit, HolomorphicCircuit, NudgedStates, SteppedCircuit
 from emulators.networks.current_mode_circuit import CurrentModeCircuit
 from emulators.networks.curved_circuit import CurvedCircuit
@@ -49,7 +50,8 @@ class EmulatedSubstrate(Substrate):
     def __init__(self, network: Network, config: EmulatorConfig, rng: np.random.Generator) -> None:
         self._network = network
         self._config = config
-        update = update_from_config(config.update)
+        ways = {backward: config.of(backward=backward) for backward in (False, True)}
+        laws = {backward: update_from_config(one.update) for backward, one in ways.items()}
         array_rngs = rng.spawn(len(network.arrays))
         neuron_rng, self._noise_rng = rng.spawn(2)
         operations_rng, *aging_rngs = rng.spawn(1 + len(network.arrays))
@@ -57,9 +59,9 @@ class EmulatedSubstrate(Substrate):
         self._arrays = {
             coupling.name: DifferentialArray(
                 coupling.shape,
-                config.cells,
-                config.wires,
-                update,
+                ways[coupling.backward].cells,
+                ways[coupling.backward].wires,
+                laws[coupling.backward],
                 array_rng,
                 coupling.polarities,
                 config.tiles,
@@ -83,22 +85,18 @@ class EmulatedSubstrate(Substrate):
         self._has_settled = False
         self._operations = Operations(network, self._arrays, config, self._scale, operations_rng)
         self.ledger = self._operations.ledger
-        first = next(iter(self._arrays.values())).devices
-        steps = first.nominal_step_siemens if update.pulsed else (0.0, 0.0)
+        paths = tuple(one.name for one in network.arrays if one.backward and config.feedback_paths is not None)
+        others = tuple(one.name for one in network.arrays if one.name not in paths)
         limits = config.limits
         holomorphic = isinstance(self._circuit, HolomorphicCircuit) and self._circuit.holomorphic
-        self._capabilities = Capabilities(
+        capabilities = Capabilities(
             # A converter that clips would put out another voltage than was asked for: what it cannot do is refused.
             limits=Limits(
                 min(limits.read_volts, converters.dac_range_volts) if converters.dac_bits else limits.read_volts,
                 limits.write_volts,
                 limits.current_amperes,
             ),
-            conductance_window_siemens=config.cells.window_siemens,
-            step_siemens=(float(steps[0]), float(steps[1])),
             highest_frequency_hz=highest_frequency_hz,
-            pulses=update.pulsed,
-            continuous_writing=not update.pulsed,
             simultaneous_sampling=True,
             complex_nudges=holomorphic,
             node_nudges=True,
@@ -106,20 +104,24 @@ class EmulatedSubstrate(Substrate):
             forward_products=not network.resistive,
             exact_adjoint=True,
             state_snapshots=True,
-            resets=isinstance(update, PulsedLaw) and update.one_sided,
             feedback_nudges=holomorphic or network.resistive,
             cross_feedback=holomorphic,
             stepping=isinstance(self._circuit, SteppedCircuit) and self._circuit.steps,
             transposed_products=not network.resistive,
-            outer_product_writes=all(array.takes_outer_products for array in self._arrays.values()),
+            **self._of_cells(others, laws[False]),
         )
+        if paths and (own := replace(capabilities, **self._of_cells(paths, laws[True]))) != capabilities:
+            capabilities = replace(capabilities, other_arrays=dict.fromkeys(paths, own))
+        self._capabilities = capabilities
         operation = config.operation
+        kinds = [(ways[backward], laws[backward]) for backward in ((False, True) if paths else (False,))]
         word_lines = sum(array.devices.shape[1] for array in self._arrays.values())
         cells = sum(array.devices.stuck.size for array in self._arrays.values())
         self.outlay = Outlay(
-            demands=(Demand("largest programming pulse", config.pulse_volts, "V", limits.write_volts),)
-            if update.pulsed
-            else (),
+            demands=tuple(
+                Demand("largest programming pulse", volts, "V", limits.write_volts)
+                for volts in sorted(one.pulse_volts for one, law in kinds if law.pulsed)[-1:]
+            ),
             pace=Pace(
                 state_seconds=operation.settle_seconds + operation.reading_seconds,
                 record_seconds=operation.settle_seconds,
@@ -127,7 +129,7 @@ class EmulatedSubstrate(Substrate):
                 # Those of a word line are read at once.
                 cell_seconds=operation.reading_seconds * word_lines / cells,
                 # Of a cell that is not formed yet, the pulse that tries to.
-                write_seconds=0.0 if config.cells.forming is None else operation.pulse_seconds,
+                write_seconds=operation.pulse_seconds if any(one.cells.forming for one, _ in kinds) else 0.0,
                 pulse_seconds=operation.pulse_seconds,
             ),
         )
@@ -136,6 +138,20 @@ class EmulatedSubstrate(Substrate):
             self.stepper = _Steps(self, self._circuit)
         self._states = _Memory(self)
         self.export = SpiceExport(network, config, self._circuit)
+
+    def _of_cells(self, names: tuple[str, ...], law: UpdateLaw) -> dict[str, Any]:
+        """What can be done with the cells of arrays that are alike."""
+        arrays = [self._arrays[name] for name in names]
+        devices = arrays[0].devices
+        steps = devices.nominal_step_siemens if law.pulsed else (0.0, 0.0)
+        return {
+            "conductance_window_siemens": devices.window_siemens,
+            "step_siemens": (float(steps[0]), float(steps[1])),
+            "pulses": law.pulsed,
+            "continuous_writing": not law.pulsed,
+            "resets": isinstance(law, PulsedLaw) and law.one_sided,
+            "outer_product_writes": all(array.takes_outer_products for array in arrays),
+        }
 
     def _make_circuit(self, rng: np.random.Generator) -> tuple[Circuit, float]:
         """The circuit of the network's family, and up to which frequency; ``rng`` draws the mismatch of its nodes."""
@@ -395,6 +411,14 @@ class EmulatorBackend(Backend):
         except ValidationError as error:
             raise InputError(describe(error, "substrate", model=EmulatorConfig)) from error
         update_from_config(config.update, "substrate.update")
+        if config.feedback_paths is not None:
+            behind = config.of(backward=True)
+            law = update_from_config(behind.update, "substrate.feedback_paths.update")
+            if behind.cells.disturb is not None and not law.pulsed:
+                raise InputError(
+                    "substrate.feedback_paths.cells.disturb: that of substrate.cells where cells are not given; "
+                    f"expected none beside an update law without pulses, got {law.law}"
+                )
         refuse_foreign(config, network)
         return config
 

@@ -1,6 +1,7 @@
 """What a device can do and what it survives, as plain data, and the one check of every request against it."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import singledispatch
 from typing import TYPE_CHECKING, Any, final
 
@@ -55,6 +56,7 @@ class Capabilities:
         transposed_products: one array at a time can be read the other way as well.
         outer_product_writes: pairs of cells are moved by a sum of outer products of what is on their lines
             (emulators only).
+        other_arrays: by name, of arrays whose cells are of another kind; all else is as of the device. Ask ``of``.
     """
 
     limits: Limits
@@ -75,6 +77,21 @@ class Capabilities:
     stepping: bool = False
     transposed_products: bool = False
     outer_product_writes: bool = False
+    other_arrays: Mapping[str, "Capabilities"] = field(default_factory=dict, hash=False)
+
+    def of(self, array: str) -> "Capabilities":
+        """What can be done with the cells of one array."""
+        return self.other_arrays.get(array, self)
+
+    @property
+    def kinds(self) -> tuple["Capabilities", ...]:
+        """The device's own, and those of arrays of other cells, each kind of them once."""
+        return tuple(dict.fromkeys((self, *self.other_arrays.values())))
+
+    @property
+    def pulses_anywhere(self) -> bool:
+        """Whether any array is moved by pulses."""
+        return any(one.pulses for one in self.kinds)
 
     def require(self, capability: str, purpose: str) -> None:
         """Refuse a purpose that needs a capability that the device lacks.
@@ -214,6 +231,7 @@ def _(request: HeldNudge, capabilities: Capabilities) -> None:
 
 @check.register
 def _(request: WriteRequest, capabilities: Capabilities) -> None:
+    capabilities = capabilities.of(request.coupling)
     ways = request.pulses, request.target_siemens, request.reset, request.apart_siemens
     if sum(given is not None for given in ways) != 1:
         raise CapabilityError(

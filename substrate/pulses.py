@@ -44,10 +44,9 @@ class Pulses:
         self._accumulated: dict[str, FloatArray] = {}
         self._turn: dict[str, BoolArray] = {}
 
-    @property
-    def step(self) -> float:
-        """Mean change of a weight by one pulse of either device."""
-        up, down = self._substrate.capabilities.step_siemens
+    def step(self, coupling: Coupling) -> float:
+        """Mean change of a weight of an array by one pulse of either device."""
+        up, down = self._substrate.capabilities.of(coupling.name).step_siemens
         return (0.5 * (up + down) if down else up) / self._substrate.scale.unit_siemens
 
     def burst(self, counts: FloatArray) -> IntArray:
@@ -57,7 +56,7 @@ class Pulses:
 
     def blind(self, coupling: Coupling, change: Reals) -> Written:
         """A change of weights (rows, columns), rounded to pulses at random, right on average."""
-        wanted = np.asarray(change, dtype=np.float64) / self.step
+        wanted = np.asarray(change, dtype=np.float64) / self.step(coupling)
         whole = np.floor(wanted)
         counts = whole + (self._rng.random(wanted.shape) < wanted - whole)
         burst = self.burst(counts)
@@ -65,7 +64,7 @@ class Pulses:
 
     def accumulate(self, coupling: Coupling, change: Reals, threshold: float = 1.0) -> Written:
         """The same added to what is still due; given where that is ``threshold`` pulses or more, in whole pulses."""
-        total = self._accumulated.get(coupling.name, np.zeros(coupling.shape)) + change / self.step
+        total = self._accumulated.get(coupling.name, np.zeros(coupling.shape)) + change / self.step(coupling)
         counts = self.burst(np.where(np.abs(total) >= threshold, np.trunc(total), 0.0))
         self._accumulated[coupling.name] = total - counts
         return self.give(coupling, counts)
@@ -96,7 +95,7 @@ class Pulses:
         """Signed weight pulses onto the devices of each weight, (polarity, row, column)."""
         if coupling.polarities == 1:
             return counts[None]
-        if not self._substrate.capabilities.step_siemens[1]:
+        if not self._substrate.capabilities.of(coupling.name).step_siemens[1]:
             return np.stack([np.maximum(counts, 0), np.maximum(-counts, 0)])
         turn = self._turn.get(coupling.name, np.zeros(coupling.shape, dtype=np.bool_))
         size = np.abs(counts)

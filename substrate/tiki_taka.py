@@ -85,7 +85,7 @@ class TikiTaka:
     def __init__(self, substrate: Substrate, plan: TransferPlan, pulses: Pulses, largest_burst: int) -> None:
         purpose = "writing.mode: tiki_taka"
         substrate.capabilities.require("forward_products", purpose)
-        if substrate.capabilities.step_siemens[1] <= 0:
+        if any(one.step_siemens[1] <= 0 for one in substrate.capabilities.kinds):
             raise CapabilityError(f"{purpose} needs pulses that move cells down as well; step_siemens[1] is 0")
         if not substrate.network.fast_arrays:
             raise CapabilityError(f"{purpose} needs a second array beside each one, which this device lacks")
@@ -134,7 +134,7 @@ class TikiTaka:
         In bursts at first, since n pulses up and n down bring a device n times as near as one up and one down. Half a
         burst puts it in the middle of its cycle, of which the next, shorter ones are small corrections.
         """
-        before, while_read = symmetry_cycles(self._substrate.capabilities, self._largest_burst)
+        before, while_read = symmetry_cycles(self._substrate.capabilities.of(fast.name), self._largest_burst)
         pulses = sum(self._together(fast, count) for count in before)
         every_line = np.arange(fast.shape[0])
         readings = np.zeros(fast.shape)

@@ -8,7 +8,8 @@ A weight of one device, w = g/unit, is held to the window and takes all pulses i
 Modes: ``outright`` sets conductances (devices that take any value); ``blind`` rounds each change to pulses at random,
 right on average; ``accumulate`` keeps what is less than a pulse in a digital accumulator (mixed precision);
 ``verify`` keeps a digital target, reads the cells and corrects them within a budget of rounds; ``tiki_taka`` gathers
-changes in a second array and transfers from there (``tiki_taka``).
+changes in a second array and transfers from there (``tiki_taka``). Where some arrays have pulses and others do not, a
+mode is that of the former, and the cells of the latter are set outright.
 """
 
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from typing import Any, Literal, final
 import numpy as np
 
 from substrate.arrays import BoolArray, FloatArray, Reals, finite, finite_reals
-from substrate.capabilities import WriteRequest
+from substrate.capabilities import Capabilities, WriteRequest
 from substrate.contract import Substrate
 from substrate.errors import CapabilityError
 from substrate.network import Coupling
@@ -61,6 +62,43 @@ class WritingPlan:
     transfer: TransferPlan = field(default_factory=TransferPlan)
 
 
+def mode_of(mode: Mode, capabilities: Capabilities) -> Mode:
+    """The way in which an array is written, of the device's."""
+    return mode if capabilities.pulses or not capabilities.continuous_writing else "outright"
+
+
+def _modes(substrate: Substrate, mode: Mode) -> dict[str, Mode]:
+    """How each array is written.
+
+    Raises:
+        CapabilityError: an array lacks what that needs.
+    """
+    capabilities, arrays = substrate.capabilities, substrate.network.arrays
+    if mode == "outright":
+        for coupling in arrays:
+            of = f", of the cells of {coupling.name}" if coupling.name in capabilities.other_arrays else ""
+            capabilities.of(coupling.name).require("continuous_writing", f"writing.mode: outright{of}")
+        return {coupling.name: mode for coupling in arrays}
+    if not capabilities.pulses_anywhere and capabilities.continuous_writing:
+        raise CapabilityError(
+            f"writing.mode: {mode} needs the capability 'pulses', which this device lacks: its cells are "
+            "set (writing.mode: outright; on the emulator, any substrate.update but ideal has pulses)"
+        )
+    modes: dict[str, Mode] = {}
+    for coupling in arrays:
+        own = capabilities.of(coupling.name)
+        modes[coupling.name] = mode_of(mode, own)
+        of = f", of the cells of {coupling.name}" if len(capabilities.kinds) > 1 else ""
+        if modes[coupling.name] == "outright" and mode != "tiki_taka":
+            continue
+        own.require("pulses", f"writing.mode: {mode}{of}")
+        if own.step_siemens[0] <= 0:
+            raise CapabilityError(f"writing needs a device whose pulses move its cells up; step_siemens[0] is 0{of}")
+        if coupling.polarities == 1 and own.step_siemens[1] <= 0:
+            raise CapabilityError(f"weights of one cell each need pulses that move it down; step_siemens[1] is 0{of}")
+    return modes
+
+
 def weights_of(substrate: Substrate, coupling: Coupling) -> FloatArray:
     """The weights that stand in an array's cells now, (rows, columns)."""
     return np.asarray(coupling.signed(substrate.read_cells(coupling.name)) / substrate.scale.unit_siemens)
@@ -80,21 +118,7 @@ class Writer:
     """
 
     def __init__(self, substrate: Substrate, plan: WritingPlan, rng: np.random.Generator) -> None:
-        capabilities = substrate.capabilities
-        if plan.mode == "outright":
-            capabilities.require("continuous_writing", "writing.mode: outright")
-        else:
-            if not capabilities.pulses and capabilities.continuous_writing:
-                raise CapabilityError(
-                    f"writing.mode: {plan.mode} needs the capability 'pulses', which this device lacks: its cells are "
-                    "set (writing.mode: outright; on the emulator, any substrate.update but ideal has pulses)"
-                )
-            capabilities.require("pulses", f"writing.mode: {plan.mode}")
-            if capabilities.step_siemens[0] <= 0:
-                raise CapabilityError("writing needs a device whose pulses move its cells up; step_siemens[0] is 0")
-            single = any(coupling.polarities == 1 for coupling in substrate.network.arrays)
-            if single and capabilities.step_siemens[1] <= 0:
-                raise CapabilityError("weights of one cell each need pulses that move it down; step_siemens[1] is 0")
+        self._modes = _modes(substrate, plan.mode)
         self._substrate = substrate
         self._plan = plan
         self._pulses = Pulses(substrate, plan.largest_burst, rng)
@@ -117,13 +141,14 @@ class Writer:
             InputError: wrong shape or a weight that is not finite.
         """
         held, saturated = self._within_window(coupling, finite("weights", weights, coupling.shape))
-        if self._plan.mode == "outright":
+        mode = self._modes[coupling.name]
+        if mode == "outright":
             return self._set(coupling, held, saturated)
         written = self._verify(coupling, held, self._plan.program_rounds, slowly=True)
         if self._refreshes(coupling):
             # Pairs that noise has filled up on both sides.
             written = self._refresh(coupling, written, held, self._plan.program_rounds)
-        if self._plan.mode == "verify":
+        if mode == "verify":
             self._targets[coupling.name] = held
         return Written(written.pulses, written.failed, saturated, written.refreshed)
 
@@ -133,8 +158,8 @@ class Writer:
         Raises:
             InputError: wrong shape or a change that is not finite.
         """
-        capabilities = self._substrate.capabilities
-        if isinstance(change, OuterProducts) and self._plan.mode == "outright" and capabilities.outer_product_writes:
+        capabilities, mode = self._substrate.capabilities.of(coupling.name), self._modes[coupling.name]
+        if isinstance(change, OuterProducts) and mode == "outright" and capabilities.outer_product_writes:
             # The device moves its cells by it, and need not be read.
             apart = change.scaled(self._substrate.scale.unit_siemens)
             report = self._substrate.write_cells(WriteRequest(coupling.name, apart_siemens=apart))
@@ -151,11 +176,11 @@ class Writer:
 
     def _refreshes(self, coupling: Coupling) -> bool:
         """Whether an array's pairs only go up and can be reset."""
-        capabilities = self._substrate.capabilities
+        capabilities = self._substrate.capabilities.of(coupling.name)
         return capabilities.resets and capabilities.step_siemens[1] == 0 and coupling.polarities == 2
 
     def _change(self, coupling: Coupling, change: Reals) -> Written:
-        name, mode = coupling.name, self._plan.mode
+        name, mode = coupling.name, self._modes[coupling.name]
         if mode == "outright":
             return self._moved(coupling, change)
         if mode == "verify":
@@ -191,13 +216,13 @@ class Writer:
 
     def _within_window(self, coupling: Coupling, weights: FloatArray) -> tuple[FloatArray, int]:
         """Weights held to what cells inside the window can show, and how many were beyond it."""
-        low, high = self._substrate.capabilities.conductance_window_siemens
+        low, high = self._substrate.capabilities.of(coupling.name).conductance_window_siemens
         ends = (low, high) if coupling.polarities == 1 else (low - high, high - low)
         least, most = (end / self._substrate.scale.unit_siemens for end in ends)
         return np.clip(weights, least, most), int(np.count_nonzero((weights < least) | (weights > most)))
 
     def _set(self, coupling: Coupling, weights: FloatArray, saturated: int) -> Written:
-        low, high = self._substrate.capabilities.conductance_window_siemens
+        low, high = self._substrate.capabilities.of(coupling.name).conductance_window_siemens
         if coupling.polarities == 1:
             wanted = weights[None] * self._substrate.scale.unit_siemens
         else:
@@ -213,7 +238,7 @@ class Writer:
         # What ``_set`` would write, in one pass over the cells. Imported on first use: it brings numba in.
         from substrate.writing_kernels import moved
 
-        low, high = self._substrate.capabilities.conductance_window_siemens
+        low, high = self._substrate.capabilities.of(coupling.name).conductance_window_siemens
         cells = np.ascontiguousarray(self._substrate.read_cells(coupling.name))
         target = self._memory.empty(cells.shape)
         saturated = moved(
@@ -232,7 +257,7 @@ class Writer:
         The refresh of multi-device synapses of phase-change cells (Nandakumar et al. 2020,
         doi:10.3389/fnins.2020.00406), on cells that are read.
         """
-        low, high = self._substrate.capabilities.conductance_window_siemens
+        low, high = self._substrate.capabilities.of(coupling.name).conductance_window_siemens
         cells = (self._substrate.read_cells(coupling.name) - low) / (high - low)
         stuck = self._unresettable.get(coupling.name, np.zeros(coupling.shape, dtype=np.bool_))
         worn = (cells.max(axis=0) > REFRESH_ABOVE) & (cells.min(axis=0) > REFRESH_GAIN) & ~stuck
@@ -265,11 +290,11 @@ class Writer:
         steps: it gets twice the pulses of the round before as long as they fell short, and a single one after that.
         """
         pulses = failed = 0
-        careful = slowly and not self._substrate.capabilities.step_siemens[1]
+        careful = slowly and not self._substrate.capabilities.of(coupling.name).step_siemens[1]
         most = np.ones(coupling.shape)
         before = np.zeros(coupling.shape)
         for _ in range(rounds):
-            missing = (target - self.weights(coupling)) / self._pulses.step
+            missing = (target - self.weights(coupling)) / self._pulses.step(coupling)
             if only is not None:
                 missing[~only] = 0.0
             counts = np.where(np.abs(missing) > self._plan.tolerance_steps, np.rint(missing), 0.0)

@@ -92,6 +92,8 @@ class BoardChip:
         changed: Callable[[], None] | None = None,
         spoil: Callable[[str, IntArray], IntArray] | None = None,
     ) -> None:
+        if device.capabilities.other_arrays:
+            raise InputError("device: a board describes one kind of cells; expected none of another kind")
         self._device = device
         self._spoil = spoil
         self._rng = rng

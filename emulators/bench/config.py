@@ -203,6 +203,10 @@ class BenchConfig(Section):
     def _one_device(self) -> "BenchConfig":
         if (self.crossbar is None) == (self.substrate is None or self.network is None):
             raise ValueError("crossbar: expected either a crossbar, or a network and a substrate")
+        if self.substrate is not None and self.substrate.feedback_paths is not None:
+            raise ValueError(
+                "substrate.feedback_paths: the drivers of a bench know one kind of cells for all arrays; expected none"
+            )
         if self.substrate is not None and self.substrate.solver.steady_state != "exact":
             raise ValueError("substrate.solver.steady_state: nodes on a bench are solved as equilibria; expected exact")
         if self.boards and self.substrate is None:

@@ -129,8 +129,8 @@ class Assembly:
             self.rngs["initial"],
             isinstance(self.experiment.rule, ProductFeedbackSection) and self.experiment.rule.orthogonal,
         )
-        low, high = self.substrate.capabilities.conductance_window_siemens
         for name, values in weights.items():
+            low, high = self.substrate.capabilities.of(name).conductance_window_siemens
             # The zeros of single cells stand for the least that one can show.
             ends = (0.0, high) if network.array(name).polarities == 1 else (low - high, high - low)
             least, most = (end / self.substrate.scale.unit_siemens for end in ends)

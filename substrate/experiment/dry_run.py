@@ -16,6 +16,7 @@ from typing import Any, final
 import numpy as np
 
 from substrate.activations import ACTIVATIONS
+from substrate.capabilities import Capabilities
 from substrate.experiment.assembly import Assembly
 from substrate.experiment.rule_pace import (
     clamp_of,
@@ -28,6 +29,7 @@ from substrate.experiment.rule_pace import (
     writes_of,
 )
 from substrate.hadamard import sign_patterns
+from substrate.network import Coupling
 from substrate.outlay import Demand, Outlay, Pace
 from substrate.rules.asymmetric_ep import AsymmetricEPSection
 from substrate.rules.coupled_learning import CoupledLearningSection
@@ -35,6 +37,7 @@ from substrate.rules.penalty import mirrored_pairs
 from substrate.tiki_taka import symmetry_cycles
 from substrate.tone_response import octaves
 from substrate.tones import SamplingPlan
+from substrate.writing import Mode, mode_of
 
 FAR = 1e3
 """Summed input, activity units, at which a neuron that saturates has done so."""
@@ -122,11 +125,14 @@ def _drives(assembly: Assembly) -> Iterator[Demand]:
         yield Demand("time under nudges, one sample at a time", seconds, "s")
     if section.strength > 0 and not section.by_tones and np.isfinite(outlay.line_amperes):
         # The largest value of a probe stands on one line, which feeds all those across it.
-        arrays = [one for pair in mirrored_pairs(network) for one in pair]
-        across = max(max(one.shape) if section.estimator == "published" else one.shape[1] for one in arrays)
-        volts = across * min(scale.volts_per_unit, limits.read_volts)
-        low, high = (siemens * volts for siemens in device.capabilities.conductance_window_siemens)
-        yield Demand("a line of an array read alone", high, "A", outlay.line_amperes, low)
+        volts = min(scale.volts_per_unit, limits.read_volts)
+        ends = []
+        for one in (one for pair in mirrored_pairs(network) for one in pair):
+            across = max(one.shape) if section.estimator == "published" else one.shape[1]
+            window = device.capabilities.of(one.name).conductance_window_siemens
+            ends.append([across * volts * siemens for siemens in window])
+        low, high = np.max(ends, axis=0)
+        yield Demand("a line of an array read alone", float(high), "A", outlay.line_amperes, float(low))
     yield from outlay.demands
     if device.outlay is None and experiment.writing.mode != "outright":
         yield Demand("largest programming pulse", limits.write_volts, "V", limits.write_volts)
@@ -135,7 +141,10 @@ def _drives(assembly: Assembly) -> Iterator[Demand]:
 def _pulses(assembly: Assembly) -> Iterator[Demand]:
     """Pulses of a cell, beside its budget."""
     experiment, device = assembly.experiment, assembly.substrate
-    programming, training = _programming_pulses(assembly), _training_pulses(assembly)
+    # Of arrays of several kinds of cells, those that take the most.
+    kinds = [one for one in device.capabilities.kinds if _mode(assembly, one) == experiment.writing.mode]
+    programming = max(_programming_pulses(assembly, one) for one in kinds)
+    training = max(_training_pulses(assembly, one) for one in kinds)
     # Of arrays that follow the signs of others; how many change is not known.
     anew = programming * programmings_of(experiment.rule, _steps(assembly))
     if experiment.writing.mode == "outright":
@@ -170,39 +179,42 @@ def _by_tones(assembly: Assembly) -> bool:
     return section.strength > 0 and section.by_tones
 
 
-def _burst(assembly: Assembly) -> int:
+def _burst(assembly: Assembly, cells: Capabilities) -> int:
     """Most pulses of one device in a write: those of a pair share them, unless they only go up."""
     burst = assembly.experiment.writing.largest_burst
-    shared = assembly.substrate.capabilities.step_siemens[1] > 0
+    shared = cells.step_siemens[1] > 0
     single = any(coupling.polarities == 1 for coupling in assembly.substrate.network.arrays)
     return (burst + 1) // 2 if shared and not single else burst
 
 
-def _programming_pulses(assembly: Assembly) -> int:
-    plan = assembly.experiment.writing.plan()
-    if plan.mode == "outright":
+def _mode(assembly: Assembly, cells: Capabilities) -> Mode:
+    return mode_of(assembly.experiment.writing.mode, cells)
+
+
+def _programming_pulses(assembly: Assembly, cells: Capabilities) -> int:
+    if _mode(assembly, cells) == "outright":
         return 1
-    pulses = plan.program_rounds * _burst(assembly)
+    pulses = assembly.experiment.writing.plan().program_rounds * _burst(assembly, cells)
     # Pairs that have filled up are reset, and programmed anew.
-    return 2 * pulses + 1 if _refreshes(assembly) else pulses
+    return 2 * pulses + 1 if _refreshes(cells) else pulses
 
 
-def _training_pulses(assembly: Assembly) -> int:
-    plan, writes, burst = assembly.experiment.writing.plan(), _writes(assembly), _burst(assembly)
-    if plan.mode == "outright":
+def _training_pulses(assembly: Assembly, cells: Capabilities) -> int:
+    plan, writes, burst = assembly.experiment.writing.plan(), _writes(assembly), _burst(assembly, cells)
+    mode = _mode(assembly, cells)
+    if mode == "outright":
         return writes
-    pulses = writes * burst * (plan.rounds if plan.mode == "verify" else 1)
-    if _refreshes(assembly):
+    pulses = writes * burst * (plan.rounds if mode == "verify" else 1)
+    if _refreshes(cells):
         pulses += writes // plan.refresh_every * (1 + plan.refresh_rounds * burst)
-    if plan.mode == "tiki_taka":
-        before, while_read = symmetry_cycles(assembly.substrate.capabilities, plan.largest_burst)
+    if mode == "tiki_taka":
+        before, while_read = symmetry_cycles(cells, plan.largest_burst)
         pulses += sum(abs(count) for count in (*before, *while_read)) + 1
     return pulses
 
 
-def _refreshes(assembly: Assembly) -> bool:
-    capabilities = assembly.substrate.capabilities
-    return capabilities.resets and not capabilities.step_siemens[1]
+def _refreshes(cells: Capabilities) -> bool:
+    return cells.resets and not cells.step_siemens[1]
 
 
 def _record_seconds(tones: Iterable[SamplingPlan], pace: Pace) -> float:
@@ -235,7 +247,7 @@ def _reading_seconds(assembly: Assembly, pace: Pace) -> float:
         # Measured, the network settles once more behind its tones.
         by_tones = rule.samples * pushed + training.batch_size * pace.state_seconds
         step += by_tones if rule.asymmetry == "measured" else lines * pace.product_seconds
-    cells = _cells(assembly) * pace.cell_seconds
+    cells = _cells(network.arrays) * pace.cell_seconds
     if section.strength > 0:
         products = sum(
             2 * (section.probes or lines)
@@ -250,24 +262,33 @@ def _reading_seconds(assembly: Assembly, pace: Pace) -> float:
 
 
 def _writing_seconds(assembly: Assembly, outlay: Outlay) -> float:
-    pace, plan, changes = outlay.pace, assembly.experiment.writing.plan(), _writes(assembly)
+    device = assembly.substrate
+    return sum(
+        _cells(one for one in device.network.arrays if device.capabilities.of(one.name) == cells)
+        * _cell_seconds(assembly, outlay.pace, cells)
+        for cells in device.capabilities.kinds
+    )
+
+
+def _cell_seconds(assembly: Assembly, pace: Pace, cells: Capabilities) -> float:
+    """Of all writes of one cell."""
+    plan, mode, changes = assembly.experiment.writing.plan(), _mode(assembly, cells), _writes(assembly)
     programmings = 1 + programmings_of(assembly.experiment.rule, _steps(assembly))
-    pulses = programmings * _programming_pulses(assembly) + _training_pulses(assembly)
-    if plan.mode == "outright":
-        return pulses * _cells(assembly) * (pace.cell_seconds + pace.write_seconds + pace.pulse_seconds)
+    pulses = programmings * _programming_pulses(assembly, cells) + _training_pulses(assembly, cells)
+    if mode == "outright":
+        return pulses * (pace.cell_seconds + pace.write_seconds + pace.pulse_seconds)
     # Writes, and those of them before which the cells are read.
-    verified = programmings * plan.program_rounds + (changes * plan.rounds if plan.mode == "verify" else 0)
-    if _refreshes(assembly):
+    verified = programmings * plan.program_rounds + (changes * plan.rounds if mode == "verify" else 0)
+    if _refreshes(cells):
         verified += programmings * plan.program_rounds + changes // plan.refresh_every * (1 + plan.refresh_rounds)
-    writes = verified + (0 if plan.mode == "verify" else changes)
-    if plan.mode == "tiki_taka":
-        writes += sum(map(len, symmetry_cycles(assembly.substrate.capabilities, plan.largest_burst)))
-    each = verified * pace.cell_seconds + writes * pace.write_seconds + pulses * pace.pulse_seconds
-    return _cells(assembly) * each
+    writes = verified + (0 if mode == "verify" else changes)
+    if mode == "tiki_taka":
+        writes += sum(map(len, symmetry_cycles(cells, plan.largest_burst)))
+    return verified * pace.cell_seconds + writes * pace.write_seconds + pulses * pace.pulse_seconds
 
 
-def _cells(assembly: Assembly) -> int:
-    return sum(int(np.prod(coupling.cell_shape)) for coupling in assembly.substrate.network.arrays)
+def _cells(arrays: Iterable[Coupling]) -> int:
+    return sum(int(np.prod(coupling.cell_shape)) for coupling in arrays)
 
 
 def _outputs(assembly: Assembly) -> tuple[float, float]:

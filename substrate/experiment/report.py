@@ -209,12 +209,15 @@ def _devices(run: RunFile, config: Mapping[str, Any]) -> Iterator[_Section]:
     if not rows:
         yield _Section("Conductances", "", [], ["The conductances were not read before the run ended."])
         return
-    given = header.mapping(header.mapping(config.get("substrate")).get("cells")).get("window_siemens")
-    window = (float(given[0]), float(given[1])) if isinstance(given, list) and len(given) == 2 else None
+    section = header.mapping(config.get("substrate"))
+    common, paths = header.mapping(section.get("cells")), header.mapping(section.get("feedback_paths"))
     last = int(run.array("conductances/epoch")[rows - 1])
     # One coupling at a time: snapshots of a large array over many epochs are what fills memory.
     for name in sorted(set(run.units("conductances")) - {"epoch"}, key=_towards_output):
         cells = run.array(f"conductances/{name}")[:rows]
+        forward = _towards_output(name.removesuffix("-fast"))[0]
+        given = (common if forward else header.mapping(paths.get("cells")) or common).get("window_siemens")
+        window = (float(given[0]), float(given[1])) if isinstance(given, list) and len(given) == 2 else None
         pictures = device_pictures(cells, window, last)
         lines, columns = cells.shape[2:]
         source, _, into = name.partition("-")

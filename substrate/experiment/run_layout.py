@@ -75,7 +75,7 @@ def series_of(assembly: Assembly) -> dict[str, Series]:
             (Column("confusion", "i8", shape=(classes, classes), dims=("label", "prediction")),), index="epoch"
         ),
     }
-    if assembly.substrate.capabilities.pulses:
+    if assembly.substrate.capabilities.pulses_anywhere:
         series["pulses"] = _cell_series(network, "i8", "1")
     if experiment.rule.periodic:
         series["nudge"] = _nudge_series(plan, outputs)

@@ -323,7 +323,7 @@ class _Training:
         substrate = self._assembly.substrate
         names = [coupling.name for coupling in substrate.network.arrays]
         recorder.append("conductances", {name: substrate.read_cells(name) for name in names}, index=epoch)
-        if substrate.capabilities.pulses:
+        if substrate.capabilities.pulses_anywhere:
             recorder.append("pulses", {name: substrate.pulses_sent(name) for name in names}, index=epoch)
 
     def _log_costs(self, recorder: Recorder, epoch: int) -> None:

@@ -58,6 +58,15 @@ def _check_sane(found: Capabilities) -> None:
     for name in ("read_volts", "write_volts", "current_amperes"):
         limit = getattr(found.limits, name)
         expect(np.isfinite(limit) and limit > 0, f"limits.{name}: expected a finite positive number, got {limit}")
+    for one in found.kinds:
+        _check_cells(one)
+    frequency = found.highest_frequency_hz
+    expect(frequency > 0, f"highest_frequency_hz: expected a positive number, got {frequency}")
+    for name in ("pulses", "continuous_writing", "simultaneous_sampling", "complex_nudges", "node_nudges"):
+        expect(isinstance(getattr(found, name), bool), f"{name}: expected True or False")
+
+
+def _check_cells(found: Capabilities) -> None:
     low, high = found.conductance_window_siemens
     expect(0 <= low < high < np.inf, f"conductance_window_siemens: expected 0 <= lowest < highest, got {low}, {high}")
     up, down = found.step_siemens
@@ -65,10 +74,6 @@ def _check_sane(found: Capabilities) -> None:
     expect(
         found.pulses == (up > 0 or down > 0), f"pulses is declared {found.pulses}, but step_siemens is ({up}, {down})"
     )
-    frequency = found.highest_frequency_hz
-    expect(frequency > 0, f"highest_frequency_hz: expected a positive number, got {frequency}")
-    for name in ("pulses", "continuous_writing", "simultaneous_sampling", "complex_nudges", "node_nudges"):
-        expect(isinstance(getattr(found, name), bool), f"{name}: expected True or False")
 
 
 def opens_and_closes(bench: Bench[Any]) -> None:

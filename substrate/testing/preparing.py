@@ -25,10 +25,10 @@ SAMPLES = 16
 
 def writer_of(device: Substrate, rng: np.random.Generator) -> Writer | None:
     """A writer for whatever way of writing the device has; None where it has none."""
-    capabilities = device.capabilities
-    if capabilities.continuous_writing:
+    kinds = [device.capabilities.of(coupling.name) for coupling in device.network.arrays]
+    if all(one.continuous_writing for one in kinds):
         return Writer(device, WritingPlan("outright"), rng)
-    if capabilities.pulses and capabilities.step_siemens[0] > 0:
+    if all(one.continuous_writing or (one.pulses and one.step_siemens[0] > 0) for one in kinds):
         return Writer(device, WritingPlan("verify", largest_burst=LARGEST_BURST, program_rounds=ROUNDS), rng)
     return None
 

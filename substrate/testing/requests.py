@@ -50,8 +50,9 @@ def limits_are_kept(bench: Bench[Substrate]) -> None:
                 what = f"products({coupling.name!r}) beyond limits.read_volts"
                 with untouched(device, HOOKS, what):
                     refused(partial(device.products, coupling.name, volts), CapabilityError, what, "read_volts")
-            if capabilities.continuous_writing:
-                low, high = capabilities.conductance_window_siemens
+            own = capabilities.of(coupling.name)
+            if own.continuous_writing:
+                low, high = own.conductance_window_siemens
                 for outside in (low - 0.001 * (high - low), high + 0.001 * (high - low)):
                     target = np.full(coupling.cell_shape, 0.5 * (low + high))
                     target[-1, -1, 0] = outside

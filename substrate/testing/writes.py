@@ -1,5 +1,6 @@
 """Checks of writing, reading back and snapshots."""
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +14,7 @@ from substrate.contract import CrossbarArray, Substrate, WriteReport
 from substrate.device import Device
 from substrate.outer_products import OuterProducts
 from substrate.testing.checks import REFUSAL, Bench, NotApplicable, close, expect, refused
-from substrate.testing.preparing import inputs, output_nudges, sampling_plan, writer_of
+from substrate.testing.preparing import inputs, output_nudges, sampling_plan
 
 STUCK_PULSES = 5
 """Bursts up, then down, after which a cell that has not moved counts as stuck."""
@@ -50,10 +51,13 @@ def cells_of(device: Device) -> list[Cells]:
     raise TypeError(f"{type(device).__name__} has no cells")
 
 
-def _pulsed(device: Device) -> Capabilities:
-    if not device.capabilities.pulses:
-        raise NotApplicable("pulses is not declared")
-    return device.capabilities
+def _declaring(device: Device, capability: str) -> list[tuple[Cells, Capabilities]]:
+    """The arrays that have a capability, and what each declares."""
+    found = [(cells, device.capabilities.of(cells.name)) for cells in cells_of(device)]
+    out = [(cells, own) for cells, own in found if getattr(own, capability)]
+    if not out:
+        raise NotApplicable(f"{capability} is not declared")
+    return out
 
 
 def _expect_report(report: WriteReport, cells: Cells, counts: IntArray) -> None:
@@ -75,11 +79,13 @@ def _expect_report(report: WriteReport, cells: Cells, counts: IntArray) -> None:
 def pulses_move_cells(bench: Bench[Any]) -> None:
     """Pulses up raise conductances and pulses down lower them, by the stated step on average; reports add up."""
     with bench.opened() as device:
-        steps = _pulsed(device).step_siemens
+        pulsed = _declaring(device, "pulses")
         number = bench.tolerance.test_pulses
-        for sign, step in zip((1, -1), steps, strict=True):
+        kinds = dict.fromkeys(own for _, own in pulsed)
+        for kind, (which, sign) in itertools.product(kinds, enumerate((1, -1))):
             moved: list[FloatArray] = []
-            for cells in cells_of(device):
+            step = kind.step_siemens[which]
+            for cells in (cells for cells, own in pulsed if own == kind):
                 counts = np.full(cells.shape, sign * number)
                 if not step:
                     refused(partial(cells.pulse, counts), REFUSAL, f"pulses of sign {sign}")
@@ -101,10 +107,10 @@ def pulses_move_cells(bench: Bench[Any]) -> None:
 def writes_stay_in_place(bench: Bench[Any]) -> None:
     """A write moves the cells that are asked to move, and none of the others in any array."""
     with bench.opened() as device:
-        capabilities = device.capabilities
         arrays = cells_of(device)
         allowed = 2 * bench.tolerance.cells_siemens
         for written in arrays:
+            capabilities = device.capabilities.of(written.name)
             before = [cells.read() for cells in arrays]
             own = before[arrays.index(written)]
             chosen = bench.rng.random(written.shape) < 0.3
@@ -124,10 +130,9 @@ def writes_stay_in_place(bench: Bench[Any]) -> None:
 def stuck_cells_are_reported(bench: Bench[Any]) -> None:
     """A cell that moves neither up nor down is reported as failed, and a cell reported as failed has not moved."""
     with bench.opened() as device:
-        steps = _pulsed(device).step_siemens
         still = 2 * bench.tolerance.cells_siemens
-        signs = [sign for sign, step in zip((1, -1), steps, strict=True) if step]
-        for cells in cells_of(device):
+        for cells, own in _declaring(device, "pulses"):
+            signs = [sign for sign, step in zip((1, -1), own.step_siemens, strict=True) if step]
             moved: BoolArray = np.zeros(cells.shape, dtype=np.bool_)
             reported = np.ones(cells.shape, dtype=np.bool_)
             for sign in signs:
@@ -148,10 +153,8 @@ def stuck_cells_are_reported(bench: Bench[Any]) -> None:
 def outright_writes_read_back(bench: Bench[Any]) -> None:
     """After an outright write every cell reads as its target, but for those that are reported as failed."""
     with bench.opened() as device:
-        if not device.capabilities.continuous_writing:
-            raise NotApplicable("continuous_writing is not declared")
-        low, high = device.capabilities.conductance_window_siemens
-        for cells in cells_of(device):
+        for cells, own in _declaring(device, "continuous_writing"):
+            low, high = own.conductance_window_siemens
             for target in (
                 np.full(cells.shape, low),
                 np.full(cells.shape, high),
@@ -176,11 +179,8 @@ def outright_writes_read_back(bench: Bench[Any]) -> None:
 def outer_products_move_pairs(bench: Bench[Substrate]) -> None:
     """Outer products move the cells of each pair apart by their half, up to the ends of the window."""
     with bench.opened() as device:
-        capabilities = device.capabilities
-        if not capabilities.outer_product_writes:
-            raise NotApplicable("outer_product_writes is not declared")
-        low, high = capabilities.conductance_window_siemens
-        for cells in cells_of(device):
+        for cells, own in _declaring(device, "outer_product_writes"):
+            low, high = own.conductance_window_siemens
             for size in (0.01, 0.1, 1.0):
                 before = cells.read()
                 rows, columns = (bench.rng.uniform(-1.0, 1.0, (2, length)) for length in cells.shape[1:])
@@ -228,13 +228,13 @@ def _use(device: Substrate, bench: Bench[Substrate], rng: np.random.Generator) -
     seen = [cells(), free()]
     nudge = Nudge(output_nudges(device, rng, 2, bench.tolerance))
     seen.append(device.nudge(nudge, sampling_plan(device, bench.tolerance)).volts)
-    if device.capabilities.pulses:
-        step = device.capabilities.step_siemens
-        for one in cells_of(device):
+    for one in cells_of(device):
+        own = device.capabilities.of(one.name)
+        if own.pulses:
+            step = own.step_siemens
             one.pulse(rng.integers(-2 if step[1] else 0, 3 if step[0] else 1, one.shape))
-    elif writer_of(device, rng) is not None:
-        low, high = device.capabilities.conductance_window_siemens
-        for one in cells_of(device):
+        elif own.continuous_writing:
+            low, high = own.conductance_window_siemens
             one.set(rng.uniform(0.75 * low + 0.25 * high, 0.25 * low + 0.75 * high, one.shape))
     return [*seen, cells(), free()]
 

@@ -28,6 +28,13 @@ SHOCKLEY = PULSED | {
     "wires": {"segment_ohms": 2.0},
 }
 IMAGES, WINDOWS = unrolled_layers([[2, 4, 4], {"channels": 3, "kernel": 2}, {"channels": 2, "kernel": 2}, 3])
+PATHS = IDEAL | {
+    "feedback_paths": {
+        "cells": {"window_siemens": [5e-6, 8e-5], "stuck": 0.05},
+        "update": PULSED["update"],
+        "wires": {"segment_ohms": 2.0, "source_ohms": 50.0},
+    }
+}
 RESISTIVE = {"family": "resistive", "activation": "rectified", "feedback": "shared"}
 SWEEPS = IDEAL | {"solver": {"relaxation": "sweeps", "sweeps": {"free": 200, "nudged": 200, "tolerance": 1e-12}}}
 SHARED_WIRES = {"backend": "emulator", "wires": {"segment_ohms": 2.0, "source_ohms": 50.0, "sense_ohms": 5.0}}
@@ -97,6 +104,11 @@ SUBSTRATES = {
     "feedforward, product feedback": (
         substrate_of(PULSED, (4, 5, 4, 3), family="feedforward", feedback="product", product_ratio=2),
         tolerance_of(PULSED),
+    ),
+    "feedback paths of other cells": (substrate_of(PATHS, (5, 6, 4)), tolerance_of(PATHS, wires_relative=0.05)),
+    "feedforward, feedback paths of one-sided cells": (
+        substrate_of(IDEAL | {"feedback_paths": {"update": ONE_SIDED["update"]}}, (4, 5, 3), family="feedforward"),
+        tolerance_of(IDEAL),
     ),
     "loop of three layers": (substrate_of(IDEAL, (4, 5, 4, 3), feedback="loop"), tolerance_of(IDEAL)),
     "convolutions, shared feedback, wires": (

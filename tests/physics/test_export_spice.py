@@ -19,6 +19,7 @@ FAST = ("substrate.neurons.time_constant_seconds=1.0e-4", "nudge.frequency_hz=80
 HARD_WIRES = ("substrate.wires.segment_ohms=50", "substrate.wires.source_ohms=200", "substrate.wires.sense_ohms=80")
 TILES = "substrate.tiles={rows: 2, columns: 3}"
 DIGITAL = "substrate.tiles={rows: 2, columns: 3, summation: digital, adc_bits: 8, adc_range_amperes: 1.0e-5}"
+PATHS = "substrate.feedback_paths={cells: {law: sinh, alpha: 3.0}, wires: {segment_ohms: 50, sense_ohms: 80}}"
 LOOP = ("nudge.periods=1", "homeostasis.strength=0", "network.feedback=loop", "network.output_activation=linear")
 SLOW_PARTS = ("substrate.neurons.time_constant_spread=0.2", "substrate.neurons.amplifier_bandwidth_hz=5000")
 
@@ -42,6 +43,7 @@ def exported(source: str, folder: Path, sample: int, overrides: tuple[str, ...])
         ("iris", 3, (*EXACT_READING, *FAST, *HARD_WIRES, TILES)),
         ("xor", 1, ("nudge.periods=1", "network.feedback=shared", "homeostasis.strength=0", *HARD_WIRES, TILES)),
         ("xor", 2, ("nudge.periods=1", *HARD_WIRES, DIGITAL)),
+        ("iris", 0, (*EXACT_READING, *FAST, PATHS, "homeostasis.strength=0")),
     ],
     ids=[
         "ideal",
@@ -53,6 +55,7 @@ def exported(source: str, folder: Path, sample: int, overrides: tuple[str, ...])
         "tiles",
         "tiles, shared",
         "digitised tiles",
+        "feedback paths",
     ],
 )
 def test_ngspice_finds_what_the_device_reads(

@@ -81,6 +81,20 @@ def test_a_way_of_writing_that_is_lacking_is_named():
         check(WriteRequest("a", target_siemens=[5e-5]), replace(DEVICE, continuous_writing=False))
 
 
+def test_writes_are_checked_against_the_cells_of_their_own_array():
+    other = replace(DEVICE, conductance_window_siemens=(1e-7, 2e-5), pulses=False)
+    device = replace(DEVICE, other_arrays={"b": other})
+    assert device.kinds == (device, other)
+    assert device.of("a") is device
+    for name, fits, beyond in (("a", 5e-5, 5e-7), ("b", 5e-7, 5e-5)):
+        check(WriteRequest(name, target_siemens=[fits]), device)
+        with pytest.raises(CapabilityError, match="window"):
+            check(WriteRequest(name, target_siemens=[beyond]), device)
+    check(WriteRequest("a", pulses=[1]), device)
+    with pytest.raises(CapabilityError, match="'pulses'"):
+        check(WriteRequest("b", pulses=[1]), device)
+
+
 def test_an_unknown_kind_of_request_is_a_programming_error():
     with pytest.raises(TypeError, match="dict"):
         check({"volts": 3}, DEVICE)

@@ -67,6 +67,16 @@ DEVICES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     ),
     "resistive, no hidden layer": ({**RESISTIVE, "layers": [4, 3]}, {"diodes": {"law": "shockley"}}),
     "feedforward": ({"family": "feedforward", "layers": [4, 3, 3]}, {}),
+    "feedback paths": (
+        CURRENT,
+        {
+            "feedback_paths": {
+                "cells": {"disturb": {}, "endurance": ENDURANCE},
+                "update": PULSES,
+                "wires": {"segment_ohms": 5.0, "source_ohms": 20.0, "sense_ohms": 20.0},
+            }
+        },
+    ),
 }
 """Networks and sections."""
 
@@ -175,15 +185,20 @@ VALUES: dict[str, Any] = {
     "operation.unselected": "third",
     "operation.neuron_watts": 1.0e-6,
 }
+VALUES |= {
+    f"feedback_paths.{key}": value
+    for key, value in VALUES.items()
+    if key.startswith(("cells.", "wires.")) and key != "cells.unit_siemens"
+}
 """A value other than the default of every key."""
 
 SILENT = {("digital", "solver.residual"), ("resistive, no hidden layer", "solver.residual")} | {
-    (device, "cells.spread") for device in DEVICES
+    (device, f"{where}cells.spread") for device in DEVICES for where in ("", "feedback_paths.")
 }
 """What is let pass: a tolerance that the rounding or the very first step goes beyond; and the spread, which acts where
 cells are formed."""
 
-COSTLY = ("slow", "transient", "digital", "pulsed", "Shockley")
+COSTLY = ("slow", "transient", "digital", "pulsed", "Shockley", "feedback paths")
 ALIKE = ("noise.", "operation.", "limits.", "cells.memristor")
 """Keys that are the same for all networks, and are not tried on these."""
 
@@ -258,13 +273,14 @@ def _digest(section: str, network: Network) -> str:
     with device:
         for _ in range(3):
             for coupling in network.arrays:
-                counts = rng.integers(0 if device.capabilities.resets else -5, 6, coupling.cell_shape)
+                own = device.capabilities.of(coupling.name)
+                counts = rng.integers(0 if own.resets else -5, 6, coupling.cell_shape)
                 target = rng.uniform(low, high, coupling.cell_shape)
-                pulsed = {"pulses": counts} if device.capabilities.pulses else {"target_siemens": target}
+                pulsed = {"pulses": counts} if own.pulses else {"target_siemens": target}
                 report = device.write_cells(WriteRequest(coupling.name, **pulsed))
                 told(report.pulses)
                 told(report.failed)
-                if device.capabilities.resets:
+                if own.resets:
                     device.write_cells(WriteRequest(coupling.name, reset=counts == 5))
         for seconds in (0.0, 30.0):
             device.wait(seconds)
@@ -294,7 +310,7 @@ def refusal(network: Mapping[str, Any], section: Mapping[str, Any]) -> str:
 
 
 def test_there_is_a_value_for_every_key() -> None:
-    assert set(VALUES) == set(keys_of(EmulatorConfig)) - {"backend", "update"}
+    assert set(VALUES) == set(keys_of(EmulatorConfig)) - {"backend", "update", "feedback_paths.update"}
 
 
 @pytest.mark.parametrize("name", DEVICES)
@@ -307,6 +323,9 @@ def test_every_key_acts_or_is_refused(name: str) -> None:
     for key, value in VALUES.items():
         other = changed(section, key, value)
         if other == section or (name in COSTLY and key.startswith(ALIKE)):
+            continue
+        # On devices that have none they are refused as a whole, or act as they do on the one that has them.
+        if key.startswith("feedback_paths.") and name not in ("feedback paths", "ideal", "feedforward"):
             continue
         said = refusal(network, other)
         if said and "leave" not in said:
@@ -331,6 +350,7 @@ CURRENT_SWEEPS = {"relaxation": "sweeps"}
 RETAINED = {**PULSES, "retention": {"law": "leak"}}
 ONE_LAYER = {**RESISTIVE, "layers": [4, 3]}
 SHOCKLEY = {"law": "shockley"}
+LONG = {"wires": {"segment_ohms": 10.0}}
 ACTS: list[tuple[dict[str, Any], dict[str, Any], str, Any, str, Any]] = [
     *(
         (CURRENT, {}, f"solver.sweeps.{key}", value, "solver.relaxation", "sweeps")
@@ -474,8 +494,69 @@ ACTS: list[tuple[dict[str, Any], dict[str, Any], str, Any, str, Any]] = [
         )
     ),
     (CURRENT, {"update": PULSES}, "update.programming_noise", [0.01], "cells.forming", FORMING),
+    ({**CURRENT, "feedback": "shared"}, {}, "feedback_paths", LONG, "feedback", "separate"),
+    (CURRENT, {}, "feedback_paths", {}, "feedback_paths.wires", {}),
+    (CURRENT, {}, "tiles", TILES, "feedback_paths.wires.sense_ohms", 10.0),
+    *(
+        (
+            CURRENT,
+            {"feedback_paths": {"update": PULSES, "cells": {"disturb": {}}}},
+            "feedback_paths.cells.disturb.wire_loss",
+            True,
+            f"{where}wires.source_ohms",
+            10.0,
+        )
+        for where in ("", "feedback_paths.")
+    ),
+    (
+        CURRENT,
+        {"update": PULSES, "cells": {"disturb": {}}, "feedback_paths": {"wires": {}}},
+        "cells.disturb.wire_loss",
+        True,
+        "feedback_paths.wires.source_ohms",
+        10.0,
+    ),
+    (
+        CURRENT,
+        {"temperature": {"temperature_kelvin": 350.0}},
+        "temperature.retention_activation_electronvolts",
+        1.0,
+        "feedback_paths.update",
+        RETAINED,
+    ),
+    (
+        CURRENT,
+        {"feedback_paths": {"update": {"law": "constant", "step": 0.01}}},
+        "feedback_paths.update.step_distribution",
+        "lognormal",
+        "feedback_paths.update.step_spread",
+        0.1,
+    ),
+    (
+        CURRENT,
+        {"update": PULSES, "feedback_paths": {"cells": {}}},
+        "update.programming_noise",
+        [0.01],
+        "feedback_paths.cells.forming",
+        FORMING,
+    ),
 ]
 """A network, a section, a key that does nothing in it, a value of it, and what makes it act."""
+
+
+@pytest.mark.parametrize(
+    ("network", "section"),
+    [
+        ({**CURRENT, "feedback": "shared"}, LONG),
+        ({"family": "feedforward", "layers": [4, 3, 3]}, LONG),
+        (RESISTIVE, LONG),
+        ({"layers": [4, 3]}, {"cells": {"stuck": 0.1}}),
+    ],
+)
+def test_feedback_paths_that_a_network_has_not_are_refused(network: dict[str, Any], section: dict[str, Any]) -> None:
+    said = refusal(network, {"feedback_paths": section})
+    assert "substrate.feedback_paths: act with network.feedback: separate, loop, direct or product" in said
+    assert "--set substrate.feedback_paths=null" in said
 
 
 @pytest.mark.parametrize(("network", "section", "key", "value", "what", "makes"), ACTS)
