@@ -67,10 +67,11 @@ def test_evolving_to_the_end_is_settling(network: dict[str, Any], length: float)
         assert moved.volts.shape == (3, 1, substrate.network.node_count)
         assert moved.settled.all()
         np.testing.assert_allclose(moved.volts, substrate.settle().volts, atol=1e-11)
-        push = HeldNudge(currents(substrate, 0.3))
-        np.testing.assert_allclose(
-            substrate.evolve(push, 400, length).volts, substrate.settle_nudged(push).volts, atol=1e-11
-        )
+        for factor in (1.0, 0.6 + 0.5j):
+            push = HeldNudge(factor * currents(substrate, 0.3))
+            np.testing.assert_allclose(
+                substrate.evolve(push, 400, length).volts, substrate.settle_nudged(push).volts, atol=1e-11
+            )
 
 
 @pytest.mark.parametrize("network", NETWORKS, ids=str)
