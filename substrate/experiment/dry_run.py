@@ -331,7 +331,7 @@ def _nudge_amperes(assembly: Assembly) -> tuple[float, float]:
         clamp = clamp_of(rule, amplitude, device.scale.unit_siemens)
         if clamp:
             error, least = (clamp * (_rail(assembly) + one) for one in _sources(assembly))
-        most, surely = max(most, error), max(surely, least)
+        most, surely = max(most, error + _crossed(assembly)), max(surely, least)
     return most * device.scale.unit_amperes, surely * device.scale.unit_amperes
 
 
@@ -341,6 +341,24 @@ def _sources(assembly: Assembly) -> tuple[float, float]:
     if isinstance(assembly.experiment.rule, CoupledLearningSection):
         return max(targets, *(abs(one) for one in _outputs(assembly))), 0.0
     return targets, targets
+
+
+def _crossed(assembly: Assembly) -> float:
+    """Largest current of feedback across nodes, activity units, were all weights at the end of their window; 0: none.
+
+    That of AsymEP, W - W^T times what nodes are at beside their free state: little where arrays work both ways.
+    """
+    device, network = assembly.substrate, assembly.substrate.network
+    if not isinstance(assembly.experiment.rule, AsymmetricEPSection) or network.feedback == "shared":
+        return 0.0
+    joined = np.zeros(network.node_count)
+    for coupling in network.settling:
+        if coupling.source.start >= 0:
+            low, high = device.capabilities.of(coupling.name).conductance_window_siemens
+            weight = (high - low) / device.scale.unit_siemens
+            joined[coupling.target.nodes] += weight * coupling.source.size
+            joined[coupling.source.nodes] += weight * coupling.target.size
+    return float(joined.max()) * (max(abs(one) for one in _outputs(assembly)) + _rail(assembly))
 
 
 def _errors(assembly: Assembly) -> tuple[float, float]:

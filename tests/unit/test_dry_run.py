@@ -390,6 +390,24 @@ def test_a_limit_of_the_largest_nudge_that_is_told_is_kept(overrides, tmp_path):
             run(beyond, tmp_path / "beyond.h5")
 
 
+def test_feedback_across_nodes_is_within_the_largest_nudge_at_worst(tmp_path):
+    """Its weights are known only when they have been measured: a limit below is in doubt, and a run may end there."""
+
+    def limited(amperes):
+        across = ["rule={name: asymmetric_ep}", "nudge={amplitude: 0.02}", "network.initial.feedback_angle_degrees=90"]
+        across += ["network.feedback=separate", f"substrate.limits.current_amperes={amperes}"]
+        return load_experiment("digits-ideal", [*TINY, *across])
+
+    (told,) = (one for one in dry_run(assemble(limited(1.0))).demands if one.what == "largest nudge")
+    run(limited(1.001 * told.value), tmp_path / "run.h5")
+    assert told.least is not None
+    beyond = limited(2.0 * told.least)
+    assert not dry_run(assemble(beyond)).refused
+    assert any(one.doubtful for one in dry_run(assemble(beyond)).demands)
+    with pytest.raises(CapabilityError, match="current_amperes"):
+        run(beyond, tmp_path / "beyond.h5")
+
+
 @pytest.mark.parametrize(
     "overrides",
     [
