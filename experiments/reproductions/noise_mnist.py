@@ -31,6 +31,7 @@ def main() -> None:
                     *(["nudge.samples_per_period=8"] if rule == "{name: oscillating_ep}" else []),
                     "substrate.neurons.noise=0.04",
                     "substrate.solver.sweeps={free: 40, nudged: 25}",
+                    "training.epochs=1",
                 ],
             )
             path = run(experiment, Path(folder) / "run.h5", overwrite=True)
