@@ -75,9 +75,13 @@ def _modes(substrate: Substrate, mode: Mode) -> dict[str, Mode]:
     """
     capabilities, arrays = substrate.capabilities, substrate.network.arrays
     if mode == "outright":
+        capabilities.require("continuous_writing", "writing.mode: outright")
         for coupling in arrays:
-            of = f", of the cells of {coupling.name}" if coupling.name in capabilities.other_arrays else ""
-            capabilities.of(coupling.name).require("continuous_writing", f"writing.mode: outright{of}")
+            if not capabilities.of(coupling.name).continuous_writing:
+                raise CapabilityError(
+                    "writing.mode: outright needs the capability 'continuous_writing', which the cells of "
+                    f"{coupling.name} lack; any other mode but tiki_taka gives these pulses, and sets the others"
+                )
         return {coupling.name: mode for coupling in arrays}
     if not capabilities.pulses_anywhere and capabilities.continuous_writing:
         raise CapabilityError(
@@ -88,14 +92,14 @@ def _modes(substrate: Substrate, mode: Mode) -> dict[str, Mode]:
     for coupling in arrays:
         own = capabilities.of(coupling.name)
         modes[coupling.name] = mode_of(mode, own)
-        of = f", of the cells of {coupling.name}" if len(capabilities.kinds) > 1 else ""
+        of = f", for the cells of {coupling.name}," if len(capabilities.kinds) > 1 else ""
         if modes[coupling.name] == "outright" and mode != "tiki_taka":
             continue
         own.require("pulses", f"writing.mode: {mode}{of}")
         if own.step_siemens[0] <= 0:
-            raise CapabilityError(f"writing needs a device whose pulses move its cells up; step_siemens[0] is 0{of}")
+            raise CapabilityError(f"writing{of} needs a device whose pulses move its cells up; step_siemens[0] is 0")
         if coupling.polarities == 1 and own.step_siemens[1] <= 0:
-            raise CapabilityError(f"weights of one cell each need pulses that move it down; step_siemens[1] is 0{of}")
+            raise CapabilityError("weights of one cell each need pulses that move it down; step_siemens[1] is 0")
     return modes
 
 

@@ -15,6 +15,7 @@ from substrate.capabilities import WriteRequest
 from substrate.errors import CapabilityError, InputError
 from substrate.experiment.assembly import assemble
 from substrate.experiment.dry_run import dry_run
+from substrate.experiment.gradient_check import check_gradient
 from substrate.network import Network
 from substrate.rules.kolen_pollack import KolenPollack
 from substrate.writing import Writer, WritingPlan
@@ -177,7 +178,7 @@ def test_ways_of_writing_that_an_array_has_not_are_refused(
             Writer(chip, WritingPlan(mode), np.random.default_rng(0))
     # Which array it is of is told.
     name = {"outright": "output-hidden1", "tiki_taka": "input-hidden1"}[mode]
-    with pytest.raises(CapabilityError, match=rf"of the cells of {name} "):
+    with pytest.raises(CapabilityError, match=rf"the cells of {name}[ ,]"):
         Writer(device(network, {**forward, "feedback_paths": behind}), WritingPlan(mode), np.random.default_rng(0))
 
 
@@ -237,6 +238,18 @@ RULES: dict[str, tuple[str, ...]] = {
         "training.weight_decay=0.01",
     ),
 }
+
+
+@pytest.mark.parametrize(("rule", "right"), [("ep", False), ("asymmetric_ep", True), ("multiplexed", True)])
+def test_rules_that_need_symmetry_miss_it_and_others_do_not(rule: str, right: bool) -> None:
+    paths = "substrate.feedback_paths={cells: {stuck: 0.3}, wires: {segment_ohms: 1000}}"
+    overrides = [f"rule={{name: {rule}}}", "nudge={amplitude: 0.02}", "homeostasis.strength=0", paths]
+    if rule == "multiplexed":
+        overrides[1] = "nudge={amplitude: 0.02, harmonics: 1}"
+    assembly = assemble(load_experiment("xor", overrides))
+    check = check_gradient(assembly, samples=4, reference="exact")
+    cosine = check.total.cosine
+    assert cosine > 0.9999 if right else cosine < 0.9
 
 
 def pulses_of(path: Path) -> dict[str, int]:
