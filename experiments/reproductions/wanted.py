@@ -143,6 +143,22 @@ WANTED: dict[str, tuple[Bound, ...]] = {
         about("error cosine, first hidden layer, at 30 degrees", 0.75, 0.1, place=2),
         about("error cosine, first hidden layer, at 60 degrees", 0.34, 0.1, place=2),
         about("error cosine, first hidden layer, at 90 degrees", -0.01, 0.05, place=2),
+        *(
+            bound
+            for network, angle in (("64-32-32-10", 60), ("64-32-32-10", 90), ("64-32-32-32-10", 90))
+            for restored, broken in (
+                tuple(f"digits {network}, {angle} degrees, homeostasis {strength}: .*" for strength in (20, 0)),
+            )
+            for bound in (
+                Bound(restored, low=1.0, beside=broken),
+                Bound(restored, 0.9, 1.0, place=2),
+                Bound(restored, 0.95, 1.0, place=3),
+            )
+        ),
+    ),
+    "asymmetry_mnist": (
+        Bound(".* degrees, homeostasis .*", 90.0, 100.0, count=8),
+        Bound(".* degrees, homeostasis 20: .*", 0.9, 1.0, place=1, count=4),
     ),
     "product_feedback": (
         *(
