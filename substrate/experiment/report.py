@@ -215,8 +215,8 @@ def _devices(run: RunFile, config: Mapping[str, Any]) -> Iterator[_Section]:
     # One coupling at a time: snapshots of a large array over many epochs are what fills memory.
     for name in sorted(set(run.units("conductances")) - {"epoch"}, key=_towards_output):
         cells = run.array(f"conductances/{name}")[:rows]
-        forward = _towards_output(name.removesuffix("-fast"))[0]
-        given = (common if forward else header.mapping(paths.get("cells")) or common).get("window_siemens")
+        backward = _towards_output(name.removesuffix("-fast"))[0]
+        given = (header.mapping(paths.get("cells")) or common if backward else common).get("window_siemens")
         window = (float(given[0]), float(given[1])) if isinstance(given, list) and len(given) == 2 else None
         pictures = device_pictures(cells, window, last)
         lines, columns = cells.shape[2:]

@@ -13,11 +13,14 @@ from emulators.substrate import EmulatedSubstrate, backend
 from substrate import load_experiment, open_run, resume, run
 from substrate.capabilities import WriteRequest
 from substrate.errors import CapabilityError, InputError
+from substrate.experiment import report_devices
 from substrate.experiment.assembly import assemble
 from substrate.experiment.dry_run import dry_run
 from substrate.experiment.gradient_check import check_gradient
+from substrate.experiment.report import write_report
 from substrate.network import Network
 from substrate.rules.kolen_pollack import KolenPollack
+from substrate.tiki_taka import symmetry_cycles
 from substrate.writing import Writer, WritingPlan
 
 IDEAL: dict[str, Any] = {"cells": {}, "update": {"law": "ideal"}, "wires": {}}
@@ -197,6 +200,23 @@ def test_one_sided_feedback_cells_are_refreshed_beside_ideal_ones() -> None:
         assert np.allclose(writer.weights(forward), 0.0, atol=1e-12)
 
 
+def test_fast_arrays_find_their_zeros_by_steps_of_their_own() -> None:
+    network, coarse, fine = (
+        NETWORKS["two arrays"],
+        {"law": "constant", "step": 0.02},
+        {"law": "constant", "step": 0.004},
+    )
+    with device(network, {"update": coarse, "feedback_paths": {"update": fine}}) as chip:
+        writer = Writer(chip, WritingPlan("tiki_taka"), np.random.default_rng(0))
+        for coupling in network.weight_arrays:
+            writer.change(coupling, np.zeros(coupling.shape))
+            fast = network.fast(coupling).name
+            cycles = symmetry_cycles(chip.capabilities.of(fast), WritingPlan("tiki_taka").largest_burst)
+            sent = chip.pulses_sent(fast)
+            assert sent.min() == sum(abs(count) for part in cycles for count in part)
+            assert sent.max() == sent.min() + 1
+
+
 def test_a_board_and_a_bench_have_one_kind_of_cells() -> None:
     with device(NETWORKS["separate"], {"feedback_paths": SOFT}) as chip, pytest.raises(InputError, match="one kind"):
         BoardChip(chip, np.random.default_rng(0))
@@ -274,6 +294,19 @@ def test_networks_learn_and_resume_to_the_bit(rule: str, tmp_path: Path) -> None
             for name in first:
                 if name not in ("seconds", "samples_per_second"):
                     np.testing.assert_array_equal(first[name], second[name], err_msg=f"{table}/{name}")
+
+
+def test_a_report_shows_each_array_in_its_own_window(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def noted(cells: Any, window: Any, epoch: int) -> list[Any]:
+        seen.append(window)
+        return []
+
+    path = run(load_experiment("paths", (*RULES["ep"], "training.epochs=1"), text=CHIP), tmp_path / "run.h5")
+    monkeypatch.setattr(report_devices, "device_pictures", noted)
+    write_report(path, tmp_path / "run.html")
+    assert seen == [(1.0e-6, 1.0e-4), (1.0e-6, 1.0e-4), (2.0e-6, 8.0e-5)]
 
 
 def test_a_dry_run_is_of_the_kind_that_takes_the_most() -> None:
