@@ -34,14 +34,16 @@ SHOWN = (1, 2, 5, 10, 20, 30, 50, 70, 100)
 def departures(share: float, overrides: tuple[str, ...], batches: int = 8) -> str:
     """How far a batch's change of the first array is from what weights that stand still ask for, on fresh cells.
 
-    Degrees and ratio of norms, medians over batches and the largest, at ``share`` of the rates.
+    Degrees and ratio of norms, medians over batches and the largest, at ``share`` of the rates; and by how much a
+    movement that all samples share comes back a step later, through what it has written, at a slope of one.
     """
     assembly = assemble(load_experiment(FOLDER / "continual-mnist.yaml", overrides))
     training, data = assembly.experiment.training, assembly.dataset
     first = assembly.experiment.topology().forward[0]
     rate = share * float(training.learning_rate)
     own = training.learning_rates[first.name] / float(training.learning_rate)
-    degrees, ratios = [], []
+    beta = assembly.experiment.nudge.fixed_amplitude("continual_ep")
+    degrees, ratios, gains = [], [], []
     with assembly.substrate:
         controller = assembly.controller()
         for batch in range(batches):
@@ -49,15 +51,18 @@ def departures(share: float, overrides: tuple[str, ...], batches: int = 8) -> st
             chosen = slice(20 * batch, 20 * batch + 20)
             inputs, labels = data.train_inputs[chosen].astype(float), data.train_labels[chosen]
             still = rate * own * controller.measure(inputs, labels)[1].directions[first.name]
+            overlaps = inputs @ inputs.T + 1.0
+            gains.append(rate * own / beta * np.linalg.eigvalsh(overlaps)[-1] / len(inputs))
             before = np.array(controller.writer.weights(first))
             controller.step(inputs, labels, rate)
             moved = controller.writer.weights(first) - before
             norms = np.linalg.norm(moved), np.linalg.norm(still)
             degrees.append(np.degrees(np.arccos(np.clip(np.sum(moved * still) / (norms[0] * norms[1]), -1.0, 1.0))))
             ratios.append(norms[0] / norms[1])
-    return (
-        f"{np.median(degrees):.0f} and {max(degrees):.0f} degrees, {np.median(ratios):.2f} and {max(ratios):.2f} times"
+    angles, times = (
+        f"{np.median(found):.{digits}f} and {max(found):.{digits}f}" for found, digits in ((degrees, 0), (ratios, 2))
     )
+    return f"{angles} degrees, {times} times; gain {np.median(gains):.2f}"
 
 
 def main() -> None:
@@ -98,7 +103,8 @@ def main() -> None:
         ):
             result.found(
                 f"C-EP{name}, rates times {share:g}: a batch's change of the first array beside that of weights that "
-                "stand still, angle and ratio of norms, median and largest of 8",
+                "stand still, angle and ratio of norms, median and largest of 8; by how much a movement that samples "
+                "share comes back",
                 "-",
                 departures(share, overrides),
             )

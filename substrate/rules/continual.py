@@ -5,6 +5,11 @@ the next step is made with other weights. With weights that stand still the incr
 and each of them is what backpropagation through time gives for its step (gradient-descending updates). C-EP descends
 along the product s_i s_j; C-VF, where each direction has an array of its own, along (s_i(t+1) - s_i(t)) s_j(t).
 
+While the inputs are held, what is written acts on the neurons that it was written for: a movement that all samples
+share comes back a step later, times (rate/beta) f' and the largest eigenvalue of X X^T/batch, X the inputs with a one
+for the bias. From one on a batch amplifies itself for as long as it is nudged. A larger beta lessens that, and a
+negative one damps instead, so that signs drawn for every batch (``random_sign``) make up for each other in first order.
+
 A device that cannot be stopped at a step does the same period by period: one period of the sinusoidal nudge, its share
 of the update, the next period with the cells as they are then.
 """
