@@ -266,11 +266,11 @@ def test_malformed_ones_are_refused() -> None:
             OuterProducts(good.rows[:-1], good.columns),
             OuterProducts(good.rows, wrong),
             OuterProducts(good.rows, good.columns, float("inf")),
-            OuterProducts(good.rows, good.columns, None),  # type: ignore[arg-type]
-            OuterProducts(good.rows, good.columns, 1j),  # type: ignore[arg-type]
-            OuterProducts(good.rows.astype(np.int64), good.columns),  # type: ignore[arg-type]
-            OuterProducts(good.rows.astype(np.float16), good.columns),  # type: ignore[arg-type]
-            OuterProducts(good.rows.tolist(), good.columns),  # type: ignore[arg-type]
+            OuterProducts(good.rows, good.columns, None),
+            OuterProducts(good.rows, good.columns, 1j),
+            OuterProducts(good.rows.astype(np.int64), good.columns),
+            OuterProducts(good.rows.astype(np.float16), good.columns),
+            OuterProducts(good.rows.tolist(), good.columns),
             good.dense,
         ):
             with pytest.raises(InputError, match="apart_siemens"):
