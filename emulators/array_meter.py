@@ -147,7 +147,8 @@ class ArrayMeter:
     def moved_apart(self, name: str, apart: OuterProducts) -> float:
         """The same for pairs that outer products moved apart: a pulse at each cell whose lines take any part in them.
 
-        What one cell of a pair gains the other loses, so that before and after come to the same.
+        What one cell of a pair gains the other loses, so that before and after come to the same; of pairs that are
+        held at an end of the window it is what they come to after.
         """
         array = self._arrays[name]
         rows, columns = apart.active
