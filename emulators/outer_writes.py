@@ -3,7 +3,8 @@
 What they do to the currents of given lines follows from their factors, x^T (W + R^T C) = x^T W + (x^T R^T) C: an array
 that is written many times while the same inputs are held is gone over once. They wait only as long as no cell
 can have come to the end of its window on the way: the changes of a bit line, added up in magnitude, must be less than
-what the closest of its cells has left.
+what the closest of its cells has left. Factors that are more numbers than the cells, as those of convolutions are, with
+a term for every place of every sample, do not wait: cells are moved by them sooner than lines are.
 """
 
 from typing import final
@@ -34,7 +35,7 @@ class OuterWrites:
 
     def wait(self, change: OuterProducts) -> bool:
         """Whether ``change`` can wait; it is taken then."""
-        if self.room is None:
+        if self.room is None or not change.less:
             return False
         reach = self._reach + change.reach
         if not bool(np.all(reach < self.room)):

@@ -37,6 +37,12 @@ class OuterProducts:
         return self.rows.shape[1], self.columns.shape[1]
 
     @property
+    def less(self) -> bool:
+        """Whether the factors are fewer numbers than the entries."""
+        rows, columns = self.shape
+        return self.rows.size + self.columns.size < rows * columns
+
+    @property
     def product(self) -> FloatArray:
         """rows^T @ columns, (row, column), without the factor."""
         if not self._product:
@@ -85,8 +91,8 @@ class OuterProducts:
         own, more = (one.columns * one.columns.dtype.type(one.factor) for one in (self, other))
         if self.rows is other.rows or np.array_equal(self.rows, other.rows):
             return OuterProducts(self.rows, own + more)
-        rows, columns = np.concatenate([self.rows, other.rows]), np.concatenate([own, more])
-        return OuterProducts(rows, columns) if _are_less(rows, columns) else None
+        total = OuterProducts(np.concatenate([self.rows, other.rows]), np.concatenate([own, more]))
+        return total if total.less else None
 
     def check(self, name: str, shape: tuple[int, int]) -> None:
         """Refuse what is no change of an array of ``shape`` (row, column).
@@ -104,11 +110,6 @@ class OuterProducts:
 
 Direction: TypeAlias = FloatArray | OuterProducts
 """A descent direction or a change of an array's weights, (row, column)."""
-
-
-def _are_less(rows: FloatArray, columns: FloatArray) -> bool:
-    """Whether factors are fewer numbers than entries."""
-    return bool(rows.size + columns.size < rows.shape[1] * columns.shape[1])
 
 
 def dense(direction: Direction) -> FloatArray:

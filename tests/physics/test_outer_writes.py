@@ -38,7 +38,7 @@ def started(one: EmulatedSubstrate, spread: float = 0.3) -> None:
 def change(seed: int, size: float) -> OuterProducts:
     """``size`` times the window, about; a word line and a bit line take no part."""
     rng = np.random.default_rng(seed)
-    rows, columns = rng.standard_normal((4, 7)), rng.standard_normal((4, 5))
+    rows, columns = rng.standard_normal((2, 7)), rng.standard_normal((2, 5))
     rows[:, 2], columns[:, 1] = 0.0, 0.0
     return OuterProducts(rows, columns, size * (HIGH - LOW))
 
@@ -224,6 +224,22 @@ def test_many_of_other_rows_are_carried_out_before_they_are_more_than_the_cells(
             expected = apart(expected, request)
             waiting = one.arrays[NAME]._outer.change
             assert waiting is None or waiting.rows.size + waiting.columns.size < 7 * 5
+        np.testing.assert_allclose(one.read_cells(NAME), expected, rtol=1e-12)
+
+
+def test_factors_that_are_more_than_the_cells_do_not_wait() -> None:
+    """Lines of a convolution are many, and so are the terms of a change: their products would be the square of that."""
+    rng = np.random.default_rng(4)
+    with device(solver=SWEPT) as one:
+        started(one)
+        one.hold(np.full((2, 6), 0.05))
+        expected = one.read_cells(NAME)
+        for terms, waits in ((2, False), (3, False), (2, True), (3, False)):
+            request = OuterProducts(rng.standard_normal((terms, 7)), rng.standard_normal((terms, 5)), 1e-9)
+            one.write_cells(WriteRequest(NAME, apart_siemens=request))
+            # The first one finds out how far the cells are from the ends of the window.
+            assert (one.arrays[NAME]._outer.change is not None) == waits
+            expected = apart(expected, request)
         np.testing.assert_allclose(one.read_cells(NAME), expected, rtol=1e-12)
 
 
