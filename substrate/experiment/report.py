@@ -215,16 +215,14 @@ def _devices(run: RunFile, config: Mapping[str, Any]) -> Iterator[_Section]:
     # One coupling at a time: snapshots of a large array over many epochs are what fills memory.
     for name in sorted(set(run.units("conductances")) - {"epoch"}, key=_towards_output):
         cells = run.array(f"conductances/{name}")[:rows]
-        backward = _towards_output(name.removesuffix("-fast"))[0]
+        backward = _towards_output(name)[0]
         given = (header.mapping(paths.get("cells")) or common if backward else common).get("window_siemens")
         window = (float(given[0]), float(given[1])) if isinstance(given, list) and len(given) == 2 else None
         pictures = device_pictures(cells, window, last)
         lines, columns = cells.shape[2:]
         source, _, into = name.partition("-")
         if cells.shape[1] == 2:
-            use = "two devices a weight" + (
-                "" if _towards_output(name)[0] else "; the last word line carries the biases"
-            )
+            use = "two devices a weight" + ("" if backward else "; the last word line carries the biases")
         else:
             use = "one device a weight; the last two word lines are the bias rails"
         introduction = f"The array from {source} to {into}: {lines} word lines times {columns} bit lines, {use}."
@@ -232,14 +230,15 @@ def _devices(run: RunFile, config: Mapping[str, Any]) -> Iterator[_Section]:
         yield _Section(f"Conductances {source} → {into}", introduction, pictures, notes)
 
 
-def _towards_output(name: str) -> tuple[bool, int, str]:
-    """Forward couplings first, input side first: the order of layers input, hidden1, hidden2, ..., output."""
+def _towards_output(name: str) -> tuple[bool, float, str]:
+    """Forward couplings first, input side first: the order of layers input, hidden1, product1, hidden2, ..., output."""
 
-    def place(layer: str) -> int:
-        digits = layer.removeprefix("hidden")
-        return {"input": 0, "output": 1 << 30}.get(layer, int(digits) if digits.isdigit() else 1 << 20)
+    def place(layer: str) -> float:
+        between = 0.5 if layer.startswith("product") else 0.0
+        digits = layer.removeprefix("product" if between else "hidden")
+        return int(digits) + between if digits.isdigit() else 0.0 if layer == "input" else float("inf")
 
-    source, _, target = name.partition("-")
+    source, _, target = name.removesuffix("-fast").partition("-")
     return place(source) > place(target), place(source), name
 
 

@@ -296,17 +296,38 @@ def test_networks_learn_and_resume_to_the_bit(rule: str, tmp_path: Path) -> None
                     np.testing.assert_array_equal(first[name], second[name], err_msg=f"{table}/{name}")
 
 
-def test_a_report_shows_each_array_in_its_own_window(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        RULES["ep"],
+        (*RULES["product_feedback"], "network.layers=[4, 6, 5, 3]"),
+        (
+            *RULES["ep"],
+            "network.layers=[4, 6, 5, 3]",
+            "writing.mode=tiki_taka",
+            "substrate.update={preset: ecram_lithium}",
+        ),
+    ],
+    ids=["separate", "product", "fast arrays"],
+)
+def test_a_report_shows_each_array_in_its_own_window(
+    overrides: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen = []
 
     def noted(cells: Any, window: Any, epoch: int) -> list[Any]:
         seen.append(window)
         return []
 
-    path = run(load_experiment("paths", (*RULES["ep"], "training.epochs=1"), text=CHIP), tmp_path / "run.h5")
+    experiment = load_experiment("paths", (*overrides, "training.epochs=1"), text=CHIP)
+    path = run(experiment, tmp_path / "run.h5")
     monkeypatch.setattr(report_devices, "device_pictures", noted)
-    write_report(path, tmp_path / "run.html")
-    assert seen == [(1.0e-6, 1.0e-4), (1.0e-6, 1.0e-4), (2.0e-6, 8.0e-5)]
+    text = write_report(path, tmp_path / "run.html").read_text()
+    arrays = experiment.topology().arrays
+    common = tuple(experiment.substrate["cells"]["window_siemens"])
+    forward = sum(not coupling.backward for coupling in arrays)
+    assert seen == [common] * forward + [(2.0e-6, 8.0e-5)] * (len(arrays) - forward)
+    assert text.count("the last word line carries the biases") == forward
 
 
 def test_a_dry_run_is_of_the_kind_that_takes_the_most() -> None:
