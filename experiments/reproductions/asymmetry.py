@@ -90,7 +90,7 @@ def main() -> None:
         reproduction(
             "asymmetry",
             "Asymmetry of the feedback, and homeostasis",
-            f"arXiv 2309.02214, figures 2 and 3; digits: 10 epochs, seeds {SEEDS[0]} .. {SEEDS[-1]}",
+            f"arXiv 2309.02214, figures 2 and 3; digits: 20 epochs, seeds {SEEDS[0]} .. {SEEDS[-1]}",
             "SUBSTRATE_DATA=FOLDER python experiments/reproductions/asymmetry.py",
         ) as result,
         tempfile.TemporaryDirectory() as name,
@@ -104,7 +104,7 @@ def main() -> None:
             left.plot(ANGLES, list(curve.values()), "o-", label=f"here, largest singular value {scale}")
         left.plot(list(PUBLISHED), [1, 0.75, 0.34, -0.01], "s--", label="published")
         left.set(xlabel="mixing angle, degrees", ylabel="error cosine", title="784-256-256 at the start")
-        for network, angles, overrides in (("64-32-32-10", (0, 30, 60, 90), ()), ("64-32-32-32-10", (0, 90), DEEPER)):
+        for network, angles, overrides in (("64-32-32-10", (0, 30, 60, 90), ()), ("64-32-32-32-10", (90,), DEEPER)):
             for strength in (0.0, 20.0):
                 means = []
                 for angle in angles:

@@ -93,11 +93,11 @@ def test_homeostasis_mends_asymmetric_feedback(tmp_path: Path) -> None:
             scores = np.mean(symmetry, axis=0)
             print(
                 f"\nasymmetric, {angle} degrees, strength {strength:g}: error cosine {mean(cosines[strength]):.3f}, "
-                f"{percent(accuracy[angle, strength])}, symmetry after epochs 1, 3, 10: "
+                f"{percent(accuracy[angle, strength])}, symmetry after epochs 1, 3, 20: "
                 f"{scores[0]:.3f}, {scores[2]:.3f}, {scores[-1]:.3f}"
             )
         assert mean(cosines[20.0]) >= mean(cosines[0.0]) + 0.3
-    assert mean(accuracy[60, 20.0]) >= mean(accuracy[60, 0.0])
+    assert mean(accuracy[60, 20.0]) > mean(accuracy[60, 0.0])
     assert mean(accuracy[90, 20.0]) >= mean(accuracy[90, 0.0]) + 0.02
 
 
