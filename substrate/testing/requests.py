@@ -7,9 +7,10 @@ from functools import partial
 import numpy as np
 
 from substrate.arrays import FloatArray
-from substrate.capabilities import HeldNudge, Nudge, WriteRequest
+from substrate.capabilities import Capabilities, HeldNudge, Nudge, WriteRequest
 from substrate.contract import Substrate
 from substrate.errors import CapabilityError, InputError
+from substrate.network import Coupling
 from substrate.outer_products import OuterProducts
 from substrate.testing.checks import REFUSAL, Bench, ConformanceError, closed_refuses, expect, refused, untouched
 from substrate.testing.preparing import inputs, no_nudge, output_nudges, sampling_plan
@@ -68,7 +69,6 @@ def capabilities_are_honest(bench: Bench[Substrate]) -> None:
         capabilities, network = device.capabilities, device.network
         plan, name = sampling_plan(device, bench.tolerance), network.arrays[0].name
         shape = network.arrays[0].cell_shape
-        low, high = capabilities.conductance_window_siemens
         device.hold(inputs(device, bench.rng, 2))
         device.settle()
         if network.output.start > 0:
@@ -95,21 +95,32 @@ def capabilities_are_honest(bench: Bench[Substrate]) -> None:
             oracle.adjoint(np.ones((2, network.node_count)))
         if capabilities.state_snapshots and states is not None:
             states.restore(states.snapshot())
-        counts = np.zeros(shape, dtype=np.int64)
-        counts[0, 0, 0] = 1 if capabilities.step_siemens[0] > 0 else -1
-        _declared(device, "pulses", lambda: device.write_cells(WriteRequest(name, pulses=counts)))
-        mask = np.ones(shape, dtype=np.bool_)
-        _declared(device, "resets", lambda: device.write_cells(WriteRequest(name, reset=mask)))
-        target = np.full(shape, 0.5 * (low + high))
-        _declared(device, "continuous_writing", lambda: device.write_cells(WriteRequest(name, target_siemens=target)))
-        if shape[0] == 2:
-            apart = OuterProducts(np.zeros((1, shape[1])), np.zeros((1, shape[2])))
-            what = WriteRequest(name, apart_siemens=apart)
-            _declared(device, "outer_product_writes", lambda: device.write_cells(what))
+        for own in capabilities.kinds:
+            _writing_is_honest(device, next(one for one in network.arrays if capabilities.of(one.name) == own))
 
 
-def _declared(device: Substrate, capability: str, use: Callable[[], object]) -> None:
-    if not getattr(device.capabilities, capability):
+def _writing_is_honest(device: Substrate, coupling: Coupling) -> None:
+    own, name, shape = device.capabilities.of(coupling.name), coupling.name, coupling.cell_shape
+    counts = np.zeros(shape, dtype=np.int64)
+    counts[0, 0, 0] = 1 if own.step_siemens[0] > 0 else -1
+    requests = {
+        "pulses": WriteRequest(name, pulses=counts),
+        "resets": WriteRequest(name, reset=np.ones(shape, dtype=np.bool_)),
+        "continuous_writing": WriteRequest(
+            name, target_siemens=np.full(shape, np.mean(own.conductance_window_siemens))
+        ),
+    }
+    if shape[0] == 2:
+        apart = OuterProducts(np.zeros((1, shape[1])), np.zeros((1, shape[2])))
+        requests["outer_product_writes"] = WriteRequest(name, apart_siemens=apart)
+    for capability, request in requests.items():
+        _declared(device, capability, partial(device.write_cells, request), own)
+
+
+def _declared(
+    device: Substrate, capability: str, use: Callable[[], object], capabilities: Capabilities | None = None
+) -> None:
+    if not getattr(capabilities or device.capabilities, capability):
         with untouched(device, HOOKS, f"use of {capability}, which is not declared"):
             refused(use, CapabilityError, f"use of {capability}, which is not declared", capability)
         return

@@ -484,6 +484,17 @@ class PromisesSnapshots(Whole):
         return None
 
 
+class PromisesResets(Whole):
+    """Declares that cells of feedback paths are reset, as those of its other arrays are not; it has no way to."""
+
+    section = IDEAL | {"feedback_paths": {"update": {"law": "one_sided", "step": 0.002}}}
+
+    def _write_cells(self, request):
+        if request.reset is not None:
+            raise NotImplementedError("resets")
+        return self.inner._write_cells(request)
+
+
 class PromisesNodeNudges(Whole):
     """Declares ports at all nodes; those of the hidden ones lead nowhere."""
 
@@ -646,6 +657,7 @@ CAUGHT_BY = {
     UntransposedAdjoint: "adjoint_is_exact",
     SnapshotLosesGenerators: "snapshot_is_exact",
     PromisesSnapshots: "capabilities_are_sound",
+    PromisesResets: "capabilities_are_honest",
     PromisesNodeNudges: "capabilities_are_honest",
     PromisesComplexNudges: "capabilities_are_honest",
     WeakHolds: "held_nudges_are_the_slow_limit",
