@@ -318,6 +318,11 @@ def _load_npz(path: Path) -> Dataset:
     except FileNotFoundError:
         raise InputError(f"data.path: {path} does not exist; expected a .npz file with {', '.join(required)}") from None
     except (OSError, ValueError, EOFError, TypeError, AttributeError, zlib.error, zipfile.BadZipFile) as problem:
+        if not isinstance(problem, OSError) and not zipfile.is_zipfile(path):
+            raise InputError(
+                f"data.path: {path} is no .npz archive, or a damaged one; expected what numpy.savez writes, with "
+                f"{', '.join(required)}"
+            ) from problem
         raise InputError(f"data.path: {path} cannot be read as a .npz file of plain arrays: {problem}") from problem
     missing = [key for key in required if key not in arrays]
     if missing:
