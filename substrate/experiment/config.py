@@ -24,6 +24,9 @@ from substrate.tiki_taka import TransferPlan
 from substrate.validation import blamed, problems
 from substrate.writing import WritingPlan
 
+HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+"""What a run file begins with."""
+
 
 @final
 class DataConfig(Section):
@@ -310,10 +313,7 @@ def load_experiment(
     if text is None:
         found = find_experiment(source)
         path = str(found)
-        try:
-            text = found.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{path}: cannot be read: {error}") from error
+        text = read_yaml_text(found)
     try:
         repeated = _repeated_key(text)
         tree = yaml.safe_load(text)
@@ -423,6 +423,27 @@ def find_experiment(source: str | Path) -> Path:
     raise InputError(
         f"{source}: no such file, nor an experiment that is shipped ({', '.join(sorted(shipped_experiments()))})"
     )
+
+
+def read_yaml_text(path: Path) -> str:
+    """The text of a file that is expected to be YAML.
+
+    Raises:
+        InputError: it cannot be read, or is no text; says what a run file is for.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error}") from error
+    if content.startswith(HDF5_SIGNATURE):
+        raise InputError(
+            f"{path}: expected a YAML file, got a run file, or another one of HDF5; commands that take a run: resume, "
+            "show, report, recover, check-gradient, plan, export-spice"
+        )
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: expected a YAML file, got one that is no text (UTF-8)") from error
 
 
 def shipped_experiments() -> dict[str, Path]:

@@ -40,7 +40,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from substrate.errors import InputError, SubstrateError, WorkerKilled
-from substrate.experiment.config import Experiment, load_experiment
+from substrate.experiment.config import Experiment, load_experiment, read_yaml_text
 from substrate.experiment.idle import given_keys, idle_at_all, lines_of
 from substrate.experiment.runfile import open_run
 from substrate.experiment.runner import resume, run
@@ -98,10 +98,7 @@ def load_sweep(source: str | Path) -> tuple[SweepPoint, ...]:
     """
     path = Path(source)
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-        sweep = SweepFile.model_validate(tree)
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read: {error}") from error
+        sweep = SweepFile.model_validate(yaml.safe_load(read_yaml_text(path)))
     except yaml.YAMLError as error:
         raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
     except ValidationError as error:

@@ -135,6 +135,20 @@ def test_bad_input_ends_with_one_message_and_two(
             assert said in run.summary()["message"]
 
 
+def test_a_run_file_is_not_taken_for_an_experiment(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for command in ("run", "sweep"):
+        assert run_cli(command, str(finished)) == 2
+        error = capsys.readouterr().err
+        assert f"{finished}: expected a YAML file, got a run file" in error
+        assert "resume, show, report, recover, check-gradient" in error
+    picture = tmp_path / "curve.png"
+    picture.write_bytes(b"\x89PNG\r\n\x1a\n\x00")
+    assert run_cli("check-gradient", str(picture)) == 2
+    assert "curve.png: expected a YAML file, got one that is no text" in capsys.readouterr().err
+
+
 def test_a_nan_in_the_data_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     inputs = np.zeros((20, 4))
     inputs[7, 2] = np.nan

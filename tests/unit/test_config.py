@@ -149,7 +149,7 @@ def test_bad_files(tmp_path: Path) -> None:
             load_experiment("twice.yaml", text=text)
     binary = tmp_path / "binary.yaml"
     binary.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(InputError, match=r"binary\.yaml"):
+    with pytest.raises(InputError, match=r"binary\.yaml: expected a YAML file, got one that is no text"):
         load_experiment(binary)
 
 
