@@ -133,6 +133,8 @@ class Writer:
         self._targets: dict[str, FloatArray] = {}
         self._changes: dict[str, int] = {}
         self._unresettable: dict[str, BoolArray] = {}
+        # Cells that were set outright and did not follow.
+        self._unmoved: dict[str, BoolArray] = {}
 
     def weights(self, coupling: Coupling) -> FloatArray:
         """The weights that stand in the cells now, (rows, columns)."""
@@ -206,6 +208,7 @@ class Writer:
             "targets": dict(self._targets),
             "changes": dict(self._changes),
             "unresettable": dict(self._unresettable),
+            "unmoved": dict(self._unmoved),
             "transfer": {} if self._two_arrays is None else self._two_arrays.snapshot(),
         }
 
@@ -215,6 +218,7 @@ class Writer:
         self._targets = dict(snapshot["targets"])
         self._changes = dict(snapshot["changes"])
         self._unresettable = dict(snapshot["unresettable"])
+        self._unmoved = dict(snapshot["unmoved"])
         if self._two_arrays is not None:
             self._two_arrays.restore(snapshot["transfer"])
 
@@ -235,7 +239,17 @@ class Writer:
         # Rounding at the window's ends must not turn into a refusal.
         target = np.clip(wanted, low, high)
         report = self._substrate.write_cells(WriteRequest(coupling.name, target_siemens=target))
-        return Written(report.pulses, int(report.failed.sum()), saturated)
+        failed = int(np.count_nonzero(report.failed))
+        if not failed or coupling.polarities == 1:
+            return Written(report.pulses, failed, saturated)
+        self._note_unmoved(coupling, report.failed)
+        # The cells beside those that did not follow make up for them.
+        written = self._moved(coupling, weights - self.weights(coupling))
+        return Written(report.pulses + written.pulses, written.failed, saturated + written.saturated)
+
+    def _note_unmoved(self, coupling: Coupling, failed: BoolArray) -> None:
+        known = self._unmoved.get(coupling.name)
+        self._unmoved[coupling.name] = failed if known is None else known | failed
 
     def _moved(self, coupling: Coupling, change: Reals) -> Written:
         """Cells set outright to what they hold and a change of their weights."""
@@ -245,13 +259,17 @@ class Writer:
         low, high = self._substrate.capabilities.of(coupling.name).conductance_window_siemens
         cells = np.ascontiguousarray(self._substrate.read_cells(coupling.name))
         target = self._memory.empty(cells.shape)
-        saturated = moved(
-            cells, np.ascontiguousarray(change), self._substrate.scale.unit_siemens, float(low), float(high), target
-        )
+        unmoved = self._unmoved.get(coupling.name)
+        if unmoved is None:
+            unmoved = np.zeros(cells.shape, dtype=np.bool_)
+        unit = self._substrate.scale.unit_siemens
+        saturated = moved(cells, np.ascontiguousarray(change), unit, float(low), float(high), unmoved, target)
         # So that a device in memory may keep it without a copy.
         target.setflags(write=False)
         report = self._substrate.write_cells(WriteRequest(coupling.name, target_siemens=target))
-        return Written(report.pulses, int(np.count_nonzero(report.failed)), int(saturated))
+        if report.failed.any():
+            self._note_unmoved(coupling, report.failed)
+        return Written(report.pulses, int(np.count_nonzero(report.failed | unmoved)), int(saturated))
 
     def _refresh(self, coupling: Coupling, written: Written, target: FloatArray | None, rounds: int) -> Written:
         """Reset pairs of which a device nears its upper end, where that sets it free, and program their weights anew.

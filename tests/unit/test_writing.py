@@ -248,3 +248,37 @@ def test_a_mode_that_the_device_lacks_is_refused_at_once():
     for mode in ("blind", "accumulate", "verify"):
         with pytest.raises(CapabilityError, match="pulses"):
             writer(device({"law": "ideal"})[0], mode)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), share=st.sampled_from([0.05, 0.3, 0.9]))
+def test_cells_beside_stuck_ones_make_up_for_them_when_set_outright(seed: int, share: float) -> None:
+    substrate, coupling = device({"law": "ideal"}, seed=seed, stuck=share)
+    rng = np.random.default_rng(seed)
+    weights = rng.uniform(-0.4, 0.4, coupling.shape)
+    with substrate:
+        outright = writer(substrate, "outright")
+        written = outright.program(coupling, weights)
+        start = substrate.read_cells(coupling.name)
+        reached = np.isclose(outright.weights(coupling), weights, atol=1e-12)
+        stuck = substrate._arrays[coupling.name].devices.stuck
+        # A cell at an end of the window leaves the other the whole way from none to one sign.
+        assert np.all(reached | stuck.any(axis=0))
+        assert written.failed == np.count_nonzero(stuck)
+        for _ in range(3):
+            outright.change(coupling, np.zeros(coupling.shape))
+        np.testing.assert_allclose(substrate.read_cells(coupling.name), start, rtol=0, atol=1e-15)
+        change = rng.uniform(-0.1, 0.1, coupling.shape)
+        one = stuck.sum(axis=0) == 1
+        wanted = outright.weights(coupling) + change
+        outright.change(coupling, change)
+        first, second = start[0] == LOW, start[1] == LOW
+        low = np.where(stuck[0], np.where(first, LOW - HIGH, 0.0), np.where(second, 0.0, LOW - HIGH)) / UNIT
+        high = np.where(stuck[0], np.where(first, 0.0, HIGH - LOW), np.where(second, HIGH - LOW, 0.0)) / UNIT
+        within = one & (wanted > low) & (wanted < high)
+        np.testing.assert_allclose(outright.weights(coupling)[within], wanted[within], atol=1e-12)
+        again = writer(substrate, "outright")
+        again.restore(outright.snapshot())
+        before = substrate.read_cells(coupling.name)
+        again.change(coupling, np.zeros(coupling.shape))
+        np.testing.assert_allclose(substrate.read_cells(coupling.name), before, rtol=0, atol=1e-15)
