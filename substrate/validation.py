@@ -51,7 +51,7 @@ def problems(
     Args:
         error: the problems.
         path: key path that all of them stand under.
-        tags: what pydantic puts second in a place to tell the alternatives of a section apart, which is no key.
+        tags: names of rules, which pydantic puts second in a place to tell their sections apart; they are no keys.
         model: what was validated; unknown keys are then compared with those it knows.
     """
     lines: list[str] = []
@@ -59,13 +59,13 @@ def problems(
     unions: dict[str, list[tuple[str, str, Any]]] = {}
     for problem in error.errors(include_url=False):
         place = [part for part in problem["loc"] if part != "[key]"]
-        if len(place) > 2 and str(place[1]) in tags:
-            del place[1]
+        named = place.pop(1) if len(place) > 2 and str(place[1]) in tags else None
         tried = [index for index, part in enumerate(place) if index and _is_alternative(part)]
         where = _joined(path, (part for index, part in enumerate(place) if index not in tried))
         if problem["type"] == "extra_forbidden":
-            nearest = _nearest_key(model, problem["loc"]) if model is not None else None
-            lines.append(f"{where}: unknown key" + (f"; did you mean {nearest}?" if nearest else ""))
+            line = f"{where}: unknown key{_instead(model, problem['loc'])}"
+            # A rule's keys are told at length by a command.
+            lines.append(line + (f"; see `substrate rules {named}`" if named and "did you mean" not in line else ""))
         elif problem["type"] == "missing":
             lines.append(f"{where}: missing")
         elif problem["type"] == "value_error":
@@ -146,8 +146,10 @@ def blamed(lines: Sequence[str], source: str, overrides: Sequence[tuple[str, str
     return "; ".join(f"{name}: {'; '.join(said)}" for name, said in told.items())
 
 
-def _nearest_key(model: type[BaseModel], place: tuple[int | str, ...]) -> str | None:
-    """The known key that is most like the unknown one at the end of a place; None where none is like it."""
+def _instead(model: type[BaseModel] | None, place: tuple[int | str, ...]) -> str:
+    """What to say of the unknown key at the end of a place: the known key that is most like it, or all there are."""
+    if model is None:
+        return ""
     candidates: list[Any] = [model]
     for part in place[:-1]:
         fields = [one.model_fields[part] for one in candidates if part in one.model_fields]
@@ -159,7 +161,9 @@ def _nearest_key(model: type[BaseModel], place: tuple[int | str, ...]) -> str | 
             candidates = tagged or candidates
     likeness = {key: _likeness(str(place[-1]), key) for one in candidates for key in one.model_fields}
     best = max(likeness, key=lambda key: likeness[key], default="")
-    return best if likeness.get(best, 0.0) >= ALIKE else None
+    if likeness.get(best, 0.0) >= ALIKE:
+        return f"; did you mean {best}?"
+    return f"; expected one of {', '.join(likeness)}"
 
 
 def _likeness(given: str, key: str) -> float:

@@ -103,7 +103,15 @@ def test_bad_keys_and_values_are_named(override: str, named: str) -> None:
         ("substrate.wire.segment_ohms=1", "substrate.wire: unknown key; did you mean wires?"),
         ("substrate.cells={law: sinh, alfa: 1}", "substrate.cells.alfa: unknown key; did you mean alpha?"),
         ("substrate.cells.windw=[1, 2]", "substrate.cells.windw: unknown key; did you mean window_siemens?"),
-        ("training.zzz=1", "training.zzz: unknown key"),
+        ("cost.zzz=1", "cost.zzz: unknown key; expected one of name, targets"),
+        (
+            "rule={name: sign_symmetric, by: periods}",
+            "rule.by: unknown key; expected one of name, every; see `substrate rules sign_symmetric`",
+        ),
+        (
+            "substrate.wires.zzz=1",
+            "substrate.wires.zzz: unknown key; expected one of segment_ohms, source_ohms, sense_ohms, refresh",
+        ),
         ("training={epochs: 0}", "training.epochs: expected at least 1, got 0"),
     ],
 )
