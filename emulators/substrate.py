@@ -115,8 +115,6 @@ class EmulatedSubstrate(Substrate):
         self._capabilities = capabilities
         operation = config.operation
         kinds = [(ways[backward], laws[backward]) for backward in ((False, True) if paths else (False,))]
-        word_lines = sum(array.devices.shape[1] for array in self._arrays.values())
-        cells = sum(array.devices.stuck.size for array in self._arrays.values())
         self.outlay = Outlay(
             demands=tuple(
                 Demand("largest programming pulse", volts, "V", limits.write_volts)
@@ -126,8 +124,7 @@ class EmulatedSubstrate(Substrate):
                 state_seconds=operation.settle_seconds + operation.reading_seconds,
                 record_seconds=operation.settle_seconds,
                 product_seconds=operation.reading_seconds,
-                # Those of a word line are read at once.
-                cell_seconds=operation.reading_seconds * word_lines / cells,
+                row_seconds=operation.reading_seconds,
                 # Of a cell that is not formed yet, the pulse that tries to.
                 write_seconds=operation.pulse_seconds if any(one.cells.forming for one, _ in kinds) else 0.0,
                 pulse_seconds=operation.pulse_seconds,

@@ -195,6 +195,7 @@ class LoopedSubstrate(MeasuredSubstrate):
                 # The planes of a pair one after another.
                 product_seconds=2.0 * product,
                 cell_seconds=max(one.cell_seconds for one in paces),
+                row_seconds=2.0 * max(one.row_seconds for one in paces),
                 write_seconds=max(one.write_seconds for one in paces),
                 pulse_seconds=max(one.pulse_seconds for one in paces),
             ),

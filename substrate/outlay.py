@@ -58,7 +58,8 @@ class Pace:
         record_seconds: a record of one sample, beside its steps or periods.
         filter_periods: of a tone, that lock-ins take for each reading of one of its harmonics.
         product_seconds: an array is read at one vector of voltages.
-        cell_seconds: one cell is read.
+        cell_seconds: one cell is read, beside what its word line takes.
+        row_seconds: the cells of a word line are read at once.
         write_seconds: one cell is written, beside its pulses.
         pulse_seconds: one pulse.
     """
@@ -69,6 +70,7 @@ class Pace:
     filter_periods: float = 0.0
     product_seconds: float = 0.0
     cell_seconds: float = 0.0
+    row_seconds: float = 0.0
     write_seconds: float = 0.0
     pulse_seconds: float = 0.0
 

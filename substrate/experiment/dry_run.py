@@ -247,7 +247,7 @@ def _reading_seconds(assembly: Assembly, pace: Pace) -> float:
         # Measured, the network settles once more behind its tones.
         by_tones = rule.samples * pushed + training.batch_size * pace.state_seconds
         step += by_tones if rule.asymmetry == "measured" else lines * pace.product_seconds
-    cells = _cells(network.arrays) * pace.cell_seconds
+    cells = _all_read_seconds(network.arrays, pace)
     if section.strength > 0:
         products = sum(
             2 * (section.probes or lines)
@@ -262,21 +262,23 @@ def _reading_seconds(assembly: Assembly, pace: Pace) -> float:
 
 
 def _writing_seconds(assembly: Assembly, outlay: Outlay) -> float:
-    device = assembly.substrate
-    return sum(
-        _cells(one for one in device.network.arrays if device.capabilities.of(one.name) == cells)
-        * _cell_seconds(assembly, outlay.pace, cells)
-        for cells in device.capabilities.kinds
-    )
+    device, pace, seconds = assembly.substrate, outlay.pace, 0.0
+    for kind in device.capabilities.kinds:
+        arrays = [one for one in device.network.arrays if device.capabilities.of(one.name) == kind]
+        readings, writes, pulses = _of_each_cell(assembly, kind)
+        cells = sum(int(np.prod(coupling.cell_shape)) for coupling in arrays)
+        seconds += readings * _all_read_seconds(arrays, pace)
+        seconds += cells * (writes * pace.write_seconds + pulses * pace.pulse_seconds)
+    return seconds
 
 
-def _cell_seconds(assembly: Assembly, pace: Pace, cells: Capabilities) -> float:
-    """Of all writes of one cell."""
+def _of_each_cell(assembly: Assembly, cells: Capabilities) -> tuple[int, int, int]:
+    """Readings for the sake of writing, writes and pulses, in all."""
     plan, mode, changes = assembly.experiment.writing.plan(), _mode(assembly, cells), _writes(assembly)
     programmings = 1 + programmings_of(assembly.experiment.rule, _steps(assembly))
     pulses = programmings * _programming_pulses(assembly, cells) + _training_pulses(assembly, cells)
     if mode == "outright":
-        return pulses * (pace.cell_seconds + pace.write_seconds + pace.pulse_seconds)
+        return pulses, pulses, pulses
     # Writes, and those of them before which the cells are read.
     verified = programmings * plan.program_rounds + (changes * plan.rounds if mode == "verify" else 0)
     if _refreshes(cells):
@@ -284,11 +286,15 @@ def _cell_seconds(assembly: Assembly, pace: Pace, cells: Capabilities) -> float:
     writes = verified + (0 if mode == "verify" else changes)
     if mode == "tiki_taka":
         writes += sum(map(len, symmetry_cycles(cells, plan.largest_burst)))
-    return verified * pace.cell_seconds + writes * pace.write_seconds + pulses * pace.pulse_seconds
+    return verified, writes, pulses
 
 
-def _cells(arrays: Iterable[Coupling]) -> int:
-    return sum(int(np.prod(coupling.cell_shape)) for coupling in arrays)
+def _all_read_seconds(arrays: Iterable[Coupling], pace: Pace) -> float:
+    """All cells of arrays are read."""
+    return sum(
+        int(np.prod(coupling.cell_shape)) * pace.cell_seconds + coupling.shape[0] * pace.row_seconds
+        for coupling in arrays
+    )
 
 
 def _outputs(assembly: Assembly) -> tuple[float, float]:

@@ -348,6 +348,27 @@ def test_a_dry_run_is_of_the_kind_that_takes_the_most() -> None:
     assert mixed["largest programming pulse"] == 2.0
 
 
+def test_a_dry_run_counts_the_readings_of_the_arrays_that_are_verified() -> None:
+    """Word lines of the loop's array are few cells each, beside those of the arrays that are set without a look."""
+    loop = ("network={layers: [4, 20, 2, 3], feedback: loop}", "rule.name=multiplexed", "nudge={amplitude: 0.2}")
+    reading = "substrate.operation={reading_seconds: 1.0e-3, settle_seconds: 0, pulse_seconds: 1.0e-30}"
+
+    def told(rounds: int) -> float:
+        experiment = load_experiment(
+            "paths", (*loop, reading, f"writing={{mode: verify, rounds: {rounds}}}"), text=CHIP
+        )
+        return {one.what: one.value for one in dry_run(assemble(experiment)).demands}["time writing, at most"]
+
+    assembly = assemble(load_experiment("paths", (*loop, reading), text=CHIP))
+    with assembly.substrate as chip:
+        assert chip.ledger is not None
+        before = chip.ledger.device_seconds
+        chip.read_cells("output-hidden1")
+        once = chip.ledger.device_seconds - before
+    steps = 12 * (len(assembly.dataset.train_labels) // 8)
+    assert told(5) - told(4) == pytest.approx(steps * once)
+
+
 def test_wires_of_feedback_paths_alone_are_what_turns_the_gradient_of_kolen_pollack() -> None:
     """Forward arrays without wires give the sums that their cells say, to the last bit of rounding."""
     network = NETWORKS["feedforward, separate"]
