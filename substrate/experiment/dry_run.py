@@ -25,6 +25,7 @@ from substrate.experiment.rule_pace import (
     products_of,
     programmings_of,
     records_of,
+    repeats_of,
     states_of,
     writes_of,
 )
@@ -88,6 +89,7 @@ def dry_run(assembly: Assembly) -> DryRun:
         reading, writing = _reading_seconds(assembly, device.outlay.pace), _writing_seconds(assembly, device.outlay)
         found += [
             Demand("time reading, an estimate", reading, "s"),
+            *_nudging_again(assembly, device.outlay.pace),
             Demand("time writing, at most", writing, "s"),
             Demand("time in all, about", reading + writing, "s"),
         ]
@@ -121,6 +123,7 @@ def _drives(assembly: Assembly) -> Iterator[Demand]:
         yield Demand("nudge frequency", experiment.nudge.frequency_hz, "Hz", highest)
     if records:
         batches = _steps(assembly) + preparations_of(experiment.rule, experiment.nudge)
+        batches *= 1 + repeats_of(experiment.rule, experiment.nudge)
         seconds = batches * experiment.training.batch_size * sum(one.periods / one.frequency_hz for one in records)
         yield Demand("time under nudges, one sample at a time", seconds, "s")
     if section.strength > 0 and not section.by_tones and np.isfinite(outlay.line_amperes):
@@ -225,6 +228,16 @@ def _record_seconds(tones: Iterable[SamplingPlan], pace: Pace) -> float:
         stepped = tone.sample_count * pace.point_seconds
         seconds += pace.record_seconds + (stepped or (tone.periods + filtered) / tone.frequency_hz)
     return seconds
+
+
+def _nudging_again(assembly: Assembly, pace: Pace) -> Iterator[Demand]:
+    """What an automatic amplitude that was too large for some samples costs on top: the others rest meanwhile."""
+    experiment = assembly.experiment
+    rule, nudge = experiment.rule, experiment.nudge
+    if times := repeats_of(rule, nudge):
+        batches = _steps(assembly) + preparations_of(rule, nudge)
+        seconds = batches * times * experiment.training.batch_size * _record_seconds(records_of(rule, nudge), pace)
+        yield Demand("time nudging samples again, at most", seconds, "s")
 
 
 def _reading_seconds(assembly: Assembly, pace: Pace) -> float:
@@ -352,10 +365,11 @@ def _sources(assembly: Assembly) -> tuple[float, float]:
 def _crossed(assembly: Assembly) -> float:
     """Largest current of feedback across nodes, activity units, were all weights at the end of their window; 0: none.
 
-    That of AsymEP, W - W^T times what nodes are at beside their free state: little where arrays work both ways.
+    That of AsymEP, W - W^T times what nodes are at beside their free state. Arrays that work both ways make it too: with
+    wires they are not each other's transpose.
     """
     device, network = assembly.substrate, assembly.substrate.network
-    if not isinstance(assembly.experiment.rule, AsymmetricEPSection) or network.feedback == "shared":
+    if not isinstance(assembly.experiment.rule, AsymmetricEPSection):
         return 0.0
     joined = np.zeros(network.node_count)
     for coupling in network.settling:

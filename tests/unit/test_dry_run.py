@@ -70,6 +70,7 @@ def test_a_run_stays_within_what_was_said(monkeypatch, tmp_path):
 def test_no_cell_gets_more_pulses_than_was_said(mode, law, monkeypatch, tmp_path):
     overrides = [f"writing={{mode: {mode}, largest_burst: 7}}", "training.epochs=2"]
     overrides += [f"substrate.update={{law: {law}, step: 0.004}}"]
+    overrides += ["training.momentum=0"] if mode == "tiki_taka" else []
     asked, devices = demands(*overrides), []
     write = EmulatedSubstrate._write_cells
 
@@ -390,13 +391,21 @@ def test_a_limit_of_the_largest_nudge_that_is_told_is_kept(overrides, tmp_path):
             run(beyond, tmp_path / "beyond.h5")
 
 
-def test_feedback_across_nodes_is_within_the_largest_nudge_at_worst(tmp_path):
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        ["network.feedback=separate", "network.initial.feedback_angle_degrees=90"],
+        # No transpose of themselves, read from their other side.
+        ["network.feedback=shared", "substrate.wires={segment_ohms: 100, source_ohms: 1000}"],
+    ],
+    ids=["separate", "shared with wires"],
+)
+def test_feedback_across_nodes_is_within_the_largest_nudge_at_worst(arrays, tmp_path):
     """Its weights are known only when they have been measured: a limit below is in doubt, and a run may end there."""
 
     def limited(amperes):
-        across = ["rule={name: asymmetric_ep}", "nudge={amplitude: 0.02}", "network.initial.feedback_angle_degrees=90"]
-        across += ["network.feedback=separate", f"substrate.limits.current_amperes={amperes}"]
-        return load_experiment("digits-ideal", [*TINY, *across])
+        across = ["rule={name: asymmetric_ep}", "nudge={amplitude: 0.02}", *arrays]
+        return load_experiment("digits-ideal", [*TINY, *across, f"substrate.limits.current_amperes={amperes}"])
 
     (told,) = (one for one in dry_run(assemble(limited(1.0))).demands if one.what == "largest nudge")
     run(limited(1.001 * told.value), tmp_path / "run.h5")
@@ -428,3 +437,20 @@ def test_a_tone_that_is_too_fast_is_told_whoever_sends_it(overrides, tmp_path):
     assert dry_run(assemble(fast)).refused
     with pytest.raises(CapabilityError, match="frequency_hz"):
         run(fast, tmp_path / "run.h5")
+
+
+def test_the_clock_of_an_automatic_amplitude_keeps_to_what_nudging_again_costs_at_most(tmp_path):
+    # Weights at which one amplitude is too large for some samples of every batch.
+    experiment = load_experiment(
+        "digits-ideal", [*TINY, "nudge.amplitude=auto", "network.initial.scale=0.95", "training.learning_rate=0.05"]
+    )
+    found = {one.what: one.value for one in dry_run(assemble(experiment)).demands}
+    with open_run(run(experiment, tmp_path / "run.h5")) as file:
+        elapsed = dict(zip(ACTIVITIES, np.asarray(file.table("ledger")["elapsed_seconds"])[-1], strict=True))
+    estimate, again = found["time reading, an estimate"], found["time nudging samples again, at most"]
+    assert estimate < elapsed["settle"] + elapsed["read"] < estimate + again
+    assert again < 4.0 * found["time under nudges, one sample at a time"]
+    fixed = {
+        one.what for one in dry_run(assemble(load_experiment("digits-ideal", [*TINY, "nudge.amplitude=0.2"]))).demands
+    }
+    assert "time nudging samples again, at most" not in fixed
