@@ -365,8 +365,8 @@ def _sources(assembly: Assembly) -> tuple[float, float]:
 def _crossed(assembly: Assembly) -> float:
     """Largest current of feedback across nodes, activity units, were all weights at the end of their window; 0: none.
 
-    That of AsymEP, W - W^T times what nodes are at beside their free state. Arrays that work both ways make it too: with
-    wires they are not each other's transpose.
+    That of AsymEP, W - W^T times what nodes are at beside their free state. An array that works both ways makes it too:
+    with wires it is no transpose of itself.
     """
     device, network = assembly.substrate, assembly.substrate.network
     if not isinstance(assembly.experiment.rule, AsymmetricEPSection):
