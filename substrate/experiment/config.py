@@ -366,6 +366,13 @@ def _resolved(experiment: Experiment) -> Experiment:
             f"adam would add up; expected optimiser sgd with momentum 0, got {training.optimiser} with "
             f"{training.momentum}"
         )
+    adds_up = training.momentum if training.optimiser == "sgd" else training.adam_decays[0]
+    if experiment.writing.mode == "tiki_taka" and adds_up:
+        key = "momentum" if training.optimiser == "sgd" else "adam_decays"
+        raise InputError(
+            f"training.{key}: writing.mode tiki_taka adds changes up on a fast array, over which {key} would add them "
+            f"up again; expected 0{'' if key == 'momentum' else ' first'}, got {adds_up}"
+        )
     if experiment.rule.writes_moving and np.any(training.weight_decay):
         raise InputError(
             f"training.weight_decay: rule {experiment.rule.name} writes what it measures while the network moves; "

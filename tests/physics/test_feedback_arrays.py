@@ -305,6 +305,7 @@ def test_networks_learn_and_resume_to_the_bit(rule: str, tmp_path: Path) -> None
             *RULES["ep"],
             "network.layers=[4, 6, 5, 3]",
             "writing.mode=tiki_taka",
+            "training.momentum=0",
             "substrate.update={preset: ecram_lithium}",
         ),
     ],

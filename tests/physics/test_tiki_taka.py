@@ -85,6 +85,23 @@ def test_learning_that_blind_pulses_lose_comes_back() -> None:
     assert both > 0.82
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("training.momentum=0.5", r"training\.momentum: writing\.mode tiki_taka .*; expected 0, got 0\.5"),
+        (
+            "training={optimiser: adam}",
+            r"training\.adam_decays: writing\.mode tiki_taka .*; expected 0 first, got 0\.9",
+        ),
+    ],
+)
+def test_the_fast_array_is_the_only_momentum(given: str, said: str) -> None:
+    fast = ["substrate={backend: emulator, update: {preset: reram_array_optimised}}", "writing.mode=tiki_taka"]
+    load_experiment("iris", [*fast, "training.momentum=0"])
+    with pytest.raises(InputError, match=said):
+        load_experiment("iris", [*fast, given])
+
+
 def test_the_zero_of_the_fast_array_is_where_pulses_up_and_down_agree() -> None:
     substrate = device(UNEQUAL)
     (coupling,) = substrate.network.weight_arrays
@@ -170,6 +187,7 @@ def test_fast_arrays_take_no_part_in_the_dynamics_and_their_pulses_are_booked() 
 
 def test_a_run_goes_on_bit_for_bit(tmp_path: Path) -> None:
     overrides = [*SMALL, "writing={mode: tiki_taka, transfer: {every: 3, lines: 2}}", "data.train_limit=40"]
+    overrides += ["training.momentum=0"]
     whole = run(load_experiment("iris", [*overrides, "training.epochs=3"]), tmp_path / "whole.h5")
     part = run(load_experiment("iris", [*overrides, "training.epochs=1"]), tmp_path / "part.h5")
     resume(part, 3)
@@ -193,7 +211,11 @@ def test_a_run_goes_on_bit_for_bit(tmp_path: Path) -> None:
 def test_what_it_does_not_go_with_is_refused(
     experiment: str, overrides: list[str], named: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    settings = [part for override in [*overrides, "writing.mode=tiki_taka"] for part in ("--set", override)]
+    settings = [
+        part
+        for override in [*overrides, "training.momentum=0", "writing.mode=tiki_taka"]
+        for part in ("--set", override)
+    ]
     assert main(["run", experiment, *settings, "--output", str(tmp_path / "run.h5"), "--quiet"]) == 2
     assert named in capsys.readouterr().err
 

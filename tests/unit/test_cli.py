@@ -298,7 +298,7 @@ def test_a_run_is_measured_with_what_its_experiment_does_not_have(
         (("network.layers=[2, 5, 2]",), "network.layers: got [2, 5, 2]; expected the run's own"),
         (("network.feedback=shared", "homeostasis=null"), "network.feedback: got 'shared'; expected the run's own"),
         (
-            ("writing={mode: tiki_taka}", "substrate.update={law: constant, step: 0.01}"),
+            ("writing={mode: tiki_taka}", "training.momentum=0", "substrate.update={law: constant, step: 0.01}"),
             "writing.mode: got 'tiki_taka'",
         ),
         (("substrate.noise.telegraph={fraction: 0.1, amplitude: 0.1}",), "substrate: what the run kept of its device"),
