@@ -13,7 +13,7 @@ from substrate.rules.coupled_learning import CoupledLearningSection
 from substrate.rules.equilibrium_propagation import EquilibriumPropagationSection
 from substrate.rules.frequency_propagation import FrequencyPropagationSection
 from substrate.rules.holomorphic import HolomorphicSection
-from substrate.rules.oscillating import PREPARATION_ROUNDS, OscillatingSection
+from substrate.rules.oscillating import PREPARATION_ROUNDS, REFINEMENTS, OscillatingSection
 from substrate.rules.sections import NudgeConfig
 from substrate.rules.sign_symmetric import SignSymmetricSection
 from substrate.tone_response import octaves
@@ -56,6 +56,11 @@ def preparations_of(rule: RuleConfig, nudge: NudgeConfig) -> int:
     """Batches that are measured before the training, from which an automatic amplitude or tone is found."""
     automatic = "auto" in (nudge.amplitude, nudge.harmonics, nudge.periods)
     return PREPARATION_ROUNDS if isinstance(rule, OscillatingSection) and automatic else 0
+
+
+def repeats_of(rule: RuleConfig, nudge: NudgeConfig) -> int:
+    """How often a batch is nudged again at most, where an automatic amplitude was too large for some samples."""
+    return REFINEMENTS if isinstance(rule, OscillatingSection) and nudge.amplitude == "auto" else 0
 
 
 def products_of(rule: RuleConfig, network: Network) -> int:

@@ -440,17 +440,19 @@ def test_a_tone_that_is_too_fast_is_told_whoever_sends_it(overrides, tmp_path):
 
 
 def test_the_clock_of_an_automatic_amplitude_keeps_to_what_nudging_again_costs_at_most(tmp_path):
-    # Weights at which one amplitude is too large for some samples of every batch.
-    experiment = load_experiment(
-        "digits-ideal", [*TINY, "nudge.amplitude=auto", "network.initial.scale=0.95", "training.learning_rate=0.05"]
-    )
+    short = ["data={name: digits, train_limit: 128, test_limit: 8}", "training.epochs=4", "training.learning_rate=0.05"]
+    short += ["homeostasis.strength=0", "logging.quality_every=0"]
+    experiment = load_experiment("digits", short)
     found = {one.what: one.value for one in dry_run(assemble(experiment)).demands}
     with open_run(run(experiment, tmp_path / "run.h5")) as file:
         elapsed = dict(zip(ACTIVITIES, np.asarray(file.table("ledger")["elapsed_seconds"])[-1], strict=True))
     estimate, again = found["time reading, an estimate"], found["time nudging samples again, at most"]
-    assert estimate < elapsed["settle"] + elapsed["read"] < estimate + again
-    assert again < 4.0 * found["time under nudges, one sample at a time"]
-    fixed = {
-        one.what for one in dry_run(assemble(load_experiment("digits-ideal", [*TINY, "nudge.amplitude=0.2"]))).demands
-    }
-    assert "time nudging samples again, at most" not in fixed
+    # One amplitude is too large for some samples.
+    assert 1.1 * estimate < elapsed["settle"] + elapsed["read"] < estimate + again
+    assert (
+        0.7 * found["time under nudges, one sample at a time"]
+        < again
+        < found["time under nudges, one sample at a time"]
+    )
+    fixed = dry_run(assemble(load_experiment("digits", [*short, "nudge.amplitude=0.2"])))
+    assert "time nudging samples again, at most" not in {one.what for one in fixed.demands}
