@@ -196,7 +196,8 @@ def _mode(assembly: Assembly, cells: Capabilities) -> Mode:
 
 def _programming_pulses(assembly: Assembly, cells: Capabilities) -> int:
     if _mode(assembly, cells) == "outright":
-        return 1
+        # Once more where cells did not follow, so that those beside them make up for it.
+        return max(coupling.polarities for coupling in assembly.substrate.network.arrays)
     pulses = assembly.experiment.writing.plan().program_rounds * _burst(assembly, cells)
     # Pairs that have filled up are reset, and programmed anew.
     return 2 * pulses + 1 if _refreshes(cells) else pulses

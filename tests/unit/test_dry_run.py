@@ -391,6 +391,25 @@ def test_a_limit_of_the_largest_nudge_that_is_told_is_kept(overrides, tmp_path):
             run(beyond, tmp_path / "beyond.h5")
 
 
+@pytest.mark.parametrize("stuck", [0.0, 0.2])
+def test_cells_that_do_not_follow_are_within_the_writes_that_were_told(stuck, monkeypatch, tmp_path):
+    """Those beside them are set once more when arrays are programmed outright."""
+    experiment = load_experiment(
+        "xor", ["writing={mode: outright}", "substrate.update={law: ideal}", f"substrate.cells.stuck={stuck}"]
+    )
+    (told,) = (one for one in dry_run(assemble(experiment)).demands if one.what == "writes of each cell")
+    written, write = {}, EmulatedSubstrate._write_cells
+
+    def counted(self, request):
+        written[request.coupling] = written.get(request.coupling, 0) + 1
+        return write(self, request)
+
+    monkeypatch.setattr(EmulatedSubstrate, "_write_cells", counted)
+    run(experiment, tmp_path / "run.h5")
+    most = max(written.values())
+    assert most == told.value if stuck else most == told.value - 1
+
+
 @pytest.mark.parametrize(
     "arrays",
     [
