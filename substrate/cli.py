@@ -193,11 +193,12 @@ def _resume(options: argparse.Namespace) -> None:
 
 def _recover(options: argparse.Namespace) -> None:
     from substrate.experiment.recover import recover
+    from substrate.experiment.report_text import counted
 
     found = recover(options.run)
     print(f"{found.path}: {'rewritten as a plain file' if found.rewritten else 'was a plain file already'}")
     print(f"status: {found.status}{f' ({found.message})' if found.message else ''}")
-    print(f"holds: {found.epochs} epochs, {found.steps} steps")
+    print(f"holds: {counted(found.epochs, 'epoch')}, {counted(found.steps, 'step')}")
     if found.dropped:
         print("half-written rows dropped: " + ", ".join(f"{name} {count}" for name, count in found.dropped.items()))
     saved = "none" if found.checkpoint is None else f"after step {found.checkpoint_lengths.get('train', 0)}"

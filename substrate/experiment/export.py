@@ -16,7 +16,7 @@ def deck_path(output: str | Path) -> Path:
         InputError: a folder, or a file in a folder that does not exist; a name that ngspice would not take.
     """
     path = Path(output)
-    if not path.name or path.is_dir():
+    if not path.name or path.is_dir() or str(output).endswith("/"):
         raise InputError(f"--output {output}: expected the name of a deck, got a folder")
     if not path.parent.is_dir():
         raise InputError(f"--output {output}: the folder {path.parent} does not exist")

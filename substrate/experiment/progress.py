@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self, final
 
+from substrate.experiment.report_text import counted
+
 
 class Progress(ABC):
     """Told of every step and epoch; a context manager."""
 
     @abstractmethod
     def note(self, text: str) -> None:
-        """Something is done before the run begins that may take a while."""
+        """What a person should know: something that may take a while before the run begins, or a warning."""
 
     @abstractmethod
     def start(self, name: str, epochs: int, steps_per_epoch: int, done_steps: int) -> None:
@@ -82,7 +84,7 @@ class Lines(Progress):
     def start(self, name: str, epochs: int, steps_per_epoch: int, done_steps: int) -> None:
         """Say what is run."""
         after = f", going on after step {done_steps}" if done_steps else ""
-        print(f"{name}: {epochs} {'epoch' if epochs == 1 else 'epochs'} of {steps_per_epoch} steps{after}", flush=True)
+        print(f"{name}: {counted(epochs, 'epoch')} of {counted(steps_per_epoch, 'step')}{after}", flush=True)
 
     def step(self, epoch: int, report: Mapping[str, Any]) -> None:
         """Nothing: a line a step would be too many."""

@@ -44,7 +44,7 @@ def write_report(run_path: str | Path, output_path: str | Path) -> Path:
     """
     target = Path(output_path)
     with open_run(run_path) as run:
-        _check_target(target, run.path)
+        _check_target(target, str(output_path), run.path)
         page = _page(run)
     draft = target.with_name(f".{target.name}.part")
     try:
@@ -56,12 +56,12 @@ def write_report(run_path: str | Path, output_path: str | Path) -> Path:
     return target
 
 
-def _check_target(target: Path, run_path: Path) -> None:
+def _check_target(target: Path, given: str, run_path: Path) -> None:
     """Refuse what cannot be a report before the work is done."""
     try:
         if not target.parent.is_dir():
             raise InputError(f"{target}: the folder {target.parent} does not exist")
-        if target.is_dir():
+        if target.is_dir() or given.endswith("/"):
             raise InputError(f"{target}: expected the name of an HTML file, got a folder")
         if target.exists() and target.samefile(run_path):
             raise InputError(f"{target}: is the run file itself; expected another name for the report")

@@ -26,7 +26,7 @@ from substrate.experiment.report_drawing import (
     picture,
     plain_log_ticks,
 )
-from substrate.experiment.report_text import number, percent, si, si_prefix
+from substrate.experiment.report_text import counted, course, number, percent, si, si_prefix
 
 __all__ = ["accuracy", "confusion", "epoch_loss", "harmonic_decay", "step_loss", "waveform"]
 
@@ -77,7 +77,7 @@ def epoch_loss(rows: Rows) -> Picture | None:
         last = curve(axes, rows["epoch"], values, colour)
         if last is not None:
             ends.append((last, f"{name} {last:.3g}", colour))
-            told.append(f"the {name} loss went from {finite(values)[0]:.3g} to {last:.3g}")
+            told.append(f"the {name} loss {course(finite(values)[0], last, len(finite(values)))}")
     if not ends:
         return None
     axes.set_yscale("log")
@@ -107,8 +107,8 @@ def step_loss(rows: Rows) -> Picture | None:
     size = -(-len(loss) // 120)
     smoothing = f"the line is the mean over {size} steps, the band their range" if size > 1 else "one point a step"
     sentence = (
-        f"The loss of single batches scatters, its mean should fall: from {mean[0]:.3g} to {mean[-1]:.3g} over "
-        f"{number(len(loss))} steps ({smoothing})."
+        f"The loss of single batches scatters, its mean should fall: it {course(mean[0], mean[-1], len(mean))} over "
+        f"{counted(len(loss), 'step')} ({smoothing})."
     )
     return picture("Loss by step", figure, sentence)
 

@@ -29,7 +29,7 @@ from substrate.experiment.report_drawing import (
     picture,
     plain_log_ticks,
 )
-from substrate.experiment.report_text import number, percent
+from substrate.experiment.report_text import course, number, percent
 
 __all__ = ["amplitude", "errors", "excluded", "gradient_cosine", "layer_cosines", "pulses", "symmetry"]
 
@@ -138,7 +138,7 @@ def amplitude(steps: Rows, automatic: bool) -> Picture | None:
     if automatic:
         sentence = (
             f"The amplitude is set for each sample from the measured harmonics and grows as errors shrink; its median "
-            f"in a batch went from {mean[0]:.3g} to {mean[-1]:.3g} (band: range)."
+            f"in a batch {course(mean[0], mean[-1], len(mean))} (band: range)."
         )
     else:
         sentence = f"The amplitude was fixed: β = {number(float(np.median(finite(values))))}."
@@ -175,7 +175,8 @@ def excluded(steps: Rows, batch_size: int) -> Picture | None:
     told = ", ".join(f"{number(totals[name])} {text}" for name, text, _ in reasons)
     sentence = (
         f"{number(total)} of {number(count * batch_size)} samples ({percent(total / (count * batch_size))}) did not "
-        f"enter an update: {told}. A lost branch is a network that jumped to another state when nudged."
+        f"enter an update: {told}. A branch counts as lost where a nudged network reached no steady state, jumped to "
+        "another one, or answered with harmonics that do not decay."
     )
     return picture("Samples left out", figure, sentence)
 

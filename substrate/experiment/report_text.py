@@ -2,7 +2,7 @@
 
 import math
 
-__all__ = ["duration", "number", "percent", "si", "si_prefix"]
+__all__ = ["counted", "course", "duration", "number", "percent", "si", "si_prefix"]
 
 
 def si(value: float, unit: str, digits: int = 3) -> str:
@@ -12,6 +12,16 @@ def si(value: float, unit: str, digits: int = 3) -> str:
     # Rounded first: 999.6 with three digits is 1 k, not 1000.
     scale, prefix = si_prefix(abs(float(f"{value:.{digits}g}")))
     return f"{_plain(value / scale, digits)}\N{NO-BREAK SPACE}{prefix}{unit}".replace("-", "−").rstrip()
+
+
+def counted(count: int, noun: str) -> str:
+    """A count with its noun: 1 step, 2000 steps."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def course(first: float, last: float, count: int) -> str:
+    """How a figure of ``count`` points went: was 1.2, or went from 1.2 to 0.3."""
+    return f"was {last:.3g}" if count == 1 else f"went from {first:.3g} to {last:.3g}"
 
 
 def percent(value: float | None, digits: int = 2) -> str:

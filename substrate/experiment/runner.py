@@ -32,12 +32,20 @@ from substrate.experiment.kernel_cache import kernels_are_cold
 from substrate.experiment.layout import Constant
 from substrate.experiment.progress import Progress, Silent
 from substrate.experiment.recorder import Recorder, RunHeader
+from substrate.experiment.report_text import counted
 from substrate.experiment.run_layout import series_of
 from substrate.experiment.runfile import open_run
 from substrate.tones import SamplingPlan
 
 PACKAGES = ("numpy", "scipy", "numba", "h5py", "pydantic", "pyyaml", "scikit-learn")
 """Packages whose versions a run file keeps."""
+
+REASONS = {
+    "lost_branch": "lost their branch (no steady state under the nudge, or harmonics that do not decay)",
+    "saturated": "saturated the readings under the nudge",
+    "unsettled": "did not settle, or saturated the readings, before the nudge or in the course of it",
+}
+"""Why samples are left out of updates: as a step's report counts them, and as a person is told."""
 
 
 def run(
@@ -63,7 +71,7 @@ def run(
     """
     assembly = assemble(experiment)
     path = Path(output) if output is not None else _default_output(experiment)
-    _check_output(path, given=output is not None)
+    _check_output(path, output)
     cold = kernels_are_cold(assembly.substrate)
     with _stop_requests() as stopping, assembly.substrate:
         controller = assembly.controller()
@@ -105,6 +113,7 @@ def resume(path: str | Path, epochs: int | None = None, progress: Progress | Non
         text = str(source.attrs["experiment_yaml"])
         if source.status == "running":
             raise RunFileError(f"{path}: is being written by another process")
+        finished = source.status == "finished"
         saved = source.checkpoint()
     if saved is None:
         raise RunFileError(f"{path}: holds no checkpoint to go on from; start it anew")
@@ -114,6 +123,10 @@ def resume(path: str | Path, epochs: int | None = None, progress: Progress | Non
     state = unpack_state(saved.blob)
     if experiment.training.epochs < state["epoch"]:
         raise InputError(f"--epochs {experiment.training.epochs}: {path} has done {state['epoch']} epochs")
+    told = progress or Silent()
+    if finished and experiment.training.epochs == state["epoch"]:
+        told.note(f"finished, after {counted(state['epoch'], 'epoch')}; --epochs with a larger number goes on")
+        return Path(path)
     with _stop_requests() as stopping, assembly.substrate:
         controller = assembly.controller()
         training = _Training(assembly, controller)
@@ -122,7 +135,7 @@ def resume(path: str | Path, epochs: int | None = None, progress: Progress | Non
         lengths = None if assembly.substrate.states is not None else _all_rows(path)
         recorder = Recorder.resume(path, tuple(sys.argv), lengths=lengths, experiment_yaml=experiment.to_yaml())
         with recorder, _transcript(assembly.substrate, recorder):
-            training.go_on(recorder, progress or Silent(), stopping)
+            training.go_on(recorder, told, stopping)
     return Path(path)
 
 
@@ -153,6 +166,7 @@ class _Training:
         self._step = 0
         self._order: IntArray = np.zeros(0, dtype=np.int64)
         self._sums = _zero_sums()
+        self._idle = _zero_idle()
         self._rows: list[dict[str, Any]] = []
         self._batches = len(assembly.dataset.train_labels) // training.batch_size
 
@@ -173,6 +187,7 @@ class _Training:
             "step": self._step,
             "order": self._order,
             "sums": dict(self._sums),
+            "idle": dict(self._idle),
             "order_generator": self._assembly.rngs["order"].bit_generator.state,
             "controller": self._controller.snapshot(),
             "substrate": states.snapshot() if states is not None else None,
@@ -183,7 +198,8 @@ class _Training:
         """Put a state back; cells of hardware stay as they are, and are read when they are needed."""
         self._epoch, self._batch, self._step = int(state["epoch"]), int(state["batch"]), int(state["step"])
         self._order = state["order"]
-        self._sums = dict(state["sums"])
+        self._sums = _zero_sums() | state["sums"]
+        self._idle = _zero_idle() | state.get("idle", {})
         self._assembly.rngs["order"].bit_generator.state = state["order_generator"]
         self._controller.restore(state["controller"])
         self._assembly.substrate.restore_pulses_sent(state["pulses_sent"])
@@ -206,6 +222,8 @@ class _Training:
         training = self._assembly.experiment.training
         if stopping() and self._epoch < training.epochs:
             raise RunInterrupted(f"stopped before step {self._step + 1}")
+        if self._idle["epochs"]:
+            recorder.remark = self._idle_sentence()
         with progress:
             progress.start(self._assembly.experiment.experiment, training.epochs, self._batches, self._step)
             while self._epoch < training.epochs:
@@ -256,6 +274,13 @@ class _Training:
         recorder.append("epochs", row, index=self._epoch)
         self._log_costs(recorder, self._epoch)
         progress.epoch(self._epoch, {**row, **self._means()})
+        if not self._sums["updates"]:
+            for name in REASONS:
+                self._idle[name] += int(self._sums[name])
+            self._idle["samples"] += self._batches * training.batch_size
+            self._idle["epochs"] += 1
+            progress.note(f"warning: {self._idle_sentence()}")
+            recorder.remark = self._idle_sentence()
         done = self._epoch == training.epochs
         if done or stopping() or self._epoch % logging.checkpoint_every_epochs == 0:
             self._save(recorder)
@@ -284,11 +309,28 @@ class _Training:
         for name in ("loss", "accuracy", "amplitude"):
             sums[name] += getattr(report, name)
         sums["pulses"] += report.pulses
-        sums["excluded"] += report.lost_branch + report.saturated + report.unsettled
+        left_out = {name: getattr(report, name) for name in REASONS}
+        for name, count in left_out.items():
+            sums[name] += count
+        sums["excluded"] += sum(left_out.values())
+        # An error that is zero asks for no update; one that leaves no gradient at all was not heard.
+        sums["updates"] += bool(step.estimate.keep.any() and (report.gradient_norm or not step.phase.error.any()))
         sums["steps"] += 1
         if math.isfinite(report.gradient_cosine):
             sums["cosine"] += report.gradient_cosine
             sums["judged"] += 1
+
+    def _idle_sentence(self) -> str:
+        """That nothing was learned, in how many epochs by now, and why."""
+        idle = self._idle
+        reasons = [f"{idle[name]} {told}" for name, told in REASONS.items() if idle[name]]
+        silent = idle["samples"] - sum(idle[name] for name in REASONS)
+        if silent:
+            reasons.append(f"{silent} gave no gradient at all: nothing of the response is in the readings")
+        return (
+            f"nothing was learned in {idle['epochs']} of {self._epoch} epochs: no update had a gradient; of "
+            f"{idle['samples']} samples, {'; '.join(reasons)}"
+        )
 
     def _means(self) -> dict[str, float]:
         sums = self._sums
@@ -379,7 +421,13 @@ def _transcript(substrate: Substrate, recorder: Recorder) -> Iterator[None]:
 
 
 def _zero_sums() -> dict[str, float]:
-    return dict.fromkeys(("loss", "accuracy", "amplitude", "pulses", "excluded", "steps", "cosine", "judged"), 0.0)
+    names = ("loss", "accuracy", "amplitude", "pulses", "excluded", "steps", "cosine", "judged", "updates", *REASONS)
+    return dict.fromkeys(names, 0.0)
+
+
+def _zero_idle() -> dict[str, int]:
+    """Epochs in which no update had a gradient, and what became of their samples."""
+    return dict.fromkeys(("epochs", "samples", *REASONS), 0)
 
 
 @contextmanager
@@ -403,18 +451,18 @@ def _stop_requests() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
-def _check_output(path: Path, given: bool) -> None:
+def _check_output(path: Path, given: str | Path | None) -> None:
     """Refuse, before the device is opened, an output that is no place for a run file; only ``runs`` is made."""
     # What stands there may be replaced on request, but not anything: a device node, or a file that is no run.
-    if not path.name or path.is_dir():
-        raise InputError(f"--output {path}: expected the name of a run file, got a folder")
+    if not path.name or path.is_dir() or str(given).endswith("/"):
+        raise InputError(f"--output {path if given is None else given}: expected the name of a run file, got a folder")
     if path.exists():
         if not path.is_file():
             raise InputError(f"--output {path}: expected a run file, got something that is not a plain file")
         if not h5py.is_hdf5(path):
             raise InputError(f"--output {path}: exists and is not a run file; choose another name")
     if not path.parent.is_dir():
-        if given:
+        if given is not None:
             raise InputError(f"{path}: the folder {path.parent} does not exist")
         try:
             path.parent.mkdir(parents=True)

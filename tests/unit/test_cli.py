@@ -40,6 +40,26 @@ def test_run_ends_by_printing_the_run_file(tmp_path: Path, capsys: pytest.Captur
     assert [line.split()[0] for line in lines[:-1]] == ["programming", "iris:", "epoch", "epoch"]
 
 
+def test_one_of_a_kind_is_not_in_the_plural_and_a_finished_run_is_said_to_be(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, page = tmp_path / "run.h5", tmp_path / "page.html"
+    assert run_cli("run", "xor", "--set", "training.epochs=1", "--output", str(path)) == 0
+    assert "xor: 1 epoch of 1 step\n" in capsys.readouterr().out
+    assert run_cli("report", str(path), "-o", str(page)) == 0
+    text = page.read_text()
+    assert re.search(r"the train loss was [\d.]+ and the test loss was", text)
+    assert re.search(r"its mean should fall: it was [\d.]+ over 1 step \(", text)
+    before = path.read_bytes()
+    capsys.readouterr()
+    assert run_cli("resume", str(path)) == 0
+    said = capsys.readouterr().out
+    assert "finished, after 1 epoch" in said
+    assert "--epochs" in said
+    assert "going on" not in said
+    assert path.read_bytes() == before
+
+
 def test_the_default_output_is_named_after_the_experiment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -179,12 +199,23 @@ def test_an_output_that_is_no_place_for_a_run_file_is_left_alone(
         (text, "not a run file"),
         (pipe, "not a plain file"),
         (tmp_path, "got a folder"),
+        (f"{tmp_path}/nope/", "nope/: expected the name of a run file, got a folder"),
         ("", "folder"),
     ):
         assert run_cli("run", "xor", "--output", str(path), "--overwrite", "--quiet") == 2
         assert said in capsys.readouterr().err
     assert text.read_text() == "kept: true\n"
     assert pipe.is_fifo()
+    assert not (tmp_path / "nope").exists()
+
+
+@pytest.mark.parametrize("command", ["report", "export-spice"])
+def test_a_page_or_deck_is_not_named_as_a_folder(
+    command: str, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_cli(command, str(finished), "-o", f"{tmp_path}/nope/") == 2
+    assert "got a folder" in capsys.readouterr().err
+    assert not (tmp_path / "nope").exists()
 
 
 def test_initial_weights_that_no_cell_can_show_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -200,7 +231,7 @@ def test_recover_tells_what_it_holds(finished: Path, capsys: pytest.CaptureFixtu
     assert lines == [
         f"{finished}: was a plain file already",
         "status: finished",
-        "holds: 1 epochs, 4 steps",
+        "holds: 1 epoch, 4 steps",
         "last checkpoint: after step 4",
     ]
 
