@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self, final
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from emulators.memristors.cell_config import CellLawConfig
 from substrate.sections import NonNegative, Positive, Section
@@ -110,11 +110,16 @@ class WiresConfig(Section):
     sense_ohms: NonNegative = 0.0
     refresh: Literal["every_write"] | Positive = "every_write"
 
-    @model_validator(mode="after")
-    def _whole_writes(self) -> "WiresConfig":
-        if self.refresh != "every_write" and self.refresh >= 1 and self.refresh != int(self.refresh):
-            raise ValueError(f"refresh: expected a whole number of writes or a tolerance below 1, got {self.refresh:g}")
-        return self
+    @field_validator("refresh", mode="before")
+    @classmethod
+    def _writes_or_tolerance(cls, given: Any) -> Any:
+        try:
+            known = given == "every_write" or 0 < float(given) < 1 or (float(given) >= 1 and float(given).is_integer())
+        except (TypeError, ValueError):
+            known = False
+        if not known:
+            raise ValueError(f"expected every_write, a whole number of writes, or a tolerance below 1, got {given!r}")
+        return given
 
 
 class TilesConfig(Section):

@@ -112,6 +112,14 @@ def test_bad_keys_and_values_are_named(override: str, named: str) -> None:
             "substrate.wires.zzz=1",
             "substrate.wires.zzz: unknown key; expected one of segment_ohms, source_ohms, sense_ohms, refresh",
         ),
+        *(
+            (
+                f"substrate.wires.refresh={given}",
+                "substrate.wires.refresh: expected every_write, a whole number of writes, or a tolerance below 1, got "
+                f"{said}",
+            )
+            for given, said in (("sometimes", "'sometimes'"), ("2.5", "2.5"), ("0", "0"), (".inf", "inf"))
+        ),
         ("training={epochs: 0}", "training.epochs: expected at least 1, got 0"),
     ],
 )
@@ -211,3 +219,11 @@ def test_a_device_without_an_exact_gradient_cannot_be_judged_by_it(monkeypatch: 
 def test_an_array_that_is_not_trained_has_no_rate(overrides: list[str], said: str) -> None:
     with pytest.raises(InputError, match=said):
         load_experiment("xor", overrides)
+
+
+def test_the_key_of_a_wiring_file_that_is_not_there_is_named() -> None:
+    bench = "substrate={backend: bench, wiring: nowhere/wiring.yaml}"
+    with pytest.raises(
+        InputError, match=r"substrate\.wiring: nowhere/wiring\.yaml: no such file; a path counts from wh"
+    ):
+        assemble(load_experiment("xor", [bench, "logging.quality_every=null"]))
