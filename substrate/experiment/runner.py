@@ -130,7 +130,12 @@ def resume(path: str | Path, epochs: int | None = None, progress: Progress | Non
     with _stop_requests() as stopping, assembly.substrate:
         controller = assembly.controller()
         training = _Training(assembly, controller)
-        training.restore(state)
+        try:
+            training.restore(state)
+        except KeyError as error:
+            raise RunFileError(
+                f"{path}: its checkpoint has no {error}, which this version goes on from; start it anew"
+            ) from error
         # Hardware does not go back with the file: what it was told since the checkpoint stays in the log.
         lengths = None if assembly.substrate.states is not None else _all_rows(path)
         recorder = Recorder.resume(path, tuple(sys.argv), lengths=lengths, experiment_yaml=experiment.to_yaml())
