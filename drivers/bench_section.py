@@ -1,5 +1,6 @@
 """The ``substrate`` section of a bench, and the wiring file that it names."""
 
+from pathlib import Path
 from typing import Literal, final
 
 from pydantic import Field
@@ -46,7 +47,16 @@ class BenchConfig(Section):
 
 
 def wiring_of(config: BenchConfig) -> tuple[WiringConfig, InputError | None]:
-    """The wiring, and what keeps its instruments out of reach."""
+    """The wiring, and what keeps its instruments out of reach.
+
+    Raises:
+        InputError: there is no such file, or it is no wiring.
+    """
+    if not Path(config.wiring).is_file():
+        raise InputError(
+            f"substrate.wiring: {config.wiring}: no such file; a path counts from where the command runs, now "
+            f"{Path.cwd()}"
+        )
     if not isinstance(config.addresses, str):
         return load_wiring(config.wiring, config.addresses), None
     try:
