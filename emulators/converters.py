@@ -8,8 +8,12 @@ import numpy as np
 from substrate.arrays import BoolArray, FloatArray
 
 
+def _step(bits: int, range_volts: float) -> float:
+    return 2.0 * range_volts / 2.0**bits
+
+
 def _quantise(volts: FloatArray, bits: int, range_volts: float) -> FloatArray:
-    step = 2.0 * range_volts / (2**bits)
+    step = _step(bits, range_volts)
     # Mid-tread, two's complement: codes -2^(bits-1) .. 2^(bits-1) - 1.
     codes = np.clip(np.rint(volts / step), -(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
     return np.asarray(codes * step)
@@ -47,6 +51,11 @@ class Adc:
     bits: int
     range_volts: float
     noise_volts: float
+
+    @property
+    def step_volts(self) -> float:
+        """Between neighbouring readings; 0 for an ideal one."""
+        return _step(self.bits, self.range_volts) if self.bits else 0.0
 
     def convert(self, volts: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, BoolArray]:
         """Readings of ``volts`` (batch, time, node), and for each sample of the batch whether any reading clipped."""

@@ -108,6 +108,7 @@ class EmulatedSubstrate(Substrate):
             cross_feedback=holomorphic,
             stepping=isinstance(self._circuit, SteppedCircuit) and self._circuit.steps,
             transposed_products=not network.resistive,
+            reading_step_volts=self._adc.step_volts,
             **self._of_cells(others, laws[False]),
         )
         if paths and (own := replace(capabilities, **self._of_cells(paths, laws[True]))) != capabilities:

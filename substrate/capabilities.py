@@ -56,6 +56,8 @@ class Capabilities:
         transposed_products: one array at a time can be read the other way as well.
         outer_product_writes: pairs of cells are moved by a sum of outer products of what is on their lines
             (emulators only).
+        reading_step_volts: between neighbouring readings of a node, that of its converter; 0 where readings are
+            continuous, or not known.
         other_arrays: by name, of arrays whose cells are of another kind; all else is as of the device. Ask ``of``.
     """
 
@@ -77,6 +79,7 @@ class Capabilities:
     stepping: bool = False
     transposed_products: bool = False
     outer_product_writes: bool = False
+    reading_step_volts: float = 0.0
     other_arrays: Mapping[str, "Capabilities"] = field(default_factory=dict, hash=False)
 
     def of(self, array: str) -> "Capabilities":

@@ -66,7 +66,8 @@ class ToneChoice:
             noise: variance of one reading.
             usable: (batch,), samples that count.
         """
-        if not (self.automatic and usable.any()):
+        # Of a response that no reading shows there is nothing to be judged.
+        if not (self.automatic and derivative[usable].any()):
             return
         truncation, random = self._errors(cosines[usable], derivative[usable], beta[usable], noise)
         place = (self.plan.harmonics - 1) // 2

@@ -94,7 +94,7 @@ class NudgePlan:
     Attributes:
         samples: training samples that were held; ``samples_used`` of them neither saturated nor lost their branch.
         samples_used: see there.
-        noise_volts: standard deviation of one reading.
+        noise_volts: standard deviation of one reading, its rounding included.
         time_constant_seconds: of the response, from its lag at low frequencies; None where none is seen.
         frequencies: from the highest to the lowest.
         decay: k A_k over A_1 of the odd harmonics k at the proposal, rms over samples and nodes, noise taken off.
@@ -127,7 +127,7 @@ def plan_nudge(assembly: Assembly, trained: Trained | None = None) -> NudgePlan:
 
     Raises:
         InputError: a feedforward network, whose hidden nodes answer to no nudge; a sampling too coarse for a choice of
-            harmonics; a device on which no sample gives a response.
+            harmonics; a device on which no sample gives a response, or whose readings are too coarse to show it.
     """
     experiment, dataset = assembly.experiment, assembly.dataset
     if experiment.topology().feedforward:
@@ -152,11 +152,18 @@ def plan_nudge(assembly: Assembly, trained: Trained | None = None) -> NudgePlan:
         if needed > plan.periods < MOST_PERIODS:
             plan = replace(plan, periods=min(math.ceil(needed), MOST_PERIODS))
             found, usable, truncation, noise = bench.judged(plan, amplitude, frequencies)
+        step_volts = substrate.capabilities.reading_step_volts
+        if noise >= 1.0 and step_volts:
+            raise InputError(
+                f"samples: the responses of {count} at amplitude {amplitude:.3g} are lost in readings whose step is "
+                f"{step_volts:.3g} V and whose error is {bench.reading_volts:.3g} V; expected finer readings, or an "
+                "activity unit of more volts"
+            )
         total = math.hypot(truncation, noise, left)
         return NudgePlan(
             samples=count,
             samples_used=int(np.count_nonzero(usable)),
-            noise_volts=float(np.sqrt(bench.reading_variance)) * substrate.scale.volts_per_unit,
+            noise_volts=bench.reading_volts,
             time_constant_seconds=time_constant,
             frequencies=points,
             decay=_decay(found, plan, usable),
@@ -168,13 +175,13 @@ def plan_nudge(assembly: Assembly, trained: Trained | None = None) -> NudgePlan:
 
 @final
 class _Bench:
-    """Measurements of a held batch; ``reading_variance`` is of one reading, in activity units, as last seen."""
+    """Measurements of a held batch; ``reading_volts``, the standard deviation of one reading's error, as last seen."""
 
     def __init__(self, substrate: Substrate, phase: FreePhase) -> None:
         self._substrate = substrate
         self._phase = phase
         self._largest = substrate.capabilities.limits.current_amperes / substrate.scale.unit_amperes
-        self.reading_variance = 0.0
+        self.reading_volts = 0.0
 
     def slow_enough(self, plan: SamplingPlan) -> SamplingPlan:
         """The plan at a frequency that the network follows, lowered until it does.
@@ -192,8 +199,7 @@ class _Bench:
                     return slower
         raise InputError(
             f"samples: none of {len(usable)} gives a response at {plan.frequency_hz:.4g} Hz, nor down to "
-            f"{slower.frequency_hz:.4g} Hz: {np.count_nonzero(found.saturated)} saturate the converters, the others do "
-            "not follow or do not settle"
+            f"{slower.frequency_hz:.4g} Hz: {self._reasons(found, slower)}"
         )
 
     def settled_choice(self, plan: SamplingPlan, frequencies: int) -> tuple[SamplingPlan, float]:
@@ -220,7 +226,7 @@ class _Bench:
         beta = np.full(len(amperes), amplitude)
         found = measure_tone(self._substrate, amperes, beta, plan, frequencies)
         if frequencies == 1:
-            self.reading_variance = found.noise
+            self.reading_volts = float(np.sqrt(found.reading_variance)) * scale.volts_per_unit
         return found
 
     def judged(
@@ -247,13 +253,30 @@ class _Bench:
         if not usable.any():
             raise InputError(
                 f"samples: none of {len(usable)} gives a response at {plan.frequency_hz:.4g} Hz: "
-                f"{np.count_nonzero(found.saturated)} saturate the converters, the others do not settle"
+                f"{self._reasons(found, plan)}"
             )
         return usable
 
     def _usable(self, found: ToneResponse, plan: SamplingPlan) -> BoolArray:
-        worst = truncation_ratio(found.cosines, plan.harmonics, found.noise, plan.sample_count, floor_sigmas=CLEAR)
-        return np.asarray(self._phase.usable & found.settled & ~found.saturated & (worst <= LOST_TRUNCATION))
+        return np.asarray(self._phase.usable & found.settled & ~found.saturated & _decays(found, plan))
+
+    def _reasons(self, found: ToneResponse, plan: SamplingPlan) -> str:
+        """Why samples give no response, counted; each has the first that holds."""
+        left = np.ones(len(found.settled), dtype=np.bool_)
+        told = []
+        for holds, reason in (
+            (found.saturated, "saturate the converters"),
+            (~self._phase.usable, "do not settle without a nudge, or saturate then"),
+            (~found.settled, "do not settle under the nudge"),
+            (~_decays(found, plan), "have harmonics that do not decay"),
+        ):
+            count = np.count_nonzero(left & holds)
+            left &= ~holds
+            if count:
+                told.append(f"{count} {reason}")
+        if left.any():
+            told.append(f"{np.count_nonzero(left)} do not follow")
+        return ", ".join(told)
 
     def sweep(
         self, plan: SamplingPlan, amplitude: float, highest_hz: float
@@ -283,6 +306,12 @@ class _Bench:
             lag / (2.0 * np.pi * one.frequency_hz) for one, lag, sure in zip(plans, lags, clear, strict=True) if sure
         ]
         return points, errors, float(seen[-1]) if seen else None
+
+
+def _decays(found: ToneResponse, plan: SamplingPlan) -> BoolArray:
+    """(batch,), samples whose first harmonic left out is small, or not seen in the noise."""
+    worst = truncation_ratio(found.cosines, plan.harmonics, found.noise, plan.sample_count, floor_sigmas=CLEAR)
+    return np.asarray(worst <= LOST_TRUNCATION)
 
 
 def _errors(responses: FloatArray, variance: float) -> FloatArray:

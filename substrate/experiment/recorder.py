@@ -116,10 +116,14 @@ class Recorder:
 
     Leaving the `with` block normally closes as `finished`, by Ctrl-C, exit or `RunInterrupted` as `interrupted`, by
     any other exception as `failed`, with the exception as message. Not for use from several threads at once.
+
+    Attributes:
+        remark: goes into the message of a run, before that of an exception.
     """
 
     def __init__(self, path: Path, lock: RunLock, file: h5py.File, wall_seconds: float) -> None:
         self.path = path
+        self.remark = ""
         self._lock = lock
         self._file: h5py.File | None = file
         self._started = time.monotonic() - wall_seconds
@@ -329,12 +333,12 @@ class Recorder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is None:
-            self.close("finished")
-        elif isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit | RunInterrupted):
-            self.close("interrupted", f"{type(error).__name__}: {error}".rstrip(": "))
-        else:
-            self.close("failed", f"{type(error).__name__}: {error}".rstrip(": "))
+        status, message = "finished", ""
+        if error is not None:
+            stopped = isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit | RunInterrupted)
+            status = "interrupted" if stopped else "failed"
+            message = f"{type(error).__name__}: {error}".rstrip(": ")
+        self.close(status, ". ".join(part for part in (self.remark, message) if part))
 
     def _open(self) -> h5py.File:
         if self._file is None:

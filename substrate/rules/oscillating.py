@@ -136,17 +136,19 @@ class OscillatingEP(Rule):
         found = measure_tone(substrate, amperes, beta, plan, self._frequencies, self._settle_tolerance)
         _, worst = _truncation(found, plan)
         usable = found.settled & ~found.saturated & (worst <= LOST_TRUNCATION)
-        self._amplitude.update(
-            AmplitudeReport(
-                truncation=float(np.quantile(worst[usable], TYPICAL)) if usable.any() else 1.0,
-                noise=relative_noise(found.response, found.variance, usable),
-                lost=float((~usable & ~found.saturated & phase.usable).mean()),
+        # Samples that are out of use before they are nudged say nothing of the nudge.
+        if phase.usable.any():
+            self._amplitude.update(
+                AmplitudeReport(
+                    truncation=float(np.quantile(worst[usable], TYPICAL)) if usable.any() else 1.0,
+                    noise=relative_noise(found.response, found.variance, usable),
+                    lost=float((~usable & ~found.saturated & phase.usable).mean()),
+                )
             )
-        )
         if self._amplitude.automatic:
             found, beta = self._refined(substrate, amperes, beta, found, plan)
         self._tone.update(found.cosines, found.response, beta, found.noise, found.settled & ~found.saturated)
-        variance = found.variance + variance_of_error(phase.error, found.response, found.noise)
+        variance = found.variance + variance_of_error(phase.error, found.response, found.reading_variance)
         if plan.periods == 1:
             # Of noise a single period tells nothing, not that there is none.
             variance = np.full(len(beta), np.nan)
@@ -209,8 +211,9 @@ def _error_power(found: ToneResponse, plan: SamplingPlan) -> FloatArray:
     _, worst = _truncation(found, plan)
     signal = np.sum(found.response**2, axis=1)
     noise = found.variance * found.response.shape[1]
-    total = worst**2 + noise / np.maximum(signal, np.finfo(float).tiny)
-    return np.where(found.settled, total, np.inf)
+    heard = signal > 0.0
+    total = worst**2 + noise / np.where(heard, signal, 1.0)
+    return np.where(found.settled & (heard | (noise == 0.0)), total, np.inf)
 
 
 def _truncation(found: ToneResponse, plan: SamplingPlan) -> tuple[FloatArray, FloatArray]:

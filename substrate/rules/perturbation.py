@@ -106,7 +106,7 @@ def perturb(substrate: Substrate, inputs: FloatArray, tones: Tones) -> Perturbed
         sound &= (found.settled & found.steady & ~found.saturated).reshape(len(chosen), count).all(axis=0)
         share = len(chosen) / len(patterns)
         variance += share * float(np.mean(found.variance))
-        noise += share * found.noise
+        noise += share * found.reading_variance
     substrate.hold(inputs * scale.volts_per_unit)
     substrate.settle()
     return Perturbed(patterns, responses, variance, noise, sound)

@@ -18,6 +18,7 @@ from substrate.experiment.plan import MOST_FREQUENCIES, NudgePlan, _errors, _qui
 SHARED = ["network.feedback=shared", "homeostasis.strength=0", "writing.mode=outright"]
 IDEAL = "{backend: emulator}"
 NOISY = "{backend: emulator, converters: {adc_bits: 0, adc_noise_volts: 3.0e-3}}"
+ROUNDED = "{backend: emulator, converters: {adc_bits: 8}}"
 DROWNED = "{backend: emulator, converters: {adc_bits: 0, adc_noise_volts: 0.03}}"
 
 
@@ -44,7 +45,7 @@ def measured_error(substrate: str, plan: NudgePlan) -> float:
     return float(np.median(errors[estimate.keep]))
 
 
-@pytest.mark.parametrize("substrate", [IDEAL, NOISY, DROWNED, slow(1e-5), slow(1e-3)])
+@pytest.mark.parametrize("substrate", [IDEAL, NOISY, ROUNDED, DROWNED, slow(1e-5), slow(1e-3)])
 def test_the_proposal_errs_as_predicted(substrate: str) -> None:
     plan = planned(substrate)
     predicted = plan.predicted_error.total
