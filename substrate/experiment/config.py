@@ -341,7 +341,7 @@ def load_experiment(
     if judged != "none":
         idle = [key for key in idle_keys(resolved, meant, tones) if judged == "all" or key.path in meant]
         if idle:
-            raise InputError(blamed(lines_of(resolved, idle, meant), path, given))
+            raise InputError(blamed(lines_of(resolved, idle, meant, tree), path, given))
     return resolved
 
 

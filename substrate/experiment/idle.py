@@ -42,12 +42,21 @@ def idle_keys(experiment: "Experiment", given: Collection[str], tones: bool = Fa
     return tuple(one for one in every if one.value != one.default or one.path in given)
 
 
-def lines_of(experiment: "Experiment", keys: Sequence[Idle], given: Collection[str]) -> list[str]:
-    """A line for the keys that do nothing for one reason: the path of one, a colon, why, and how to leave them out."""
+def lines_of(
+    experiment: "Experiment", keys: Sequence[Idle], given: Collection[str], tree: Mapping[str, Any] | None = None
+) -> list[str]:
+    """A line for the keys that do nothing for one reason: the path of one, a colon, why, and how to leave them out.
+
+    Args:
+        experiment: that they are of.
+        keys: all of them.
+        given: paths of the keys that were given as overrides.
+        tree: the experiment as it was written, without defaults; None where that is not known.
+    """
     meant: dict[str, list[Idle]] = {}
     for one in keys:
         meant.setdefault(one.why, []).append(one)
-    return [_line(experiment, alike, given) for alike in meant.values()]
+    return [_line(experiment, alike, given, tree or {}) for alike in meant.values()]
 
 
 def idle_at_all(experiments: Sequence["Experiment"], given: Sequence[Collection[str]]) -> tuple[tuple[Idle, ...], ...]:
@@ -85,13 +94,16 @@ def idle_at_all(experiments: Sequence["Experiment"], given: Sequence[Collection[
 
 def standing(experiment: "Experiment", path: str) -> Any:
     """What stands under the path of a key; None where there is no such key."""
-    found: Any = experiment
+    return _standing(experiment, path)
+
+
+def _standing(found: Any, path: str) -> Any:
     for part in path.split("."):
         found = found.get(part) if isinstance(found, Mapping) else getattr(found, part, None)
     return found
 
 
-def _line(experiment: "Experiment", keys: Sequence[Idle], given: Collection[str]) -> str:
+def _line(experiment: "Experiment", keys: Sequence[Idle], given: Collection[str], tree: Mapping[str, Any]) -> str:
     # What was just given is to blame rather than what the file has.
     first = next((key for key in keys if key.path in given), keys[0])
     section = first.path.rpartition(".")[0]
@@ -99,7 +111,12 @@ def _line(experiment: "Experiment", keys: Sequence[Idle], given: Collection[str]
     out = [section] if whole else [key.path for key in keys]
     which = "it" if len(keys) == 1 else ", ".join(key.path.rpartition(".")[2] for key in keys)
     sets = " ".join(f"--set {key}=null" for key in out)
-    return f"{first.path}: {first.why}; leave {which} out ({sets}), got {_shown(first.value)}"
+    got = _shown(first.value)
+    if isinstance(first.value, Mapping):
+        # Nobody wrote the defaults that a resolved section is full of.
+        written = _standing(tree, first.path)
+        got = "a section" if written is None else _shown(written)
+    return f"{first.path}: {first.why}; leave {which} out ({sets}), got {got}"
 
 
 def _of_sections(experiment: "Experiment", tones: bool) -> Iterator[Idle]:

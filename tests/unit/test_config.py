@@ -227,3 +227,9 @@ def test_the_key_of_a_wiring_file_that_is_not_there_is_named() -> None:
         InputError, match=r"substrate\.wiring: nowhere/wiring\.yaml: no such file; a path counts from wh"
     ):
         assemble(load_experiment("xor", [bench, "logging.quality_every=null"]))
+
+
+def test_of_a_section_that_does_nothing_only_what_was_written_is_shown() -> None:
+    shared = ["network.feedback=shared", "homeostasis.strength=0", "substrate.feedback_paths={cells: {stuck: 0.1}}"]
+    with pytest.raises(InputError, match=r"feedback_paths=null\), got \{'cells': \{'stuck': 0\.1\}\}$"):
+        load_experiment("digits", shared)
