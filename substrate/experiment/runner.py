@@ -318,8 +318,8 @@ class _Training:
         for name, count in left_out.items():
             sums[name] += count
         sums["excluded"] += sum(left_out.values())
-        # An error that is zero asks for no update; one that leaves no gradient at all was not heard.
-        sums["updates"] += bool(step.estimate.keep.any() and (report.gradient_norm or not step.phase.error.any()))
+        # One is enough to tell that an epoch was not idle.
+        sums["updates"] = sums["updates"] or float(_is_heard(step))
         sums["steps"] += 1
         if math.isfinite(report.gradient_cosine):
             sums["cosine"] += report.gradient_cosine
@@ -331,7 +331,7 @@ class _Training:
         reasons = [f"{idle[name]} {told}" for name, told in REASONS.items() if idle[name]]
         silent = idle["samples"] - sum(idle[name] for name in REASONS)
         if silent:
-            reasons.append(f"{silent} gave no gradient at all: nothing of the response is in the readings")
+            reasons.append(f"{silent} gave no gradient: no reading moved with the nudge")
         return (
             f"nothing was learned in {idle['epochs']} of {self._epoch} epochs: no update had a gradient; of "
             f"{idle['samples']} samples, {'; '.join(reasons)}"
@@ -423,6 +423,15 @@ def _transcript(substrate: Substrate, recorder: Recorder) -> Iterator[None]:
             with suppress(SubstrateError):
                 substrate.safe_state()
             _log_wires(substrate, recorder)
+
+
+def _is_heard(step: Step) -> bool:
+    """Whether a step had a sample in use, and readings that moved with the nudge if there was an error to nudge by."""
+    keep, waveform = step.estimate.keep, step.estimate.signals.waveform
+    if not keep.any():
+        return False
+    moved = waveform.shape[1] == 1 or bool(np.any(waveform[keep] != waveform[keep, :1]))
+    return moved or not step.phase.error[keep].any()
 
 
 def _zero_sums() -> dict[str, float]:
