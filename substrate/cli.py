@@ -47,7 +47,10 @@ def main(arguments: Sequence[str] | None = None, on_write_error: Callable[[int],
         return _complain(error, INTERRUPTED)
     except KeyboardInterrupt as error:
         # A device may say what was left half done.
-        return _complain(RunInterrupted(str(error) or "interrupted"), INTERRUPTED)
+        stopped = RunInterrupted(str(error) or "interrupted")
+        for note in getattr(error, "__notes__", ()):
+            stopped.add_note(note)
+        return _complain(stopped, INTERRUPTED)
     except BrokenPipeError:
         # The reader of our output went away; there is nobody left to tell.
         sys.stderr.close()
@@ -68,6 +71,8 @@ def main(arguments: Sequence[str] | None = None, on_write_error: Callable[[int],
 
 def _complain(error: BaseException, code: int) -> int:
     print(f"substrate: {error or type(error).__name__}", file=sys.stderr)
+    for note in getattr(error, "__notes__", ()):
+        print(f"  {note}", file=sys.stderr)
     return code
 
 

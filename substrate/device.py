@@ -6,7 +6,7 @@ from types import MappingProxyType, TracebackType
 from typing import Self, final
 
 from substrate.capabilities import Capabilities
-from substrate.errors import InputError
+from substrate.errors import InputError, RunInterrupted
 from substrate.interrupts import interrupts_held_back
 from substrate.origin import require_ours
 from substrate.outlay import Outlay
@@ -58,11 +58,8 @@ class Device(ABC):
         try:
             self._open()
         except BaseException as error:
-            # Opened halfway is still powered: the way out is the same, and the first error is the one to report.
-            try:
-                self.__exit__(type(error), error, error.__traceback__)
-            except Exception as second:
-                error.add_note(f"the safe state was not reached either: {second}")
+            # Opened halfway is still powered: the way out is the same.
+            self.__exit__(type(error), error, error.__traceback__)
             raise
         self._is_open = True
         return self
@@ -75,9 +72,16 @@ class Device(ABC):
         with interrupts_held_back():
             self._is_open = False
             try:
-                self._safe_state()
-            finally:
-                self._close()
+                try:
+                    self._safe_state()
+                finally:
+                    self._close()
+            except Exception as second:
+                # What ended the use is the cause, and seldom is there a safe state to be had after a lost connection;
+                # a stop that was asked for is no cause.
+                if error is None or isinstance(error, RunInterrupted):
+                    raise
+                error.add_note(f"the safe state was not reached either: {second}")
 
     @final
     def safe_state(self) -> None:

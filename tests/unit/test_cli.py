@@ -13,6 +13,7 @@ import pytest
 from substrate import load_experiment, open_run, run
 from substrate.cli import main
 from substrate.controller import Controller
+from substrate.errors import SubstrateError
 from substrate.experiment.assembly import assemble
 from substrate.experiment.runner import trained_state
 
@@ -181,6 +182,20 @@ def test_a_nan_in_the_data_is_named(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "own.npz" in error
     assert "train_inputs" in error
     assert not (tmp_path / "out.h5").exists()
+
+
+@pytest.mark.parametrize(("kind", "code"), [(SubstrateError, 1), (KeyboardInterrupt, 130)])
+def test_what_else_went_wrong_is_told_below_the_cause(
+    kind: type[BaseException], code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(options: Any) -> None:
+        error = kind("the cause")
+        error.add_note("the safe state was not reached either")
+        raise error
+
+    monkeypatch.setattr("substrate.cli._backends", fail)
+    assert run_cli("backends") == code
+    assert capsys.readouterr().err == "substrate: the cause\n  the safe state was not reached either\n"
 
 
 def test_debug_shows_the_traceback() -> None:

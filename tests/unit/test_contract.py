@@ -9,7 +9,7 @@ import pytest
 from substrate.capabilities import Capabilities, HeldNudge, Limits, Nudge, WriteRequest
 from substrate.contract import CrossbarArray, HeldStates, Record, Scale, Substrate, WriteReport
 from substrate.device import Device
-from substrate.errors import CapabilityError, InputError
+from substrate.errors import CapabilityError, InputError, RunInterrupted
 from substrate.network import Network
 from substrate.tones import SamplingPlan
 
@@ -206,6 +206,17 @@ def test_the_first_error_is_reported_when_opening_and_the_safe_state_both_fail(k
         raise AssertionError("the context must not be entered")
     assert any("safe state was not reached" in note for note in caught.value.__notes__)
     assert device.calls == ["open", "safe", "close"]
+
+
+@BOTH
+def test_what_ended_the_use_is_reported_before_a_safe_state_that_fails(kind):
+    device = kind(failing=("safe",))
+    with pytest.raises(Fails, match="the cause") as caught, device:
+        raise Fails("the cause")
+    assert caught.value.__notes__ == ["the safe state was not reached either: safe"]
+    with pytest.raises(Fails, match=r"^safe$"), device:
+        raise RunInterrupted("stopped on request")
+    assert device.calls == 2 * ["open", "safe", "close"]
 
 
 @BOTH
