@@ -61,6 +61,8 @@ class BoardConfig(Section):
         node_nudges: there are current ports at all nodes, not only at the outputs.
         forward_products: single arrays can be read.
         transposed_products: the other way as well.
+        reading_step_volts: between neighbouring readings of a node, that of the board's converters, which may be
+            coarser than the codes it sends; 0 where it is not known: then only noise counts that is seen.
         limits: see ``BoardLimitsConfig``.
         answer_seconds: deadline of an answer, beyond what the request itself takes.
         attempts: times that a request is sent.
@@ -86,6 +88,7 @@ class BoardConfig(Section):
     node_nudges: bool = True
     forward_products: bool = True
     transposed_products: bool = False
+    reading_step_volts: NonNegative = 0.0
     limits: BoardLimitsConfig = BoardLimitsConfig()
     answer_seconds: Positive = 2.0
     attempts: Annotated[int, Field(ge=1)] = 4
@@ -111,6 +114,7 @@ class BoardConfig(Section):
             state_snapshots=False,
             resets=self.resets,
             transposed_products=self.transposed_products,
+            reading_step_volts=self.reading_step_volts,
         )
 
     @model_validator(mode="after")

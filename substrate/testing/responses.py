@@ -67,7 +67,8 @@ def _expect_floats(found: FloatArray, shape: tuple[int, ...], what: str) -> None
 
 
 def records_are_coherent(bench: Bench[Substrate]) -> None:
-    """A record has the planned samples and rate, begins where it says, and repeats from period to period."""
+    """A record has the planned samples and rate, begins where it says, repeats from period to period, and shows no
+    smaller differences than the step of readings that the device tells of."""
     with bench.opened() as device:
         plan = sampling_plan(device, bench.tolerance)
         plan = SamplingPlan(plan.frequency_hz, plan.harmonics, plan.samples_per_period, max(plan.periods, 2))
@@ -79,6 +80,15 @@ def records_are_coherent(bench: Bench[Substrate]) -> None:
         expect(samples == plan.sample_count, f"nudge(): expected {plan.sample_count} samples, got {samples}")
         close(record.rate_hz, plan.rate_hz, 1e-9 * plan.rate_hz, "nudge(): rate_hz")
         expect(np.isfinite(record.origin_seconds), f"nudge(): origin_seconds is {record.origin_seconds}")
+        step = device.capabilities.reading_step_volts
+        expect(np.isfinite(step) and step >= 0, f"capabilities.reading_step_volts: expected 0 or a step, got {step}")
+        apart = np.diff(np.sort(record.volts, axis=1), axis=1)
+        finer = apart[(apart > 1e-6 * step) & (apart < (1.0 - 1e-6) * step)]
+        expect(
+            not finer.size,
+            f"nudge(): readings {finer.min(initial=step):.4g} V apart, the step of readings "
+            f"(capabilities.reading_step_volts) is {step:.4g} V",
+        )
         periods = record.volts.reshape(3, plan.periods, plan.samples_per_period, -1)
         close(periods[:, 1:], periods[:, :-1], 2 * bench.tolerance.reading_volts(), "nudge(): one period to the next")
         a, b = harmonics(record.volts.transpose(0, 2, 1), plan.samples_per_period, 1)

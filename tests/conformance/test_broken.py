@@ -260,6 +260,14 @@ class ShortRecords(Whole):
         return replace(record, rate_hz=0.5 * record.rate_hz)
 
 
+class TellsOfSteps(Whole):
+    """Takes its readings for coarser than they are."""
+
+    @property
+    def capabilities(self):
+        return replace(self.inner.capabilities, reading_step_volts=1e-4)
+
+
 class StartsLate(Whole):
     """Sampling begins 3.4 degrees after the crest, and the record does not say so."""
 
@@ -644,6 +652,7 @@ CAUGHT_BY = {
     SqueezesBatches: "shapes_are_kept",
     SaturationOfTheWholeBatch: "shapes_are_kept",
     ShortRecords: "records_are_coherent",
+    TellsOfSteps: "records_are_coherent",
     StartsLate: "records_are_coherent",
     RemembersLastInputs: "free_phase_repeats",
     StaleFreeState: "order_is_kept",

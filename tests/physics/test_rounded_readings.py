@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from drivers.board_section import BoardConfig
 from emulators.converters import Adc
 from substrate.errors import InputError
 from substrate.experiment.assembly import assemble
@@ -100,6 +101,8 @@ def test_a_device_says_its_step_and_reads_in_steps_of_it() -> None:
     np.testing.assert_allclose(codes, np.rint(codes), atol=1e-9)
     assert np.ptp(codes) > 2
     assert Adc(0, 0.25, 1e-3).step_volts == 0.0
+    board = BoardConfig(backend="board", port="COM3", reading_step_volts=1e-4)
+    assert board.capabilities.reading_step_volts == 1e-4
     assert assemble(load_experiment("digits-ideal")).substrate.capabilities.reading_step_volts == 0.0
 
 
