@@ -292,6 +292,7 @@ def _plan(options: argparse.Namespace) -> None:
         errors = "".join(f"{error:10.2g}" for error in point.errors)
         print(f"{point.frequency_hz:9.4g} Hz{point.lag:11.2g}{errors}")
     print(f"predicted error: {predicted}; records of {result.record_seconds:.3g} s")
+    print("    of the demodulation alone: asymmetric feedback and stuck cells are for check-gradient to tell")
     print(f"nudge: {{{proposal}}}")
 
 

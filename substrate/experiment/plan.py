@@ -78,7 +78,11 @@ class Proposal:
 @final
 @dataclass(frozen=True)
 class PredictedError:
-    """Relative error of a sample's response at the proposal, the median over samples, and the parts of it."""
+    """Relative error of a sample's response at the proposal, the median over samples, and the parts of it.
+
+    It is that of the demodulation: what the cells do to the gradient, as feedback that does not mirror the forward
+    arrays, is not in it (``gradient_check`` tells).
+    """
 
     truncation: float
     noise: float
@@ -142,7 +146,7 @@ def plan_nudge(assembly: Assembly, trained: Trained | None = None) -> NudgePlan:
         phase = controller.free_phase(dataset.train_inputs[chosen].astype(np.float64), dataset.train_labels[chosen])
         highest = substrate.capabilities.highest_frequency_hz
         start = replace(start, frequency_hz=min(start.frequency_hz, highest))
-        bench = _Bench(substrate, phase)
+        bench = _Bench(substrate, phase, experiment.rule.largest_amplitude)
         rough, amplitude = bench.settled_choice(bench.slow_enough(start), 1)
         points, errors, time_constant = bench.sweep(rough, amplitude, highest)
         frequency, frequencies, left = _quickest([one.frequency_hz for one in points], errors)
@@ -175,11 +179,18 @@ def plan_nudge(assembly: Assembly, trained: Trained | None = None) -> NudgePlan:
 
 @final
 class _Bench:
-    """Measurements of a held batch; ``reading_volts``, the standard deviation of one reading's error, as last seen."""
+    """Measurements of a held batch; ``reading_volts``, the standard deviation of one reading's error, as last seen.
 
-    def __init__(self, substrate: Substrate, phase: FreePhase) -> None:
+    Args:
+        substrate: opened.
+        phase: its free state.
+        largest_amplitude: that the experiment's rule takes.
+    """
+
+    def __init__(self, substrate: Substrate, phase: FreePhase, largest_amplitude: float) -> None:
         self._substrate = substrate
         self._phase = phase
+        self._largest_amplitude = largest_amplitude
         self._largest = substrate.capabilities.limits.current_amperes / substrate.scale.unit_amperes
         self.reading_volts = 0.0
 
@@ -215,7 +226,7 @@ class _Bench:
         size = size[size > 0.0]
         if not size.size:
             raise InputError("samples: none settles inside the converters' range with an error left to nudge by")
-        largest = self._largest / float(np.abs(self._phase.error).max())
+        largest = min(self._largest / float(np.abs(self._phase.error).max()), self._largest_amplitude)
         return min(drive / float(np.quantile(size, TYPICAL)), largest)
 
     def measure(self, plan: SamplingPlan, amplitude: float, frequencies: int = 1) -> ToneResponse:

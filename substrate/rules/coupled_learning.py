@@ -9,7 +9,7 @@ squared error.
 """
 
 from collections.abc import Mapping
-from typing import Literal, final
+from typing import ClassVar, Literal, final
 
 import numpy as np
 
@@ -28,15 +28,18 @@ from substrate.voltage_conjugates import check_resistive
 class CoupledLearningSection(RuleSection):
     """Section of ``coupled_learning``; eta is ``nudge.amplitude``, at most 1; ``source_siemens`` G of the clamp."""
 
+    largest_amplitude: ClassVar[float] = 1.0
+
     name: Literal["coupled_learning"] = "coupled_learning"
     source_siemens: Positive = 1.0e-4
 
     def check(self, network: Network, nudge: NudgeConfig, cost_name: str) -> None:
         """A resistive network, an amplitude that is a number up to 1, and targets to clamp to."""
         check_resistive(self.name, network)
-        if nudge.fixed_amplitude(self.name) > 1.0:
+        if nudge.fixed_amplitude(self.name) > self.largest_amplitude:
             raise InputError(
-                f"nudge.amplitude: a clamp goes no further than the target; expected at most 1, got {nudge.amplitude}"
+                "nudge.amplitude: a clamp goes no further than the target; expected at most "
+                f"{self.largest_amplitude:g}, got {nudge.amplitude}"
             )
         check_kind("feedback", cost_name)
 

@@ -1,5 +1,6 @@
 """What an experiment file says about learning rules: the nudge that they share, and what each rule's section offers."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -148,12 +149,14 @@ class RuleSection(Section, ABC):
     Attributes:
         periodic: the rule's waveforms are records of the nudge's tone, whole periods of it.
         writes_moving: the rule writes while the network moves.
+        largest_amplitude: of the nudge, in activity units.
         trained_feedback: of the arrays beside a feedforward network every how many-th the rule trains; 0: none.
     """
 
     periodic: ClassVar[bool] = False
     writes_moving: ClassVar[bool] = False
     trained_feedback: ClassVar[int] = 0
+    largest_amplitude: ClassVar[float] = math.inf
 
     @abstractmethod
     def check(self, network: Network, nudge: NudgeConfig, cost_name: str) -> None:

@@ -116,13 +116,21 @@ def test_a_feedforward_network_has_nothing_to_plan() -> None:
         planned(IDEAL, ["network.family=feedforward", "network.feedback=none", "rule={name: backpropagation}"])
 
 
+def test_a_proposal_stays_within_what_the_rule_takes() -> None:
+    held = ["rule.name=coupled_learning", "nudge={amplitude: 0.5}"]
+    clamped = plan_nudge(assemble(load_experiment("digits-resistive", held, tones=True)))
+    free = plan_nudge(assemble(load_experiment("digits-resistive")))
+    assert free.proposal.amplitude > clamped.proposal.amplitude == 1.0
+
+
 def test_the_command_prints_what_can_be_pasted(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert main(["plan", "iris", "--json"]) == 0
     data = json.loads(capsys.readouterr().out)
     assert {"noise_volts", "time_constant_seconds", "decay", "proposal", "predicted_error"} <= set(data)
     assert {"amplitude", "frequency_hz", "harmonics", "periods"} <= set(data["proposal"])
     assert main(["plan", "iris"]) == 0
-    section = capsys.readouterr().out.splitlines()[-1]
+    *_, scope, section = capsys.readouterr().out.splitlines()
+    assert "of the demodulation alone" in scope
     key, _, value = section.partition(": ")
     assert key == "nudge"
     assert load_experiment("iris", [f"nudge={value}"]).nudge.harmonics == data["proposal"]["harmonics"]
