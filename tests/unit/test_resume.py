@@ -21,5 +21,5 @@ def test_a_checkpoint_that_lacks_what_this_version_keeps_is_refused_in_one_sente
     with monkeypatch.context() as patched:
         patched.setattr(Writer, "snapshot", older)
         path = run(load_experiment("digits-ideal", TINY), tmp_path / "run.h5")
-    with pytest.raises(RunFileError, match="run.h5: its checkpoint has no 'unmoved'"):
+    with pytest.raises(RunFileError, match=r"run\.h5: its checkpoint has no 'unmoved'"):
         resume(path, 2)
