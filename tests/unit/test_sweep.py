@@ -358,3 +358,14 @@ def test_runs_with_keys_that_do_nothing_at_their_point_are_run_and_gone_on_with(
     assert main(["check-gradient", str(run), "--samples", "2"]) == 0
     # What is given now is judged.
     assert main(["check-gradient", str(run), "--set", "substrate.noise.mains.frequency_hz=55"]) == 2
+
+
+def test_the_sweep_of_the_manual_is_one(tmp_path: Path) -> None:
+    manual = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    path = tmp_path / "sweep.yaml"
+    path.write_text(next(text for text in manual.split("```yaml\n") if "axes:" in text).partition("```")[0])
+    points = load_sweep(path)
+    assert [[label for _, label in point.labels] for point in points[:2]] == [
+        ["0.005", "ecram", "0"],
+        ["0.005", "ecram", "1"],
+    ]
