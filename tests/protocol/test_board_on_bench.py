@@ -38,6 +38,14 @@ COUPLING = "input-hidden1"
 ARRAYS = ("input-hidden1", "hidden1-output", "output-hidden1")
 
 
+def test_how_to_get_what_a_board_runs_on_is_said(virtual_bench: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("emulators.bench.board.importlib.util.find_spec", lambda name: None)
+    with pytest.raises(
+        InputError, match=r"pip install 'analog-substrate\[bench\]', or in a clone pip install -e '\.\[be"
+    ):
+        virtual_bench(BENCH)
+
+
 @pytest.mark.parametrize("transport", ["pty", "tcp"])
 def test_the_board_and_the_bench_act_on_one_chip(transport: str, virtual_bench: Open) -> None:
     bench = virtual_bench({**BENCH, "boards": {"chip": {"transport": transport, **BENCH["boards"]["chip"]}}})
