@@ -30,6 +30,18 @@ MOST_PERIODS = 16
 """That an automatic record has; its least are 2, without which there is no noise to be seen."""
 
 
+def periods_needed(periods: int, power: float, wanted: float, repeated: float) -> float:
+    """Periods that bring the squared error of noise to what is wanted, or to that of the share that is always the same.
+
+    Args:
+        periods: that left ``power``, the squared error of all noise.
+        power: see there.
+        wanted: squared error.
+        repeated: share of ``power`` that more periods do not lessen.
+    """
+    return periods * ((1.0 - repeated) * power) / max(wanted, repeated * power)
+
+
 @final
 class ToneChoice:
     """The tone and its sampling, of which harmonics and periods may follow what is measured.
@@ -55,7 +67,13 @@ class ToneChoice:
         return self._harmonics or self._periods
 
     def update(
-        self, cosines: FloatArray, derivative: FloatArray, beta: FloatArray, noise: float, usable: BoolArray
+        self,
+        cosines: FloatArray,
+        derivative: FloatArray,
+        beta: FloatArray,
+        noise: float,
+        usable: BoolArray,
+        repeated: float = 0.0,
     ) -> None:
         """Choose for the next record.
 
@@ -65,6 +83,7 @@ class ToneChoice:
             beta: (batch,), amplitudes.
             noise: variance of one reading.
             usable: (batch,), samples that count.
+            repeated: share of the noise that is the same in each period.
         """
         # Of a response that no reading shows there is nothing to be judged.
         if not (self.automatic and derivative[usable].any()):
@@ -80,7 +99,7 @@ class ToneChoice:
         if self._periods:
             wanted = max(NOISE, float(np.sqrt(truncation[place])))
             # What the record came to at one period, and how many it takes; doubled or halved at a time.
-            needed = self.plan.periods * random[place] / wanted**2
+            needed = periods_needed(self.plan.periods, random[place], wanted**2, repeated)
             if needed > self.plan.periods:
                 self.plan = replace(self.plan, periods=min(2 * self.plan.periods, MOST_PERIODS))
             elif needed < 0.4 * self.plan.periods:

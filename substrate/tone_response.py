@@ -34,6 +34,7 @@ class ToneResponse:
         variance: (batch,), variance that read-out noise leaves on one entry of ``response``.
         cosines: (batch, node, harmonic), in-phase amplitudes, extrapolated.
         noise: variance of one reading that leaves on ``cosines`` the noise they have, were it white.
+        repeated: share of ``noise`` that is the same in each period, so that more of them do not lessen it.
         reading_variance: of one reading.
         settled, saturated: (batch,), of all records together.
         steady: (batch,), whether the periods of every record agree; true where that was not asked for.
@@ -47,6 +48,7 @@ class ToneResponse:
     variance: FloatArray
     cosines: FloatArray
     noise: float
+    repeated: float
     reading_variance: float
     settled: BoolArray
     saturated: BoolArray
@@ -112,7 +114,7 @@ def measure_tone(
         raise InputError(f"nudge.richardson: expected at least one frequency, got {frequencies}")
     shares = richardson(np.eye(frequencies))
     waveforms, weights, cosines, records = [], [], [], []
-    noises, readings = np.zeros(frequencies), np.zeros(frequencies)
+    noises, random, readings = np.zeros((3, frequencies))
     steady = np.ones(len(beta), dtype=np.bool_)
     step_units = substrate.capabilities.reading_step_volts / substrate.scale.volts_per_unit
     for index, one in enumerate(octaves(plan, frequencies)):
@@ -127,6 +129,7 @@ def measure_tone(
         cosines.append(shares[index] * in_phase)
         errors = reading_noise(traces, one, step_units)
         noises[index] = shares[index] ** 2 * errors.on_harmonics(one.periods)
+        random[index] = shares[index] ** 2 * errors.random
         readings[index] = errors.random + errors.repeated
         if settle_tolerance is not None:
             steady &= disagreement(waveform, one) <= settle_tolerance
@@ -141,6 +144,7 @@ def measure_tone(
         variance=np.asarray(derivative_variance(noise, plan.sample_count, plan.harmonics, beta)),
         cosines=np.sum(cosines, axis=0),
         noise=noise,
+        repeated=1.0 - float(random.sum()) / noise if noise else 0.0,
         reading_variance=float(readings.mean()),
         settled=np.logical_and.reduce([record.settled for record in records]),
         saturated=np.logical_or.reduce([record.saturated for record in records]),

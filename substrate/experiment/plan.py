@@ -22,7 +22,7 @@ from substrate.errors import InputError
 from substrate.experiment.assembly import Assembly, Trained
 from substrate.rules.base import FreePhase, relative_noise
 from substrate.rules.oscillating import LOST_TRUNCATION, TYPICAL, OscillatingEP
-from substrate.tone_choice import MOST_PERIODS, NOISE, ToneChoice
+from substrate.tone_choice import MOST_PERIODS, NOISE, ToneChoice, periods_needed
 from substrate.tone_response import ToneResponse, measure_tone
 from substrate.tones import SamplingPlan
 
@@ -152,7 +152,7 @@ def plan_nudge(assembly: Assembly, trained: Trained | None = None) -> NudgePlan:
         frequency, frequencies, left = _quickest([one.frequency_hz for one in points], errors)
         plan, amplitude = bench.settled_choice(replace(rough, frequency_hz=frequency), frequencies)
         found, usable, truncation, noise = bench.judged(plan, amplitude, frequencies)
-        needed = plan.periods * (noise / max(NOISE, truncation)) ** 2
+        needed = periods_needed(plan.periods, noise**2, max(NOISE, truncation) ** 2, found.repeated)
         if needed > plan.periods < MOST_PERIODS:
             plan = replace(plan, periods=min(math.ceil(needed), MOST_PERIODS))
             found, usable, truncation, noise = bench.judged(plan, amplitude, frequencies)

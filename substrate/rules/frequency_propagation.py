@@ -19,7 +19,7 @@ from substrate.demodulation import derivative_variance, harmonics
 from substrate.network import Network
 from substrate.rules.base import Estimate, Excluded, FreePhase, LastingRule, Rule, Update, variance_of_error
 from substrate.rules.sections import NudgeConfig, RuleContext, RuleSection, one_tone
-from substrate.tone_response import phase_origin
+from substrate.tone_response import phase_origin, reading_noise
 from substrate.tones import SamplingPlan
 from substrate.voltage_conjugates import check_resistive
 
@@ -77,12 +77,12 @@ class FrequencyPropagation(LastingRule):
         traces = record.volts.transpose(0, 2, 1) / scale.volts_per_unit
         cosines, _ = harmonics(traces, plan.samples_per_period, 1, phase_origin(record, plan))
         constant, swing = cosines[..., 0], cosines[..., 1]
-        noise, variance = float("nan"), np.full(len(phase.error), np.nan)
+        variance = np.full(len(phase.error), np.nan)
         if plan.periods > 1:
-            repeats = traces.reshape(*traces.shape[:2], plan.periods, plan.samples_per_period)
-            noise = float(np.mean(repeats.var(axis=2, ddof=1)))
-            each = derivative_variance(noise, plan.sample_count, 1, gamma)
-            variance = each + variance_of_error(phase.error, swing / gamma, noise)
+            step = substrate.capabilities.reading_step_volts / scale.volts_per_unit
+            errors = reading_noise(traces, plan, step)
+            each = derivative_variance(errors.on_harmonics(plan.periods), plan.sample_count, 1, gamma)
+            variance = each + variance_of_error(phase.error, swing / gamma, errors.random + errors.repeated)
         # Two states a + b and a - b, whose conjugates differ by 2 a b.
         states = np.stack([constant + swing, constant - swing], axis=1)
         weights = np.tile([0.5 / gamma, -0.5 / gamma], (len(states), 1))

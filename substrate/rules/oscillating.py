@@ -147,7 +147,8 @@ class OscillatingEP(Rule):
             )
         if self._amplitude.automatic:
             found, beta = self._refined(substrate, amperes, beta, found, plan)
-        self._tone.update(found.cosines, found.response, beta, found.noise, found.settled & ~found.saturated)
+        judged = found.settled & ~found.saturated
+        self._tone.update(found.cosines, found.response, beta, found.noise, judged, found.repeated)
         variance = found.variance + variance_of_error(phase.error, found.response, found.reading_variance)
         if plan.periods == 1:
             # Of noise a single period tells nothing, not that there is none.

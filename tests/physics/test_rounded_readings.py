@@ -11,6 +11,7 @@ from substrate.errors import InputError
 from substrate.experiment.assembly import assemble
 from substrate.experiment.config import load_experiment
 from substrate.experiment.plan import plan_nudge
+from substrate.tone_choice import periods_needed
 from substrate.tone_response import reading_noise
 from substrate.tones import SamplingPlan
 
@@ -73,6 +74,14 @@ def test_an_automatic_amplitude_rises_above_the_steps(bits: int) -> None:
         np.linalg.norm(estimate.signals.response) * np.linalg.norm(exact)
     )
     assert cosine > 0.99
+
+
+def test_periods_are_not_added_against_what_repeats() -> None:
+    for repeated, expected in ((0.0, 8.0), (0.25, 6.0), (0.75, 2.0 / 3.0), (1.0, 0.0)):
+        assert periods_needed(2, 0.04, 0.01, repeated) == pytest.approx(expected)
+    coarse = plan_nudge(assemble(load_experiment("digits-ideal", overrides(3))))
+    assert coarse.proposal.periods == 2
+    assert coarse.predicted_error.noise > 0.1
 
 
 def test_a_response_below_one_step_is_no_lost_branch() -> None:
