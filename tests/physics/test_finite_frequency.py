@@ -148,6 +148,7 @@ class LowPass:
     def __init__(self, origin_turns: float = 0.0, noise: float = 0.0, drift: float = 0.0) -> None:
         self.origin_turns, self.noise, self.drift = origin_turns, noise, drift
         self.scale = SimpleNamespace(volts_per_unit=0.2)
+        self.capabilities = SimpleNamespace(reading_step_volts=0.0)
         self.gains, self.taus = np.array([1.0, -0.3]), np.array([0.6, 1.0]) * TAU
         self._rng = np.random.default_rng(0)
 
