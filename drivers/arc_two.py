@@ -256,6 +256,8 @@ class ArcTwoArray(PulsedArray, Instruments):
 class ArcTwoBackend(Backend):
     """Builds networks around an ArC TWO from the ``substrate`` section of an experiment file."""
 
+    section_model = ArcTwoConfig
+
     @property
     def summary(self) -> str:
         """One line."""

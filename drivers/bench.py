@@ -452,6 +452,8 @@ def _planes(coupling: str, polarities: int) -> list[str]:
 class BenchBackend(Backend):
     """Builds benches from the ``substrate`` section of an experiment file."""
 
+    section_model = BenchConfig
+
     @property
     def summary(self) -> str:
         """One line."""

@@ -340,6 +340,8 @@ def _slices(count: int, most: int) -> Iterator[slice]:
 class BoardBackend(Backend):
     """Builds reference boards from the ``substrate`` section of an experiment file."""
 
+    section_model = BoardConfig
+
     @property
     def summary(self) -> str:
         """One line."""

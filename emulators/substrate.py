@@ -383,10 +383,12 @@ class EmulatorBackend(Backend):
     """Builds emulated substrates from the ``substrate`` section of an experiment file.
 
     Attributes:
+        section_model: the section.
         devices: the presets of ``update``.
         idle_keys: those of ``EmulatorConfig``.
     """
 
+    section_model = EmulatorConfig
     devices = PresetCatalogue()
     idle_keys = EmulatorIdleKeys()
 

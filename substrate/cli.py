@@ -153,6 +153,11 @@ def _parser(given: Sequence[str]) -> argparse.ArgumentParser:
     one = add("rules", _rules, "learning rules, and the keys and needs of one")
     one.add_argument("name", nargs="?", help="one of them: what it does, its keys, what it needs of a device")
     one.add_argument("--json", action="store_true", help="as JSON")
+
+    one = add("keys", _keys, "sections of an experiment file, and the keys of one")
+    one.add_argument("section", nargs="?", help="one of them, as network.initial: its keys")
+    one.add_argument("--backend", default="emulator", help="whose section substrate is (default: emulator)")
+    one.add_argument("--json", action="store_true", help="as JSON")
     for entry in entry_points(group=COMMANDS):
         # Only what is asked for is imported, or listed.
         if not given or given[0] in (entry.name, "-h", "--help"):
@@ -391,10 +396,34 @@ def _rules(options: argparse.Namespace) -> None:
         return
     print(f"{rule.text}\n\n{rule.section}\n\nrule:\n  name: {rule.name}")
     for key in rule.keys:
-        print(f"  {key.name + ': ' + key.default:32}# {key.takes}")
+        print(f"  {key.line()}")
     _needs("needs of a device, by family and feedback of the network", rule.networks)
     for choice, networks in rule.further.items():
         _needs(f"with {choice}", networks)
+
+
+def _keys(options: argparse.Namespace) -> None:
+    from dataclasses import asdict
+
+    from substrate.experiment.keys import section_description, section_descriptions
+
+    if options.section is None:
+        sections = section_descriptions(options.backend)
+        if options.json:
+            print(json.dumps([asdict(one) for one in sections], indent=2))
+            return
+        width = max(len(one.path) for one in sections)
+        for one in sections:
+            print(f"{one.path:{width}}  {one.summary}")
+        return
+    section = section_description(options.section, options.backend)
+    if options.json:
+        print(json.dumps(asdict(section), indent=2))
+        return
+    print(f"{section.text}\n\n{section.path}:")
+    for key in section.keys:
+        below = f": substrate keys {section.path}.{key.name}" if key.takes == "section" else ""
+        print(f"  {key.line()}{below}")
 
 
 def _needs(title: str, networks: Mapping[str, Sequence[str]]) -> None:

@@ -7,6 +7,7 @@ from importlib.metadata import entry_points
 from typing import Any, final
 
 import numpy as np
+from pydantic import BaseModel
 
 from substrate.catalogue import DeviceCatalogue
 from substrate.contract import Substrate
@@ -41,10 +42,12 @@ class Backend(ABC):
     Services that not every backend has are attributes, None where it lacks them.
 
     Attributes:
+        section_model: what its section is validated by, whose keys are then told by ``substrate keys``.
         devices: published memristors by name.
         idle_keys: which keys of its section do nothing; None: all of them count.
     """
 
+    section_model: type[BaseModel] | None = None
     devices: DeviceCatalogue | None = None
     idle_keys: IdleKeys | None = None
 

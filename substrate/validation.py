@@ -154,7 +154,7 @@ def _instead(model: type[BaseModel] | None, place: tuple[int | str, ...]) -> str
     for part in place[:-1]:
         fields = [one.model_fields[part] for one in candidates if part in one.model_fields]
         if fields:
-            candidates = [found for field in fields for found in _models(field.annotation)]
+            candidates = [found for field in fields for found in models_in(field.annotation)]
         else:
             # What tells the alternatives apart, or an index: those that have it as the value of a key, or all.
             tagged = [one for one in candidates if _has_tag(one, part)]
@@ -174,11 +174,11 @@ def _likeness(given: str, key: str) -> float:
     )
 
 
-def _models(annotation: Any) -> list[type[BaseModel]]:
+def models_in(annotation: Any) -> list[type[BaseModel]]:
     """The sections that an annotation allows."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
-    return [found for part in get_args(annotation) for found in _models(part)]
+    return [found for part in get_args(annotation) for found in models_in(part)]
 
 
 def _has_tag(model: type[BaseModel], tag: int | str) -> bool:

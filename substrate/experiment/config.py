@@ -69,7 +69,7 @@ class InitialConfig(Section):
 
 @final
 class NetworkConfig(Section):
-    """Topology (``network.Network``).
+    """Layers, neurons and paths back of the network (``network.Network``).
 
     ``layers`` are sizes; where convolutions {channels, kernel, stride} follow, without padding, the first is an image
     [channels, height, width]. A resistive network is not asked for its activation and feedback: there is one of each. A

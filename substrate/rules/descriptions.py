@@ -14,6 +14,7 @@ from substrate.errors import InputError
 from substrate.network import FEEDBACKS, RECTIFIED, Family, Feedback, Network
 from substrate.rules.catalogue import RULE_NAMES, RuleConfig
 from substrate.rules.sections import NudgeConfig, RuleContext, RuleSection
+from substrate.section_keys import SectionKey, in_yaml, keys_of
 
 LAYERS = (3, 4, 4, 2)
 """Of the networks that rules are asked about: two hidden layers, the least that a loop has."""
@@ -23,16 +24,6 @@ _NUDGE = NudgeConfig()
 _DEVICE = Capabilities(
     Limits(1.0, 1.0, 1.0), (0.0, 1.0), (0.0, 0.0), 1.0, False, False, False, False, False, False, False, False
 )
-
-
-@final
-@dataclass(frozen=True)
-class RuleKey:
-    """A key of a rule's section: what it takes, and its default as YAML has it."""
-
-    name: str
-    takes: str
-    default: str
 
 
 @final
@@ -54,7 +45,7 @@ class RuleDescription:
     summary: str
     text: str
     section: str
-    keys: tuple[RuleKey, ...]
+    keys: tuple[SectionKey, ...]
     networks: dict[str, tuple[str, ...]]
     further: dict[str, dict[str, tuple[str, ...]]]
 
@@ -89,8 +80,8 @@ def _described(name: str, section: type[RuleSection]) -> RuleDescription:
             needs = _needs(section(**{key: value}))
             other = {place: here for place, here in needs.items() if networks.get(place) != here}
             if other:
-                further[f"{key}: {_yaml(value)}"] = other
-    keys = tuple(RuleKey(key, _takes(schema), _yaml(schema["default"])) for key, schema in properties.items())
+                further[f"{key}: {in_yaml(value)}"] = other
+    keys = tuple(key for key in keys_of(section) if key.name != "name")
     summary = " ".join(text.split("\n\n")[0].split())
     return RuleDescription(name, summary, text, getdoc(section) or "", keys, networks, further)
 
@@ -124,15 +115,3 @@ def _other_values(schema: dict[str, Any]) -> list[Any]:
         # The least there is, and one more than the default: real nudges and complex ones are told apart by a count.
         return [value for value in (schema["minimum"], default + 1) if value != default]
     return [value for value in schema.get("enum", ()) if value != schema["default"]]
-
-
-def _takes(schema: dict[str, Any]) -> str:
-    if "enum" in schema:
-        return ", ".join(schema["enum"])
-    kind = {"integer": "whole number", "number": "number", "boolean": "true, false"}[schema["type"]]
-    ends = (("minimum", ">="), ("exclusiveMinimum", ">"), ("maximum", "<="), ("exclusiveMaximum", "<"))
-    return " ".join([kind, *(f"{sign} {schema[end]:g}" for end, sign in ends if end in schema)])
-
-
-def _yaml(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
