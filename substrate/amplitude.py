@@ -4,7 +4,8 @@ With a fixed beta every sample is nudged by beta e, so that badly classified sam
 hardly above the noise. ``auto`` drives all samples alike instead: beta = drive/rms(e) with one *drive* in activity
 units, and moves the drive to where the two errors of a derivative balance. With harmonics up to an odd K the
 truncation error grows as t ~ drive^(K + 1) and the noise error falls as n ~ 1/drive; t^2 + n^2 is least at
-t = n/sqrt(K + 1).
+t = n/sqrt(K + 1). Noise is also what a converter rounds off (``tone_response.reading_noise``): without it the drive
+would follow noiseless readings down to where no step of the converter is crossed any more.
 """
 
 from dataclasses import dataclass

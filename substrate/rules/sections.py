@@ -21,7 +21,8 @@ from substrate.tones import SamplingPlan
 
 @final
 class NudgeConfig(Section):
-    """The nudge; ``amplitude`` is beta in activity units, or ``auto``. The other keys belong to sinusoidal nudges.
+    """The nudge; ``amplitude`` is beta in activity units, or ``auto``: set for each sample where the truncation of its
+    series balances the noise of the readings, their rounding included. The other keys belong to sinusoidal nudges.
 
     ``richardson`` frequencies are measured, ``frequency_hz`` and its halves in turn, and extrapolated to zero
     frequency: each takes a power of (omega tau)^2 off the error. With ``settle_tolerance`` samples whose
