@@ -3,7 +3,6 @@
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal, final
 
@@ -13,8 +12,9 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from substrate.convolution import unrolled_layers
 from substrate.errors import InputError
+from substrate.experiment.files import find_experiment, read_yaml_text, repeated_key, shipped_experiments
 from substrate.experiment.idle import given_keys, idle_keys, lines_of
-from substrate.network import RECTIFIED, Network
+from substrate.network import FEEDBACKS, RECTIFIED, Network
 from substrate.registry import load_backend
 from substrate.rules.catalogue import RULE_NAMES, RuleConfig
 from substrate.rules.oscillating import OscillatingSection
@@ -23,9 +23,6 @@ from substrate.sections import Count, Finite, NonNegative, Positive, Section
 from substrate.tiki_taka import TransferPlan
 from substrate.validation import blamed, problems
 from substrate.writing import WritingPlan
-
-HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
-"""What a run file begins with."""
 
 
 @final
@@ -315,7 +312,7 @@ def load_experiment(
         path = str(found)
         text = read_yaml_text(found)
     try:
-        repeated = _repeated_key(text)
+        repeated = repeated_key(text)
         tree = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
@@ -349,7 +346,10 @@ def _resolved(experiment: Experiment) -> Experiment:
     """Checks that need more than one key, and the backend's own section filled in."""
     network = experiment.topology()
     experiment.nudge.plan()
-    experiment.rule.check(network, experiment.nudge, experiment.cost.name)
+    try:
+        experiment.rule.check(network, experiment.nudge, experiment.cost.name)
+    except InputError as error:
+        raise InputError(f"{error}{_where_it_fits(experiment)}") from error
     if experiment.writing.mode == "tiki_taka" and experiment.rule.writes_moving:
         raise InputError(
             f"writing.mode: rule {experiment.rule.name} writes while the network moves, and a fast array is read with "
@@ -395,6 +395,37 @@ def _resolved(experiment: Experiment) -> Experiment:
     return experiment.model_copy(update={"substrate": resolved})
 
 
+def _where_it_fits(experiment: Experiment) -> str:
+    """A shipped experiment whose network the rule takes, where it does not take the network at hand."""
+
+    def takes(section: NetworkConfig) -> bool:
+        try:
+            # A nudge that is in the way is not the network's fault.
+            experiment.rule.check(section.topology(), NudgeConfig(), experiment.cost.name)
+        except InputError:
+            return False
+        return True
+
+    if takes(experiment.network):
+        return ""
+    shipped = {}
+    for name, path in shipped_experiments().items():
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        shipped[name] = (tree["data"]["name"], NetworkConfig.model_validate(tree["network"]))
+    # Those on the same data first.
+    names = sorted(shipped, key=lambda name: (shipped[name][0] != experiment.data.name, name))
+    for name in names:
+        if takes(shipped[name][1]):
+            return f"; the shipped experiment {name} has such a network"
+    for name in names:
+        section = shipped[name][1]
+        for feedback in FEEDBACKS[section.family]:
+            if takes(section.model_copy(update={"feedback": feedback, "product_ratio": 1})):
+                ratio = " --set network.product_ratio=1" if section.product_ratio > 1 else ""
+                return f"; the shipped experiment {name} has one with --set network.feedback={feedback}{ratio}"
+    return ""
+
+
 def _check_arrays(experiment: Experiment, network: Network) -> None:
     """Refuse names of arrays that there are not, and rates of arrays that are not trained."""
     training = experiment.training
@@ -412,74 +443,6 @@ def _check_arrays(experiment: Experiment, network: Network) -> None:
         if name in training.frozen or name in fixed:
             why = "is frozen" if name in training.frozen else f"is not trained by rule {experiment.rule.name}"
             raise InputError(f"training.learning_rates: coupling {name!r} {why}; expected no rate of its own")
-
-
-def find_experiment(source: str | Path) -> Path:
-    """The file that a path or the name of a shipped experiment means.
-
-    Raises:
-        InputError: there is none; names those that are shipped.
-    """
-    path = Path(source)
-    if path.is_file():
-        return path
-    if path.suffix not in (".yaml", ".yml"):
-        named = shipped_experiments().get(str(source))
-        if named is not None:
-            return named
-    raise InputError(
-        f"{source}: no such file, nor an experiment that is shipped ({', '.join(sorted(shipped_experiments()))})"
-    )
-
-
-def read_yaml_text(path: Path) -> str:
-    """The text of a file that is expected to be YAML.
-
-    Raises:
-        InputError: it cannot be read, or is no text; says what a run file is for.
-    """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error}") from error
-    if content.startswith(HDF5_SIGNATURE):
-        raise InputError(
-            f"{path}: expected a YAML file, got a run file, or another one of HDF5; commands that take a run: resume, "
-            "show, report, recover, check-gradient, plan, export-spice"
-        )
-    try:
-        return content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: expected a YAML file, got one that is no text (UTF-8)") from error
-
-
-def shipped_experiments() -> dict[str, Path]:
-    """Experiments by name: those inside an installed wheel, or in the tree that the package runs from."""
-    package = Path(str(files("substrate")))
-    for folder in (package / "_experiments", package.parent / "experiments"):
-        if folder.is_dir():
-            return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
-    return {}
-
-
-def _repeated_key(text: str) -> str:
-    """Which key of a YAML text stands twice in one section, if any; PyYAML itself keeps the last and says nothing."""
-    left, seen = [yaml.compose(text, yaml.SafeLoader)], set()
-    while left:
-        node = left.pop()
-        # An alias may lead back to a section that holds it.
-        if node is None or id(node) in seen:
-            continue
-        seen.add(id(node))
-        if isinstance(node, yaml.SequenceNode):
-            left += node.value
-        elif isinstance(node, yaml.MappingNode):
-            names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-            for key, value in node.value:
-                if isinstance(key, yaml.ScalarNode) and names.count(key.value) > 1:
-                    return f"{key.value}: given twice, line {key.start_mark.line + 1} and below"
-                left.append(value)
-    return ""
 
 
 def _override(tree: dict[str, Any], override: str) -> None:

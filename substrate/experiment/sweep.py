@@ -40,7 +40,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from substrate.errors import InputError, SubstrateError, WorkerKilled
-from substrate.experiment.config import Experiment, load_experiment, read_yaml_text
+from substrate.experiment.config import Experiment, load_experiment
+from substrate.experiment.files import read_yaml_text
 from substrate.experiment.idle import given_keys, idle_at_all, lines_of
 from substrate.experiment.runfile import open_run
 from substrate.experiment.runner import resume, run

@@ -9,7 +9,7 @@ from emulators.substrate import EmulatedSubstrate
 from substrate import load_experiment
 from substrate.errors import InputError
 from substrate.experiment.assembly import assemble
-from substrate.experiment.config import shipped_experiments
+from substrate.experiment.files import shipped_experiments
 
 SHIPPED = sorted(shipped_experiments())
 
@@ -219,6 +219,38 @@ def test_a_device_without_an_exact_gradient_cannot_be_judged_by_it(monkeypatch: 
 def test_an_array_that_is_not_trained_has_no_rate(overrides: list[str], said: str) -> None:
     with pytest.raises(InputError, match=said):
         load_experiment("xor", overrides)
+
+
+@pytest.mark.parametrize(
+    ("name", "rule", "fits"),
+    [
+        ("digits", "frequency_propagation", "digits-resistive"),
+        ("digits", "product_feedback", "digits-product-feedback"),
+        ("digits", "backpropagation", "mnist-conv"),
+        (
+            "digits",
+            "feedback_alignment",
+            "digits-product-feedback --set network.feedback=separate --set network.product_ratio=1",
+        ),
+        ("mnist", "contrastive", "digits-resistive"),
+    ],
+)
+def test_where_a_rule_finds_its_network_is_told(name: str, rule: str, fits: str) -> None:
+    with pytest.raises(InputError) as raised:
+        load_experiment(name, [f"rule={{name: {rule}}}", "nudge.amplitude=0.5"])
+    source, *sets = fits.split(" --set ")
+    assert source in shipped_experiments()
+    assert f"the shipped experiment {source} {'has one with' if sets else 'has such'}" in str(raised.value)
+    assert all(f"--set {one}" in str(raised.value) for one in sets)
+    # What is named is so.
+    given = [f"rule={{name: {rule}}}", *sets, "writing=null"]
+    load_experiment(source, [*given, "nudge=null"] if rule != "frequency_propagation" else given)
+
+
+def test_a_rule_that_takes_the_network_is_sent_nowhere() -> None:
+    with pytest.raises(InputError, match=r"nudge\.amplitude: rule ep is given its amplitude") as raised:
+        load_experiment("digits", ["rule={name: ep}"])
+    assert "shipped" not in str(raised.value)
 
 
 def test_the_key_of_a_wiring_file_that_is_not_there_is_named() -> None:
