@@ -230,12 +230,12 @@ class SafeOnlyOnce(Whole):
 
 
 class LosesErrors(Whole):
-    """An error in closing takes the place of the one that matters."""
+    """Where the link is gone the process ends, whatever was raised before."""
 
     def _close(self):
         super()._close()
         if isinstance(sys.exc_info()[1], RuntimeError):
-            raise OSError("the link is gone")
+            raise SystemExit("the link is gone")
 
 
 class SqueezesBatches(Whole):
