@@ -79,7 +79,7 @@ class Device(ABC):
             except Exception as second:
                 # What ended the use is the cause, and seldom is there a safe state to be had after a lost connection;
                 # a stop that was asked for is no cause.
-                if error is None or isinstance(error, RunInterrupted):
+                if error is None or isinstance(error, RunInterrupted | KeyboardInterrupt):
                     raise
                 error.add_note(f"the safe state was not reached either: {second}")
 

@@ -214,9 +214,10 @@ def test_what_ended_the_use_is_reported_before_a_safe_state_that_fails(kind):
     with pytest.raises(Fails, match="the cause") as caught, device:
         raise Fails("the cause")
     assert caught.value.__notes__ == ["the safe state was not reached either: safe"]
-    with pytest.raises(Fails, match=r"^safe$"), device:
-        raise RunInterrupted("stopped on request")
-    assert device.calls == 2 * ["open", "safe", "close"]
+    for stop in (RunInterrupted("stopped on request"), KeyboardInterrupt()):
+        with pytest.raises(Fails, match=r"^safe$"), device:
+            raise stop
+    assert device.calls == 3 * ["open", "safe", "close"]
 
 
 @BOTH
