@@ -67,8 +67,7 @@ def _expect_floats(found: FloatArray, shape: tuple[int, ...], what: str) -> None
 
 
 def records_are_coherent(bench: Bench[Substrate]) -> None:
-    """A record has the planned samples and rate, begins where it says, repeats from period to period, and shows no
-    smaller differences than the step of readings that the device tells of."""
+    """A record has its plan's samples and rate, begins where it says, repeats, and is no finer than the step told."""
     with bench.opened() as device:
         plan = sampling_plan(device, bench.tolerance)
         plan = SamplingPlan(plan.frequency_hz, plan.harmonics, plan.samples_per_period, max(plan.periods, 2))
