@@ -203,8 +203,8 @@ class _Training:
         """Put a state back; cells of hardware stay as they are, and are read when they are needed."""
         self._epoch, self._batch, self._step = int(state["epoch"]), int(state["batch"]), int(state["step"])
         self._order = state["order"]
-        self._sums = _zero_sums() | state["sums"]
-        self._idle = _zero_idle() | state.get("idle", {})
+        self._sums = dict(state["sums"])
+        self._idle = dict(state["idle"])
         self._assembly.rngs["order"].bit_generator.state = state["order_generator"]
         self._controller.restore(state["controller"])
         self._assembly.substrate.restore_pulses_sent(state["pulses_sent"])
