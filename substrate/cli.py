@@ -385,10 +385,8 @@ def _rules(options: argparse.Namespace) -> None:
         rules = rule_descriptions()
         if options.json:
             print(json.dumps([asdict(rule) for rule in rules], indent=2))
-            return
-        width = max(len(rule.name) for rule in rules)
-        for rule in rules:
-            print(f"{rule.name:{width}}  {rule.summary}")
+        else:
+            _list({rule.name: rule.summary for rule in rules})
         return
     rule = rule_description(options.name)
     if options.json:
@@ -402,6 +400,12 @@ def _rules(options: argparse.Namespace) -> None:
         _needs(f"with {choice}", networks)
 
 
+def _list(summaries: Mapping[str, str]) -> None:
+    width = max(map(len, summaries))
+    for name, summary in summaries.items():
+        print(f"{name:{width}}  {summary}")
+
+
 def _keys(options: argparse.Namespace) -> None:
     from dataclasses import asdict
 
@@ -411,10 +415,8 @@ def _keys(options: argparse.Namespace) -> None:
         sections = section_descriptions(options.backend)
         if options.json:
             print(json.dumps([asdict(one) for one in sections], indent=2))
-            return
-        width = max(len(one.path) for one in sections)
-        for one in sections:
-            print(f"{one.path:{width}}  {one.summary}")
+        else:
+            _list({one.path: one.summary for one in sections})
         return
     section = section_description(options.section, options.backend)
     if options.json:
